@@ -1,0 +1,1 @@
+"""CLINICAL. Files, geometry, units, registration, export."""

@@ -1,0 +1,1 @@
+"""FIXED. Tensor mathematics alone: no files, no learned parameters, no medical words."""

@@ -1,0 +1,1 @@
+"""LEARNED. Everything that chooses weights (guides) or makes pixels by network."""

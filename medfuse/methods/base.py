@@ -1,0 +1,121 @@
+"""The registry of methods: anything that chooses weights for the fixed kernel.
+
+A guide sees both luminances and answers with weights; it cannot paint a voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from medfuse.errors import UsageError
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What a method is, for lists, cards and provenance."""
+
+    name: str
+    summary: str
+    kind: str  # "rule", "guide" (learned weights) or "synthesis" (a network makes the pixels)
+    parameters: int = 0
+    levels: int = 4  # band-pass levels of the kernel; 0 blends single pixels
+    weights_sha256: str | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A guide: two luminance images in, weights out."""
+
+    @property
+    def info(self) -> MethodInfo:
+        """Name, kind and origin."""
+        ...
+
+    def weights(self, a: Tensor, b: Tensor) -> Tensor:
+        """Choose weights.
+
+        Parameters
+        ----------
+        a, b : (N, 1, H, W) float32 in [0, 1]
+            Luminance of the functional (A) and the anatomical (B) image.
+
+        Returns
+        -------
+        (N, 1, H, W) float32 in [0, 1]
+            1 takes B, 0 takes A.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A guide without parameters: a formula of the two images."""
+
+    name: str
+    summary: str
+    formula: Callable[[Tensor, Tensor], Tensor]
+    levels: int = 4
+
+    @property
+    def info(self) -> MethodInfo:
+        return MethodInfo(self.name, self.summary, "rule", levels=self.levels)
+
+    @torch.inference_mode()
+    def weights(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.formula(a, b)
+
+
+_FACTORIES: dict[str, tuple[Callable[[], Method], str]] = {}
+
+
+def register_method(name: str, factory: Callable[[], Method], summary: str) -> None:
+    """Make a method known by name; the factory runs when the method is first used."""
+    _FACTORIES[name] = (factory, summary)
+
+
+def get_method(method: str | Path | Method) -> Method:
+    """Find a method by name, by a path to safetensors weights, or pass an object through.
+
+    Raises
+    ------
+    UsageError
+        If no method has this name.
+    WeightsError
+        If weights are missing, altered or of another architecture.
+    """
+    if isinstance(method, Method):
+        return method
+    _discover()
+    if str(method) in _FACTORIES:
+        return _FACTORIES[str(method)][0]()
+    if str(method).endswith(".safetensors") or Path(method).is_file():
+        from medfuse.methods.zoo import load_guide
+
+        return load_guide(Path(method))
+    raise UsageError(
+        "E_UNKNOWN_METHOD",
+        what=f"Unknown method {str(method)!r}",
+        cause=f"known are {', '.join(sorted(_FACTORIES))}",
+        remedy="Choose one of these or give a path to a .safetensors file",
+    )
+
+
+def list_methods() -> list[tuple[str, str]]:
+    """Name and one-line summary of every registered method, in order of registration."""
+    _discover()
+    return [(name, summary) for name, (_, summary) in _FACTORIES.items()]
+
+
+def _discover() -> None:
+    if not _FACTORIES:
+        from medfuse.methods import rules, zoo
+
+        zoo.register_all()
+        rules.register_all()

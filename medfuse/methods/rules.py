@@ -1,0 +1,54 @@
+"""Guides without parameters: the baselines that every learned guide must beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medfuse.kernel.pyramid import expand, gaussian_pyramid
+from medfuse.methods.base import Rule, register_method
+
+
+def _mean(a: Tensor, b: Tensor) -> Tensor:
+    return torch.full_like(b, 0.5)
+
+
+def _maximum(a: Tensor, b: Tensor) -> Tensor:
+    return (b > a).to(b.dtype)
+
+
+def _anatomical(a: Tensor, b: Tensor) -> Tensor:
+    return torch.ones_like(b)
+
+
+def _saliency(a: Tensor, b: Tensor) -> Tensor:
+    """Local energy of detail: B's part of the smoothed squared deviation from the local mean."""
+    energy_a, energy_b = _local_energy(a), _local_energy(b)
+    return (energy_b + 1e-6) / (energy_a + energy_b + 2e-6)
+
+
+def _local_energy(x: Tensor) -> Tensor:
+    detail = x - _blur(x, 2)
+    return _blur(detail.square(), 2).clamp_min(0)
+
+
+def _blur(x: Tensor, levels: int) -> Tensor:
+    pyramid = gaussian_pyramid(x, levels)
+    out = pyramid[-1]
+    for finer in reversed(pyramid[:-1]):
+        out = expand(out, finer.shape[2:])
+    return out
+
+
+RULES = (
+    Rule("mean", "half of each source", _mean),
+    Rule("max", "the brighter source, voxel by voxel", _maximum, levels=0),
+    Rule("anatomical-luma", "the anatomical image as luminance, no network", _anatomical),
+    Rule("saliency", "the source with more local detail energy", _saliency),
+)
+
+
+def register_all() -> None:
+    """Put the rules into the registry."""
+    for rule in RULES:
+        register_method(rule.name, lambda rule=rule: rule, rule.summary)

@@ -1,0 +1,72 @@
+"""Colour conversion is exact, and the gamut is counted where it is left."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from medfuse.kernel.color import (
+    COLORMAPS,
+    apply_colormap,
+    clip_gamut,
+    luma,
+    rgb_to_ycbcr,
+    ycbcr_to_rgb,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_rgb_survives_the_round_trip(seed):
+    rgb = torch.rand((2, 3, 5, 4), generator=torch.Generator().manual_seed(seed))
+    assert torch.allclose(ycbcr_to_rgb(rgb_to_ycbcr(rgb)), rgb, atol=2e-6)
+
+
+def test_conversion_agrees_with_pillow_to_one_grey_level():
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(rgb).convert("YCbCr"), dtype=float)
+    ours = rgb_to_ycbcr(torch.from_numpy(rgb).permute(2, 0, 1)[None] / 255)[0]
+    # Pillow centres chroma at 128, we at 127.5
+    ours = ours.permute(1, 2, 0).numpy() * 255 + np.array([0, 0.5, 0.5])
+    assert np.abs(ours - expected).max() <= 1.01
+
+
+def test_grey_has_neutral_chroma_and_its_own_value_as_luma():
+    grey = torch.linspace(0, 1, 11).view(1, 1, 11).expand(1, 3, 11)
+    ycbcr = rgb_to_ycbcr(grey)
+    assert torch.allclose(ycbcr[:, 1:], torch.full((1, 2, 11), 0.5), atol=1e-6)
+    assert torch.allclose(luma(grey), grey[:, :1], atol=1e-6)
+
+
+def test_clipping_counts_only_colours_outside_the_gamut():
+    inside = torch.tensor([0.2, 0.5, 0.9]).view(1, 3, 1)
+    outside = torch.tensor([-0.1, 0.5, 1.3]).view(1, 3, 1)
+    clipped, changed = clip_gamut(torch.cat([inside, outside], dim=2))
+    assert changed[0, 0].tolist() == pytest.approx([0, 0.3])
+    assert clipped.min() == 0
+    assert clipped.max() == 1
+
+
+@pytest.mark.parametrize("name", COLORMAPS)
+def test_colour_map_hits_its_table_entries_and_interpolates(name):
+    table = COLORMAPS[name]
+    assert table.shape == (256, 3)
+    exact = apply_colormap(torch.linspace(0, 1, 256).view(1, 1, 256), name)
+    assert torch.allclose(exact[0].T, table, atol=1e-5)
+    middle = apply_colormap(torch.tensor([[[10.5 / 255]]]), name)[0, :, 0]
+    assert torch.allclose(middle, table[10:12].mean(0), atol=1e-5)
+
+
+def test_values_outside_the_window_take_the_end_colours():
+    ends = apply_colormap(torch.tensor([[[-3.0, 7.0]]]), "hot")[0]
+    assert ends[:, 0].tolist() == [0, 0, 0]
+    assert ends[:, 1].tolist() == [1, 1, 1]
+
+
+def test_unknown_colour_map_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match="hot"):
+        apply_colormap(torch.zeros(1, 1, 2), "jet2000")
