@@ -17,7 +17,7 @@ from medfuse.errors import GeometryError
 
 if TYPE_CHECKING:
     import torch
-    from monai.data import MetaTensor
+    from monai.data.meta_tensor import MetaTensor
 
     Array = TypeVar("Array", NDArray[Any], torch.Tensor)
 else:
@@ -66,8 +66,8 @@ class Grid:
     @classmethod
     def from_volume(cls, volume: MetaTensor) -> Grid:
         """Return the grid of a (C, X, Y, Z) MetaTensor."""
-        sizes = tuple(volume.shape[-3:])
-        return cls(shape=sizes, affine=np.asarray(volume.affine, dtype=np.float64))
+        x, y, z = volume.shape[-3:]
+        return cls(shape=(x, y, z), affine=np.asarray(volume.affine, dtype=np.float64))
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -110,7 +110,7 @@ def transform_points(matrix: ArrayLike, points: ArrayLike) -> NDArray[np.float64
 
 
 def lps_from_ras(matrix: ArrayLike) -> Matrix:
-    """Rewrite a 4x4 point map between RAS worlds as one between LPS worlds (and back: same rule)."""
+    """Rewrite a 4x4 point map between RAS worlds as one between LPS worlds, or back (same rule)."""
     return np.asarray(LPS_FROM_RAS @ np.asarray(matrix, dtype=np.float64) @ LPS_FROM_RAS)
 
 
@@ -143,7 +143,8 @@ def to_sitk(array: ArrayLike, affine: ArrayLike) -> sitk.Image:
 
 def from_sitk(image: sitk.Image) -> tuple[NDArray[Any], Matrix]:
     """Return (array (X, Y, Z), affine index -> RAS mm) of a scalar 3-D SimpleITK image."""
-    array = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).transpose(2, 1, 0))
+    # The view dies with the image: always copy.
+    array = np.array(sitk.GetArrayViewFromImage(image).transpose(2, 1, 0), order="C", copy=True)
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
     lps[:3, 3] = image.GetOrigin()
@@ -249,18 +250,19 @@ class DisplayOrder:
 
     def apply(self, array: Array) -> Array:
         """(..., X, Y, Z) -> (..., slices, rows, columns); tensor or array, no copy of a tensor."""
-        lead = array.ndim - 3
+        lead: int = array.ndim - 3
         order = [*range(lead), *(lead + a for a in self.axes)]
-        return _flip(_permute(array, order), self._flipped(lead))
+        return _flip(_permute(array, order), _shifted(self.flips, lead))
 
     def invert(self, array: Array) -> Array:
         """(..., slices, rows, columns) -> (..., X, Y, Z): exactly undoes `apply`."""
-        lead = array.ndim - 3
+        lead: int = array.ndim - 3
         order = [*range(lead), *(lead + self.axes.index(a) for a in range(3))]
-        return _permute(_flip(array, self._flipped(lead)), order)
+        return _permute(_flip(array, _shifted(self.flips, lead)), order)
 
-    def _flipped(self, lead: int) -> tuple[int, ...]:
-        return tuple(lead + a for a, flip in enumerate(self.flips) if flip)
+
+def _shifted(flips: tuple[bool, bool, bool], lead: int) -> tuple[int, ...]:
+    return tuple(lead + a for a, flip in enumerate(flips) if flip)
 
 
 def _permute(array: Array, order: list[int]) -> Array:

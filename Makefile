@@ -1,0 +1,44 @@
+# make demo  - set everything up and fuse the sample study
+# make test  - the same set-up with the test tools, then all tests
+# make bench - print the benchmarks (speed and memory, registration)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test bench lint packages clean
+
+demo: $(VENV)/.demo
+	$(BIN)/medfuse batch --study sample_data/study --out demo_out
+	@echo
+	@echo "Open demo_out/study.html in a browser; each case has its own report.html beside its volumes."
+
+test: $(VENV)/.test packages
+	.ci/with-display $(BIN)/python -m pytest
+
+bench: $(VENV)/.demo
+	$(BIN)/python workflows/benchmarks/pipeline.py
+	$(BIN)/python workflows/benchmarks/registration.py
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "medfuse needs Python 3.11 or newer; try: make demo PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e '.[test]'
+	touch $@ $(VENV)/.demo
+
+packages:
+	@.ci/qt-packages
+
+clean:
+	rm -rf $(VENV) demo_out build *.egg-info

@@ -1,0 +1,473 @@
+"""The command line: parse, call, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from medfuse import terminal
+from medfuse.errors import MedfuseError, UsageError
+
+EXIT_INTERNAL, EXIT_USAGE, EXIT_NO_CASE, EXIT_OUTPUT, EXIT_FAILED, EXIT_INTERRUPTED = (
+    1, 2, 3, 4, 8, 130,
+)  # fmt: skip
+
+app = typer.Typer(
+    name="medfuse",
+    help="Fuse MRI with PET, SPECT or CT of the same person into one trustworthy picture.\n\n"
+    "Research use only, not a medical device.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Result folder (written whole or not).")]
+MethodName = Annotated[
+    str, typer.Option("--method", "-m", help="Guide: a name (medfuse methods) or a .safetensors.")
+]
+Mode = Annotated[
+    Literal["slices", "volume"],
+    typer.Option(help="Blend slice by slice, or in 3-D with the guide averaged over three axes."),
+]
+KernelName = Annotated[
+    Literal["binomial", "paper"], typer.Option(help="binomial is exact; paper is as published.")
+]
+Colormap = Annotated[
+    str | None, typer.Option(help="Colour map of a scalar PET/SPECT/CT. [default: by modality]")
+]
+RegistrationMode = Annotated[
+    Literal["auto", "rigid", "identity"],
+    typer.Option(help="auto trusts a shared frame of reference; identity trusts the headers."),
+]
+Preset = Annotated[
+    Literal["fast", "default", "thorough"], typer.Option(help="Effort of the registration.")
+]
+Initial = Annotated[
+    Path | None,
+    typer.Option(help="Start of the registration: 4x4 text, fixed -> moving point, RAS mm."),
+]
+AcceptSuspect = Annotated[
+    bool, typer.Option("--accept-suspect", help="Fuse although the registration is suspect.")
+]
+PatientMismatch = Annotated[
+    bool, typer.Option("--allow-patient-mismatch", help="Fuse although headers name two patients.")
+]
+Unit = Annotated[
+    Literal["auto", "suv"], typer.Option(help="suv: stop where SUV cannot be computed.")
+]
+Window = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--window", metavar="LOW HIGH", help="Functional window in its unit."),
+]
+AnatomicalWindow = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--anatomical-window", metavar="LOW HIGH", help="Anatomical window."),
+]
+Modality = Annotated[
+    Literal["MRI", "PET", "SPECT", "CT"] | None,
+    typer.Option(help="State the modality of a NIfTI file."),
+]
+FunctionalUnit = Annotated[
+    Literal["SUVbw", "Bq/ml", "HU", "counts", "a.u."] | None,
+    typer.Option(help="State the unit of a functional NIfTI file."),
+]
+Series = Annotated[
+    str | None, typer.Option(help="Series UID or number, where a folder holds several.")
+]
+Frame = Annotated[
+    str | None, typer.Option(help="Dynamic series: a frame number from 0, or 'mean'.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the registration.")]
+Png = Annotated[bool, typer.Option("--png", help="Also every fused slice and a MIP as PNG.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from medfuse import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(
+    epilog="Examples:  medfuse fuse t1.nii.gz pet_dicom/ -o result/   |   "
+    "medfuse fuse mr/ pet/ -o result/ --window 0 10 --png"
+)
+def fuse(
+    anatomical: Annotated[Path, typer.Argument(help="MRI (or CT): NIfTI or DICOM folder.")],
+    functional: Annotated[Path, typer.Argument(help="PET, SPECT or CT: NIfTI or DICOM folder.")],
+    out: Out,
+    method: MethodName = "swift",
+    mode: Mode = "slices",
+    kernel: KernelName = "binomial",
+    colormap: Colormap = None,
+    registration: RegistrationMode = "auto",
+    preset: Preset = "default",
+    initial: Initial = None,
+    accept_suspect: AcceptSuspect = False,
+    allow_patient_mismatch: PatientMismatch = False,
+    unit: Unit = "auto",
+    window: Window = None,
+    anatomical_window: AnatomicalWindow = None,
+    anatomical_modality: Modality = None,
+    functional_modality: Modality = None,
+    functional_unit: FunctionalUnit = None,
+    anatomical_series: Series = None,
+    functional_series: Series = None,
+    frame: Frame = None,
+    seed: Seed = 0,
+    png: Png = False,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Register, fuse and audit one pair; write a result folder."""
+    values = {k: v for k, v in locals().items() if k not in _NOT_SETTINGS}
+    settings = _settings(values)
+    if dry_run:
+        _describe_pair(anatomical, functional, out, as_json=as_json)
+        return
+    from medfuse.pipeline import run_case
+
+    with terminal.progress_bar("medfuse fuse", enabled=not as_json) as progress:
+        result = run_case(
+            anatomical,
+            functional,
+            out,
+            settings,
+            case=out.name,
+            command=_command(),
+            progress=progress,
+        )
+    _print_result(result, as_json=as_json)
+
+
+_NOT_SETTINGS = {"anatomical", "functional", "out", "as_json", "dry_run"}
+
+
+@app.command(
+    epilog="Examples:  medfuse batch --study study/ -o results/   |   "
+    "medfuse batch --study study/ -o results/ --dry-run"
+)
+def batch(
+    study: Annotated[Path, typer.Option(help="BIDS, one folder a subject, or with cases.csv.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Study result folder.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV with case,anatomical,functional columns.")
+    ] = None,
+    method: MethodName = "swift",
+    mode: Mode = "slices",
+    kernel: KernelName = "binomial",
+    colormap: Colormap = None,
+    registration: RegistrationMode = "auto",
+    preset: Preset = "default",
+    accept_suspect: AcceptSuspect = False,
+    unit: Unit = "auto",
+    window: Window = None,
+    anatomical_window: AnatomicalWindow = None,
+    seed: Seed = 0,
+    png: Png = False,
+    workers: Annotated[int, typer.Option(min=1, help="Cases at a time.")] = 1,
+    timeout: Annotated[float | None, typer.Option(help="Seconds a case may take.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Redo finished cases too.")] = False,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Fuse every pair of a study; one failing case never stops the others."""
+    skip = {"study", "out", "manifest", "workers", "timeout", "force", "as_json", "dry_run"}
+    settings = _settings({k: v for k, v in locals().items() if k not in skip})
+    from medfuse.study import discover, explain
+
+    plan = discover(study, manifest=manifest)
+    if not as_json:
+        terminal.table("Study", ("case", "anatomical", "functional", "why"), explain(plan))
+    if dry_run:
+        if as_json:
+            terminal.print_json({"cases": explain(plan)})
+        raise typer.Exit(0 if plan.cases else EXIT_NO_CASE)
+    raise typer.Exit(
+        _run_batch(plan, out, settings, workers=workers, timeout_s=timeout, force=force,
+                   as_json=as_json)
+    )  # fmt: skip
+
+
+@app.command(
+    epilog="Example:  medfuse register t1.nii.gz pet/ -o pet_to_t1.tfm --resampled r.nii.gz"
+)
+def register(
+    fixed: Annotated[Path, typer.Argument(help="Anatomical volume; its grid stays.")],
+    moving: Annotated[Path, typer.Argument(help="Functional volume.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="ITK transform (.tfm) to write.")],
+    resampled: Annotated[
+        Path | None, typer.Option(help="Also write the moving volume on the fixed grid (.nii.gz).")
+    ] = None,
+    registration: RegistrationMode = "auto",
+    preset: Preset = "default",
+    initial: Initial = None,
+    frame: Frame = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Align two volumes rigidly; print quality, write the transform."""
+    import numpy as np
+
+    from medfuse.imaging.export import write_nifti
+    from medfuse.pipeline import align, load_pair
+
+    settings = _settings(
+        {"registration": registration, "preset": preset, "initial": initial, "frame": frame,
+         "seed": seed, "accept_suspect": True}
+    )  # fmt: skip
+    anat, func = load_pair(fixed, moving, settings)
+    with terminal.progress_bar("medfuse register", enabled=not as_json) as progress:
+        found = align(anat, func, settings, progress=progress)
+    found.write_tfm(out)
+    if resampled:
+        volume = found.resample(func)
+        write_nifti(resampled, np.asarray(volume)[0], np.asarray(volume.affine))
+    if as_json:
+        terminal.print_json(found.to_dict())
+    else:
+        _print_registration(found, out)
+    if found.verdict == "suspect":
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(
+    epilog="Examples:  medfuse train --data MSRS/train -o my.safetensors --minutes 2   |   "
+    "medfuse train --a pet/ --b mri/ --init swift-msrs -o pet.safetensors"
+)
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Weights (.safetensors) to write.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with vi/ and ir/ (official MSRS layout or ours).")
+    ] = None,
+    a: Annotated[Path | None, typer.Option("--a", help="Folder of A images.")] = None,
+    b: Annotated[Path | None, typer.Option("--b", help="Folder of B images.")] = None,
+    method: Annotated[str, typer.Option(help="swift or unet.")] = "swift",
+    init: Annotated[str | None, typer.Option(help="Start from these weights.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Wall-clock budget.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of data order and initial weights.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a guide on paired images; write weights and their card."""
+    a, b = _training_folders(data, a, b)
+    from medfuse.training.loop import run_training
+
+    with terminal.progress_bar("medfuse train", enabled=not as_json) as progress:
+        result = run_training(
+            a=a, b=b, out=out, method=method, init=init, minutes=minutes, steps=steps, seed=seed,
+            on_progress=progress,
+        )  # fmt: skip
+    if as_json:
+        terminal.print_json(result.card)
+    else:
+        terminal.say(f"Wrote {out} and its card.", style="green")
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the guides that can be chosen."""
+    from medfuse.methods.base import get_method, list_methods
+
+    infos = [(name, get_method(name).info, summary) for name, summary in list_methods()]
+    if as_json:
+        rows = [
+            {"name": name, "kind": info.kind, "parameters": info.parameters,
+             "weights_sha256": info.weights_sha256, "summary": summary}
+            for name, info, summary in infos
+        ]  # fmt: skip
+        terminal.print_json(rows)
+        return
+    rows = [(name, info.kind, f"{info.parameters:,}", text) for name, info, text in infos]
+    terminal.table("Methods", ("name", "kind", "parameters", "summary"), rows)
+
+
+@app.command(epilog="Example:  medfuse info pet_dicom/")
+def info(
+    path: Annotated[Path, typer.Argument(help="A file or a folder.")], as_json: AsJson = False
+) -> None:
+    """Say what a file or series is: modality, unit, geometry, SUV arithmetic, problems."""
+    from medfuse.imaging.reader import describe
+
+    found = describe(path)
+    if as_json:
+        terminal.print_json(found)
+        return
+    for number, item in enumerate(found, start=1):
+        rows = [(key, _plain(value)) for key, value in item.items() if value not in (None, [], {})]
+        terminal.table(f"{number} of {len(found)}", ("what", "value"), rows)
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return int(app(args=arguments, standalone_mode=False) or 0)
+    except MedfuseError as error:
+        terminal.say(f"error: {error}", style="red")
+        return _exit_code(error)
+    except (KeyboardInterrupt, typer.Abort):
+        terminal.say("interrupted; nothing half-written was left", style="yellow")
+        return EXIT_INTERRUPTED
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except Exception as error:
+        return _unexpected(error, debug=debug)
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    if hasattr(error, "exit_code") and hasattr(error, "show"):  # a usage error of click
+        error.show()
+        return int(error.exit_code)
+    if debug:
+        traceback.print_exc()
+    text = " ".join(str(error).split())[:300]
+    terminal.say(
+        f"error: Internal failure: {type(error).__name__}: {text}. Run again with --debug and "
+        "report it. [E_INTERNAL]",
+        style="red",
+    )
+    return EXIT_INTERNAL
+
+
+def _exit_code(error: MedfuseError) -> int:
+    if error.code == "E_NO_IMAGES":
+        return EXIT_NO_CASE
+    return {"usage": EXIT_USAGE, "output": EXIT_OUTPUT}.get(error.group, EXIT_FAILED)
+
+
+def _settings(values: dict[str, Any]) -> Any:
+    from medfuse.pipeline import CaseSettings
+
+    frame = values.get("frame")
+    if frame is not None and frame != "mean":
+        if not frame.isdecimal():
+            raise UsageError(
+                "E_USAGE",
+                what="Cannot read --frame",
+                cause=f"expected a number from 0 or 'mean', got {frame!r}",
+                remedy="List the frames with medfuse info",
+            )
+        values["frame"] = int(frame)
+    if values.get("initial") is not None:
+        values["initial"] = str(values["initial"])
+    return CaseSettings(**values)
+
+
+def _command() -> str:
+    return shlex.join(["medfuse", *sys.argv[1:]])
+
+
+def _training_folders(data: Path | None, a: Path | None, b: Path | None) -> tuple[Path, Path]:
+    if data is not None and a is None and b is None:
+        return data / "vi", data / "ir"
+    if data is None and a is not None and b is not None:
+        return a, b
+    raise UsageError(
+        "E_USAGE",
+        what="Cannot train",
+        cause="no training pairs were named",
+        remedy="Give either --data DIR (with vi/ and ir/ inside) or both --a DIR and --b DIR",
+    )
+
+
+def _describe_pair(anatomical: Path, functional: Path, out: Path, *, as_json: bool) -> None:
+    from medfuse.imaging.reader import describe
+
+    found = {"anatomical": describe(anatomical), "functional": describe(functional)}
+    if as_json:
+        terminal.print_json({**found, "out": str(out)})
+        return
+    for role, items in found.items():
+        for item in items:
+            rows = [(k, _plain(v)) for k, v in item.items() if v not in (None, [], {})]
+            terminal.table(role, ("what", "value"), rows)
+    terminal.say(f"Would write {out}; nothing was done (--dry-run).")
+
+
+def _print_result(result: Any, *, as_json: bool) -> None:
+    audit = json.loads((result.folder / "audit.json").read_text())
+    if as_json:
+        terminal.print_json(
+            {"case": result.case, "status": result.status, "folder": str(result.folder),
+             "verdict": result.verdict, "notes": result.notes, "seconds": result.seconds,
+             "timing": result.timing, "audit": audit}
+        )  # fmt: skip
+        return
+    terminal.audit_table(audit)
+    for note in result.notes:
+        terminal.say(f"note: {note}", style="yellow")
+    terminal.say(
+        f"Wrote {result.folder} in {result.seconds:.1f} s; open {result.folder}/report.html",
+        style="green",
+    )
+
+
+def _print_registration(found: Any, out: Path) -> None:
+    rows = [
+        ("verdict", found.verdict),
+        ("reasons", "; ".join(found.reasons) or "-"),
+        ("method", found.method),
+        ("moved", f"{found.shift_mm:.2f} mm, {found.rotation_deg:.2f} degrees"),
+        ("mutual information", f"{found.metric_before:.4f} -> {found.metric_after:.4f}"),
+        ("overlap", f"{found.overlap:.2f}"),
+        ("stopped", f"after {found.iterations} iterations: {found.stop_reason}"),
+    ]
+    terminal.table("Registration (fixed -> moving)", ("what", "value"), rows)
+    terminal.say(f"Wrote {out}", style="green")
+
+
+def _run_batch(plan: Any, out: Path, settings: Any, *, as_json: bool, **options: Any) -> int:
+    from medfuse.batch import run_batch
+
+    total = len(plan.cases)
+    done = 0
+    with terminal.progress_bar("medfuse batch", enabled=not as_json) as progress:
+
+        def on_event(event: dict[str, Any]) -> None:
+            nonlocal done
+            if event.get("status") in ("done", "skipped", "failed"):
+                done += 1
+                if not as_json:
+                    _print_event(event)
+            progress(done / max(total, 1), f"{done} of {total} cases")
+
+        summary = run_batch(plan, out, settings, on_event=on_event, command=_command(), **options)
+    if as_json:
+        terminal.print_json(summary.to_dict())
+    return int(summary.exit_code)
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    styles = {"done": "green", "skipped": "dim", "failed": "red"}
+    text = event.get("message") or event.get("verdict") or ""
+    terminal.say(
+        f"{event['status']:8} {event['case']}  {text}".rstrip(), style=styles[event["status"]]
+    )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+if __name__ == "__main__":
+    main()

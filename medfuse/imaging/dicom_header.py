@@ -1,0 +1,236 @@
+"""One DICOM file as its header tells it, read without pixels and without trust.
+
+Values are converted only when asked for, and what cannot be converted is None: headers of the
+wild hold text in number fields. No text of a header leaves here but known code values.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any, Literal
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+#: Failures of pydicom on damaged files; they are many, as it meets the damage where it lies.
+PARSE_FAILURES = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    InvalidDicomError,
+)
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+Junk = Literal["not DICOM", "empty file", "DICOMDIR", "without pixels", "damaged", "truncated"]
+
+_TAGS = """
+    SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber
+    InstanceNumber Modality ImageType PatientID PatientBirthDate PatientSex PatientWeight
+    ImagePositionPatient ImageOrientationPatient PixelSpacing SpacingBetweenSlices
+    GantryDetectorTilt Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation
+    BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue
+    PixelPaddingRangeLimit RescaleSlope RescaleIntercept RescaleType ModalityLUTSequence
+    LossyImageCompression Units SUVType CorrectedImage DecayCorrection DecayCorrectionDateTime
+    RadiopharmaceuticalInformationSequence SeriesDate SeriesTime AcquisitionDate AcquisitionTime
+    AcquisitionDateTime FrameReferenceTime ActualFrameDuration AcquisitionNumber EchoTime
+    TriggerTime TemporalPositionIdentifier DiffusionBValue LongitudinalTemporalInformationModified
+    SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence DetectorInformationSequence
+    SliceVector RealWorldValueMappingSequence
+""".split()
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """A DICOM file with pixels.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        Relative to the input; the only form in which the file may be named.
+    header : Dataset
+        Only the tags that medfuse reads.
+    pixel_bytes : int
+        What the file holds from the pixel data element on.
+    """
+
+    path: Path
+    name: str
+    header: Dataset
+    pixel_bytes: int
+
+    @property
+    def transfer_syntax(self) -> UID:
+        """Transfer syntax of the pixel data."""
+        return UID(str(self.header.file_meta.get("TransferSyntaxUID", "")))
+
+    @property
+    def modality(self) -> str:
+        """DICOM modality: "CT", "MR", "PT", "NM" ..."""
+        return text(self.header, "Modality") or ""
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID, or an empty text."""
+        return text(self.header, "SeriesInstanceUID") or ""
+
+    @property
+    def frames(self) -> int:
+        """Number of image planes in the file."""
+        return max(1, integer(self.header, "NumberOfFrames") or 1)
+
+    @property
+    def patient(self) -> str | None:
+        """PatientID, birth date and sex in one text, for equality tests; None if all are absent."""
+        parts = [text(self.header, k) or "" for k in ("PatientID", "PatientBirthDate", "PatientSex")]
+        return "|".join(parts) if any(parts) else None
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom's warnings off the terminal: they quote values, which may be patient data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_header(path: Path, name: str) -> DicomFile | Junk:
+    """Read a file up to its pixels, or say in two words why it is not an image.
+
+    Raises
+    ------
+    OSError
+        The file system refuses.
+    """
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size == 0:
+            return "empty file"
+        if stream.read(132)[128:] != b"DICM":
+            return "not DICOM"
+        stream.seek(0)
+        try:
+            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+        except PARSE_FAILURES:
+            return "damaged"
+        pixel_bytes = size - stream.tell()
+    if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_CLASS:
+        return "DICOMDIR"
+    if header.file_meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        return DicomFile(path, name, header, size)
+    if pixel_bytes > 8:
+        return DicomFile(path, name, header, pixel_bytes)
+    # An image whose file ends before its pixels must not pass for a report or a structure set.
+    is_image = text(header, "Modality") in ("CT", "MR", "PT", "NM") and "Rows" in header
+    return "truncated" if is_image or pixel_bytes < 0 else "without pixels"
+
+
+def get(header: Dataset, keyword: str) -> Any:
+    """Value of a tag, or None where it is absent, empty or unreadable."""
+    try:
+        value = header.get(keyword)
+    except PARSE_FAILURES:
+        return None
+    return None if value is None or value == "" else value
+
+
+def text(header: Dataset, keyword: str) -> str | None:
+    """First value of a tag as text."""
+    value = get(header, keyword)
+    if isinstance(value, (list, pydicom.multival.MultiValue)):
+        value = value[0] if value else None
+    return str(value).strip() or None if value is not None else None
+
+
+def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values of a tag as upper-case texts."""
+    value = get(header, keyword)
+    if value is None:
+        return ()
+    values = [value] if isinstance(value, str) else value
+    return tuple(str(v).strip().upper() for v in values)
+
+
+def number(header: Dataset, keyword: str) -> float | None:
+    """First value of a tag as a number; NaN and infinity come through, text does not."""
+    value = text(header, keyword)
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
+
+
+def integer(header: Dataset, keyword: str) -> int | None:
+    """First value of a tag as a whole number."""
+    value = number(header, keyword)
+    return None if value is None or not math.isfinite(value) else int(value)
+
+
+def vector(header: Dataset, keyword: str, size: int) -> tuple[float, ...] | None:
+    """`size` finite numbers, or None."""
+    value = get(header, keyword)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != size:
+        return None
+    try:
+        numbers = tuple(float(v) for v in value)
+    except (TypeError, ValueError):
+        return None
+    return numbers if all(math.isfinite(v) for v in numbers) else None
+
+
+def items(header: Dataset, keyword: str) -> list[Dataset]:
+    """Items of a sequence; an empty list where it is absent."""
+    value = get(header, keyword)
+    return list(value) if isinstance(value, pydicom.sequence.Sequence) else []
+
+
+def parse_time(value: str | None) -> time | None:
+    """DICOM TM (HHMMSS.FFFFFF, also shortened or with colons) as local time."""
+    digits, _, fraction = (value or "").replace(":", "").partition(".")
+    if not digits.isdigit() or len(digits) not in (2, 4, 6):
+        return None
+    try:
+        parts = [int(digits[i : i + 2]) for i in range(0, len(digits), 2)]
+        return time(*parts, microsecond=int(f"{fraction:0<6.6}") if fraction else 0)
+    except ValueError:
+        return None
+
+
+def parse_date(value: str | None) -> date | None:
+    """DICOM DA (YYYYMMDD, also YYYY.MM.DD)."""
+    try:
+        return datetime.strptime((value or "").replace(".", ""), "%Y%m%d").date()
+    except ValueError:
+        return None
+
+
+def parse_datetime(value: str | None) -> datetime | None:
+    """DICOM DT to the second or better, as local time: an offset from UTC is left off."""
+    plain = (value or "").replace("-", "+").partition("+")[0]
+    day, clock = parse_date(plain[:8]), parse_time(plain[8:])
+    return datetime.combine(day, clock) if day and clock else None
+
+
+def moment(header: Dataset, prefix: str) -> datetime | None:
+    """`<prefix>Date` and `<prefix>Time` together, or `<prefix>DateTime`."""
+    day = parse_date(text(header, f"{prefix}Date"))
+    clock = parse_time(text(header, f"{prefix}Time"))
+    if day and clock:
+        return datetime.combine(day, clock)
+    return parse_datetime(text(header, f"{prefix}DateTime"))

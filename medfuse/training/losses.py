@@ -1,0 +1,256 @@
+"""What training asks of a fused luminance: brightness, edges and structure of both sources.
+
+All images are luminance in [-1, 1]; every term is a scalar that is 0 at best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from torch.nn import functional
+
+# Range of the images is 2, so these are (0.01 * 2)^2 and (0.03 * 2)^2 (Wang et al. 2004).
+_C1, _C2 = 0.02**2, 0.06**2
+_SIGMA = 1.5
+_BLOCK = 16
+
+
+class LossWeights(BaseModel):
+    """Weights of the terms; the sum is scaled by 0.1 as published.
+
+    The defaults are the published code's weights; terms that it does not have are 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    maximum: float = 10.0
+    consistency: float = 2.0
+    consistency_b: float = 2.0  # weight of B inside the consistency term
+    gradient: float = 40.0
+    ssim_a: float = 1.0
+    ssim_b: float = 1.0
+    uptake: float = 0.0
+    fidelity_a: float = 0.0
+    fidelity_b: float = 0.0
+    window: int = 11  # taps of the SSIM Gaussian; 48 drops the borders as the published code does
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The scalar to minimise and its unweighted parts."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+def fusion_loss(a: Tensor, b: Tensor, fused: Tensor, weights: LossWeights) -> Losses:
+    """Score a fused luminance against its sources.
+
+    Parameters
+    ----------
+    a, b, fused : (N, 1, H, W) float in [-1, 1]
+        Functional, anatomical and fused luminance.
+    weights : LossWeights
+        A term of weight 0 is not computed.
+
+    References
+    ----------
+    HybridFusion (arXiv 2602.20851), loss as coded, on luminance alone: its colour term vanishes
+    on Y and its KL term (1e-5) acts on an output that is never used.
+    """
+    terms = {
+        "maximum": (weights.maximum, lambda: maximum_loss(a, b, fused)),
+        "consistency": (
+            weights.consistency,
+            lambda: consistency_loss(a, b, fused, b_weight=weights.consistency_b),
+        ),
+        "gradient": (weights.gradient, lambda: gradient_loss(a, b, fused)),
+        "uptake": (weights.uptake, lambda: uptake_loss(a, fused)),
+    }
+    parts = {name: term() for name, (weight, term) in terms.items() if weight}
+    scales = {name: weight for name, (weight, _) in terms.items()}
+    if weights.ssim_a or weights.ssim_b:
+        parts["ssim_a"], parts["ssim_b"] = ssim_losses(a, b, fused, window=weights.window)
+        scales |= {"ssim_a": weights.ssim_a, "ssim_b": weights.ssim_b}
+    if weights.fidelity_a or weights.fidelity_b:
+        parts["fidelity_a"], parts["fidelity_b"] = fidelity_losses(a, b, fused)
+        scales |= {"fidelity_a": weights.fidelity_a, "fidelity_b": weights.fidelity_b}
+    total = torch.stack([scales[name] * part for name, part in parts.items()]).sum()
+    return Losses(0.1 * total, {name: part.detach() for name, part in parts.items()})
+
+
+def maximum_loss(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
+    """Mean distance to the brighter source."""
+    return functional.l1_loss(fused, torch.maximum(a, b))
+
+
+def consistency_loss(a: Tensor, b: Tensor, fused: Tensor, *, b_weight: float = 2.0) -> Tensor:
+    """Mean distance to both sources; B counts ``b_weight`` times."""
+    return (functional.l1_loss(fused, a) + b_weight * functional.l1_loss(fused, b)) / 2
+
+
+def gradient_loss(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
+    """Distance of the Sobel magnitudes to the stronger source's, summed over x and y."""
+    with torch.no_grad():
+        wanted = [
+            torch.maximum(p.abs(), q.abs()) for p, q in zip(sobel(a), sobel(b), strict=True)
+        ]
+    found = sobel(fused)
+    return functional.l1_loss(found[0].abs(), wanted[0]) + functional.l1_loss(
+        found[1].abs(), wanted[1]
+    )
+
+
+def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Unnormalised 3x3 Sobel derivatives along columns and rows, replicated borders."""
+    x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    across = x[..., 2:] - x[..., :-2]
+    down = x[..., 2:, :] - x[..., :-2, :]
+    return (
+        across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :],
+        down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:],
+    )
+
+
+def uptake_loss(a: Tensor, fused: Tensor, *, block: int = 8) -> Tensor:
+    """1 - Pearson correlation of A and the fused image, averaged over blocks, mean over images.
+
+    Falls only if coarse bright and dark of the functional image can still be read in the result.
+    An image without contrast counts 0.
+    """
+    x = functional.avg_pool2d(a, block).flatten(1)
+    y = functional.avg_pool2d(fused, block).flatten(1)
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    norm = (x.square().sum(1) * y.square().sum(1)).clamp_min(1e-6).sqrt()
+    correlation = (x * y).sum(1) / norm
+    return torch.where(x.square().sum(1) > 1e-3, 1 - correlation, torch.zeros_like(norm)).mean()
+
+
+def ssim_losses(
+    a: Tensor, b: Tensor, fused: Tensor, *, window: int = 11
+) -> tuple[Tensor, Tensor]:
+    """1 - SSIM of the fused image with A and with B.
+
+    Gaussian window of sigma 1.5, valid part only, K = (0.01, 0.03), range 2.
+
+    References
+    ----------
+    Wang et al., IEEE Trans. Image Process. 13 (2004), eq. 13.
+    """
+    n = len(a)
+    with torch.no_grad():
+        fixed = gaussian_filter(torch.cat([a, b, a * a, b * b]), window=window)
+    moving = gaussian_filter(torch.cat([fused, fused * fused, a * fused, b * fused]), window=window)
+    mean_f, square_f = moving[:n], moving[n : 2 * n]
+    variance_f = square_f - mean_f * mean_f
+    out = []
+    for k in (0, 1):
+        mean, square = fixed[k * n : (k + 1) * n], fixed[(k + 2) * n : (k + 3) * n]
+        cross = moving[(k + 2) * n : (k + 3) * n] - mean * mean_f
+        luminance = (2 * mean * mean_f + _C1) / (mean * mean + mean_f * mean_f + _C1)
+        structure = (2 * cross + _C2) / (square - mean * mean + variance_f + _C2)
+        out.append(1 - (luminance * structure).mean())
+    return out[0], out[1]
+
+
+def fidelity_losses(a: Tensor, b: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
+    """1 - visual information fidelity of A and of B in the fused image.
+
+    Pixel-domain VIF at four scales, noise variance 2 on the range 0..255. The mean runs over
+    images, each as num/den, so a dark image counts as much as a bright one.
+
+    References
+    ----------
+    Sheikh & Bovik, IEEE Trans. Image Process. 15 (2006), pixel-domain form.
+    """
+    n = len(a)
+    stack = torch.cat([a, b, fused]) * 127.5
+    kept = fused.new_zeros(2, n)
+    there = fused.new_zeros(2, n)
+    for scale in range(4):
+        taps = 2 ** (4 - scale) + 1
+        if scale:
+            stack = gaussian_filter(stack, window=taps, sigma=taps / 5)[..., ::2, ::2]
+        gain, noise, variance = _vif_statistics(stack, n, taps)
+        kept = kept + torch.log1p(gain * gain * variance / (noise + 2)).flatten(2).sum(2)
+        there = there + torch.log1p(variance / 2).flatten(2).sum(2)
+    lost = 1 - (kept + 1e-3) / (there + 1e-3)
+    return lost[0].mean(), lost[1].mean()
+
+
+def _vif_statistics(stack: Tensor, n: int, taps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Gain, noise and source variance of the channel A or B -> fused; (2, n, 1, H, W) each."""
+    sources, fused = stack[: 2 * n], stack[2 * n :]
+    products = torch.cat([stack, stack * stack, sources * fused.repeat(2, 1, 1, 1)])
+    means = gaussian_filter(products, window=taps, sigma=taps / 5)
+    mean, square, cross = means[: 3 * n], means[3 * n : 6 * n], means[6 * n :]
+    variance = (square - mean * mean).clamp_min(0)
+    source, distorted = variance[: 2 * n], variance[2 * n :].repeat(2, 1, 1, 1)
+    covariance = cross - mean[: 2 * n] * mean[2 * n :].repeat(2, 1, 1, 1)
+    gain = (covariance / (source + 1e-2)).clamp_min(0)
+    noise = (distorted - gain * covariance).clamp_min(0)
+    shape = (2, n, *gain.shape[1:])
+    return gain.view(shape), noise.view(shape), source.view(shape)
+
+
+def gaussian_filter(x: Tensor, *, window: int = 11, sigma: float = _SIGMA) -> Tensor:
+    """Separable Gaussian, valid part: (N, 1, H, W) -> (N, 1, H - window + 1, W - window + 1).
+
+    Raises
+    ------
+    ValueError
+        If a side is shorter than the window.
+    """
+    if min(x.shape[-2:]) < window:
+        raise ValueError(f"images must be at least {window} pixels wide, got {tuple(x.shape)}")
+    rows = _Filter.apply(x, window, sigma)  # type: ignore[no-untyped-call]
+    return _Filter.apply(rows.mT, window, sigma).mT  # type: ignore[no-untyped-call,no-any-return]
+
+
+class _Filter(torch.autograd.Function):
+    """Filter the last axis; the gradient of a symmetric filter is the filter itself."""
+
+    @staticmethod
+    def forward(ctx, x, window, sigma):  # type: ignore[no-untyped-def]
+        ctx.window, ctx.sigma = window, sigma
+        return _filter_rows(x, _band(window, sigma, flipped=False), window)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        border = ctx.window - 1
+        band = _band(ctx.window, ctx.sigma, flipped=True)
+        return _filter_rows(functional.pad(grad, (border, border)), band, ctx.window), None, None
+
+
+def _filter_rows(x: Tensor, band: Tensor, window: int) -> Tensor:
+    """Correlate the last axis of (N, 1, H, W) with the Gaussian, valid part.
+
+    Convolutions of one channel are slow on a CPU. So each row is cut into blocks, the samples of
+    a block become channels, and the filter a convolution of a few blocks with a banded weight.
+    """
+    n, _, height, width = x.shape
+    weight = band.to(x)
+    spare = (weight.shape[-1] - 1) * _BLOCK
+    blocks = functional.pad(x[:, 0], (0, -width % _BLOCK + spare))
+    blocks = blocks.view(n, height, -1, _BLOCK).permute(0, 3, 1, 2)  # this is channels-last
+    out = functional.conv2d(blocks, weight).permute(0, 2, 3, 1).reshape(n, 1, height, -1)
+    return out[..., : width - window + 1]
+
+
+@lru_cache(maxsize=16)
+def _band(window: int, sigma: float, *, flipped: bool) -> Tensor:
+    """(block, block, 1, blocks) weight: output sample o of a block sees input samples o + tap."""
+    # The published 48-tap window is centred at its index 24, so it is not quite symmetric.
+    taps = np.exp(-0.5 * ((np.arange(window) - window // 2) / sigma) ** 2)
+    taps = (taps[::-1] if flipped else taps) / taps.sum()
+    count = -(-(_BLOCK + window - 1) // _BLOCK)
+    out = np.zeros((_BLOCK, _BLOCK, 1, count))
+    for sample in range(_BLOCK):
+        position = sample + np.arange(window)
+        out[sample, position % _BLOCK, 0, position // _BLOCK] = taps
+    return torch.from_numpy(out)

@@ -1,0 +1,215 @@
+"""One registered pair in, one accountable picture out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+import medfuse
+from medfuse.errors import GeometryError, UsageError
+from medfuse.kernel.color import COLORMAPS, rgb_to_ycbcr
+from medfuse.methods.base import MethodInfo
+
+
+def pair(*shape: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.random((1, *shape), np.float32), rng.random((1, *shape), np.float32)
+
+
+class Constant:
+    """A guide that always asks for the same weight; counts what it was shown."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.shapes: list[tuple[int, ...]] = []
+
+    @property
+    def info(self) -> MethodInfo:
+        return MethodInfo("constant", "for tests", "rule")
+
+    def weights(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(a.shape))
+        return torch.full_like(b, self.weight)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (33, 17, 9)])
+@pytest.mark.parametrize("mode", ["slices", "volume"])
+def test_a_constant_guide_gives_the_plain_blend_of_both_luminances(shape, mode):
+    a, b = pair(*shape)
+    res = medfuse.fuse(functional=a, anatomical=b, method=Constant(0.3), mode=mode)
+    expected = 0.7 * res.functional_luminance + 0.3 * torch.from_numpy(b)
+    assert res.luminance.shape == (1, *shape)
+    assert torch.allclose(res.luminance, expected, atol=1e-5)
+    assert res.rgb.shape == (3, *shape)
+    assert res.audit["linearity"].verdict == "pass"
+
+
+def test_chroma_of_the_functional_image_is_kept_where_the_gamut_allows_it():
+    rng = np.random.default_rng(1)
+    rgb = torch.from_numpy((0.4 + 0.2 * rng.random((3, 24, 20))).astype(np.float32))
+    mri = torch.from_numpy((0.45 + 0.1 * rng.random((1, 24, 20))).astype(np.float32))
+    res = medfuse.fuse(functional=rgb, anatomical=mri, method="mean")
+    before, after = (rgb_to_ycbcr(x[None])[:, 1:] for x in (rgb, res.rgb))
+    assert torch.allclose(before, after, atol=1e-5)
+    assert res.audit["chroma"].value == 0
+
+
+def test_scalar_and_its_own_colour_map_as_rgb_give_the_same_picture():
+    a, b = pair(20, 21)
+    table = COLORMAPS["hot"].numpy()
+    grid = np.linspace(0, 1, 256)
+    rgb = np.stack([np.interp(a[0], grid, table[:, c]) for c in range(3)]).astype(np.float32)
+    scalar = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="hot")
+    colour = medfuse.fuse(functional=rgb, anatomical=b, method="mean")
+    assert torch.allclose(scalar.rgb, colour.rgb, atol=1e-5)
+
+
+def test_the_guide_sees_axial_slices_of_a_plain_array_one_by_one():
+    a, b = pair(12, 10, 37)
+    guide = Constant(0.5)
+    medfuse.fuse(functional=a, anatomical=b, method=guide)
+    assert guide.shapes == [(16, 1, 12, 10), (16, 1, 12, 10), (5, 1, 12, 10)]
+
+
+def test_storage_order_of_the_voxels_does_not_change_the_result():
+    a, b = pair(16, 18, 7)
+    affine = np.diag([-1.0, 2.0, 3.0, 1.0])
+    res = medfuse.fuse(
+        functional=MetaTensor(a, affine=affine), anatomical=MetaTensor(b, affine=affine),
+        method="swift",
+    )  # fmt: skip
+    flipped = affine @ np.array([[-1, 0, 0, 15], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    other = medfuse.fuse(
+        functional=MetaTensor(a[:, ::-1].copy(), affine=flipped),
+        anatomical=MetaTensor(b[:, ::-1].copy(), affine=flipped),
+        method="swift",
+    )
+    assert torch.equal(res.rgb.as_tensor(), other.rgb.as_tensor().flip(1))
+    assert np.allclose(res.rgb.affine, affine)
+
+
+def volume_with_field_of_view() -> tuple[MetaTensor, MetaTensor]:
+    """PET that covers only x < 6 of a 12-voxel wide MRI."""
+    a, b = pair(12, 20, 20)
+    affine = np.eye(4)
+    pet = MetaTensor(a, affine=affine)
+    pet.meta |= {
+        "field_of_view": {
+            "shape": [6, 20, 20],
+            "affine": affine.tolist(),
+            "moving_from_fixed": affine.tolist(),
+        }
+    }
+    pet[:, 6:] = 0
+    return pet, MetaTensor(b, affine=affine)
+
+
+def test_outside_the_functional_field_of_view_the_picture_is_the_anatomical_image():
+    pet, mri = volume_with_field_of_view()
+    res = medfuse.fuse(functional=pet, anatomical=mri, method="mean")
+    grey = mri.as_tensor()[:, 6:].expand(3, -1, -1, -1)
+    assert torch.allclose(res.rgb.as_tensor()[:, 6:], grey, atol=1e-6)
+    assert torch.all(res.share[:, 6:] == 1)
+    assert torch.all(res.weights[:, 6:] == 1)
+    assert not res.coverage[:, 6:].any()
+    assert res.coverage[:, :6].all()
+    assert res.audit["coverage"].value == pytest.approx(0.5)
+    assert res.audit["linearity"].verdict == "pass"
+
+
+@pytest.mark.parametrize("method", ["swift", "mean", "max", "anatomical-luma", "saliency"])
+@pytest.mark.parametrize("kernel", ["binomial", "paper"])
+def test_every_method_passes_the_linearity_check(method, kernel):
+    a, b = pair(65, 50)
+    res = medfuse.fuse(functional=a, anatomical=b, method=method, kernel=kernel)
+    assert res.audit["linearity"].value < 1e-5
+    assert res.audit["weights"].verdict == "pass"
+    assert res.audit["finite"].value == 0
+    total = res.from_functional + res.from_anatomical
+    assert torch.allclose(total, res.luminance, atol=1e-5)
+
+
+def test_max_takes_the_brighter_source_voxel_by_voxel():
+    a, b = pair(30, 30)
+    res = medfuse.fuse(functional=a, anatomical=b, method="max")
+    expected = torch.maximum(res.functional_luminance, torch.from_numpy(b))
+    assert torch.allclose(res.luminance, expected, atol=1e-6)
+    assert res.audit["overshoot"].value == 0
+
+
+def test_two_runs_give_identical_bits():
+    a, b = pair(70, 60, 5)
+    first, second = (medfuse.fuse(functional=a, anatomical=b) for _ in range(2))
+    assert torch.equal(first.rgb, second.rgb)
+    assert torch.equal(first.weights, second.weights)
+
+
+def test_inputs_are_left_untouched():
+    a, b = pair(20, 20, 4)
+    before = a.copy(), b.copy()
+    medfuse.fuse(functional=a, anatomical=b, method="mean", window=(0.2, 0.8))
+    assert np.array_equal(a, before[0])
+    assert np.array_equal(b, before[1])
+
+
+def test_values_without_unit_outside_0_and_1_are_refused_with_the_remedy():
+    a, b = pair(16, 16)
+    with pytest.raises(ValueError, match=r"functional image without a unit.*window=\(low, high\)"):
+        medfuse.fuse(functional=a * 5, anatomical=b)
+    with pytest.raises(ValueError, match=r"anatomical image without a unit.*anatomical_window"):
+        medfuse.fuse(functional=a, anatomical=b * 900)
+    res = medfuse.fuse(functional=a * 5, anatomical=b, window=(0, 5), method="mean")
+    assert torch.allclose(
+        res.luminance, medfuse.fuse(functional=a, anatomical=b, method="mean").luminance, atol=1e-5
+    )
+
+
+def test_saturation_above_the_window_is_counted():
+    a, b = pair(50, 40)
+    res = medfuse.fuse(functional=a, anatomical=b, window=(0, 0.5), method="mean")
+    assert res.audit["window"].value == pytest.approx(float((a > 0.5).mean()))
+    assert res.audit["window"].verdict == "look"
+
+
+def test_shapes_grids_and_channels_are_checked():
+    a, b = pair(16, 16, 4)
+    with pytest.raises(ValueError, match=r"registration\.resample"):
+        medfuse.fuse(functional=a[:, :8], anatomical=b)
+    with pytest.raises(ValueError, match="must be"):
+        medfuse.fuse(functional=a[0, 0], anatomical=b[0, 0])
+    with pytest.raises(ValueError, match="one channel"):
+        medfuse.fuse(functional=a, anatomical=np.repeat(b, 3, 0))
+    with pytest.raises(GeometryError, match="E_GRID_MISMATCH"):
+        medfuse.fuse(
+            functional=MetaTensor(a, affine=np.eye(4)),
+            anatomical=MetaTensor(b, affine=np.diag([2.0, 1, 1, 1])),
+        )
+    with pytest.raises(ValueError, match="must rise"):
+        medfuse.fuse(functional=a, anatomical=b, window=(3, 3))
+    with pytest.raises(ValueError, match="unknown colour map"):
+        medfuse.fuse(functional=a, anatomical=b, colormap="jet2000")
+    with pytest.raises(UsageError, match="E_UNKNOWN_METHOD"):
+        medfuse.fuse(functional=a, anatomical=b, method="swiftt")
+
+
+def test_volume_mode_averages_the_guide_over_three_axes():
+    a, b = pair(20, 24, 28)
+    guide = Constant(0.5)
+    medfuse.fuse(functional=a, anatomical=b, method=guide, mode="volume")
+    seen = {shape[2:] for shape in guide.shapes}
+    assert seen == {(20, 24), (24, 28), (20, 28)}
+
+
+def test_cancelling_from_the_progress_callback_stops_the_work():
+    class Cancelled(Exception):
+        pass
+
+    def stop(fraction: float, text: str) -> None:
+        if text == "kernel":
+            raise Cancelled
+
+    a, b = pair(20, 20, 4)
+    with pytest.raises(Cancelled):
+        medfuse.fuse(functional=a, anatomical=b, method="mean", progress=stop)
