@@ -16,6 +16,8 @@ Verdict = Literal["pass", "look", "fail"]
 SCHEMA = "medfuse-audit/1"
 GREY_LEVEL = 1 / 255
 HOT_PART = 0.05  # "hottest 5 %", the part of the functional signal that must not get lost
+BINS = 4096  # of the luminance histogram that finds it
+SLAB = 16  # slices looked at together
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ class Evidence:
 
     ``a``, ``b``: sources; ``weights``, ``luminance``, ``from_a``, ``from_b``: the fusion;
     ``rgb`` (3, ...): the picture; ``gamut_change``: largest channel change by clipping to RGB;
-    ``chroma_change``: largest change of Cb or Cr by that clipping; ``coverage``: bool, inside the
-    functional field of view; ``saturated``: number of covered voxels above the functional window.
+    ``chroma_change``: largest change of Cb or Cr after that clipping;
+    ``chroma_change_before``: before it, over all voxels; ``coverage``: bool, inside the functional
+    field of view; ``saturated``: number of covered voxels above the functional window.
     """
 
     a: Tensor
@@ -80,6 +83,7 @@ class Evidence:
     gamut_change: Tensor
     chroma_change: Tensor
     coverage: Tensor | None
+    chroma_change_before: float = 0.0
     saturated: int = 0
 
 
@@ -89,7 +93,7 @@ def audit_fusion(evidence: Evidence) -> Audit:
     Parameters
     ----------
     evidence : Evidence
-        Sources, weights, contributions and picture on one grid.
+        Sources, weights, contributions and picture on one grid; axis 0 runs over slices.
 
     Returns
     -------
@@ -97,125 +101,185 @@ def audit_fusion(evidence: Evidence) -> Audit:
         Checks ``linearity``, ``weights``, ``finite``, ``share``, ``overshoot``, ``gamut``,
         ``chroma``, ``coverage`` and ``window``.
     """
+    tally = _tally(evidence)
     return Audit(
         (
-            _linearity(evidence),
-            _weights(evidence),
-            _finite(evidence),
-            _share(evidence),
-            _overshoot(evidence),
-            _gamut(evidence),
-            _chroma(evidence),
-            _coverage(evidence),
-            _window(evidence),
+            _linearity(tally),
+            _weights(tally),
+            _finite(tally),
+            _share(tally),
+            _overshoot(tally),
+            _gamut(tally),
+            _chroma(tally, evidence.chroma_change_before),
+            _coverage(tally),
+            _window(tally, evidence.saturated),
         )
     )
 
 
-def _linearity(e: Evidence) -> Check:
-    residual = float(torch.sub(e.luminance, e.from_a).sub_(e.from_b).abs_().max())
+@dataclass
+class _Tally:
+    """Sums and extremes over all voxels, gathered slab by slab so that nothing large is made."""
+
+    voxels: int = 0
+    covered: int = 0
+    residual: float = 0.0
+    weight_low: float = 1.0
+    weight_high: float = 0.0
+    weight_sum: float = 0.0
+    bad: int = 0
+    share_sum: float = 0.0
+    hot_share_sum: float = 0.0
+    hot: int = 0
+    over: int = 0
+    over_max: float = 0.0
+    clipped: int = 0
+    clipped_max: float = 0.0
+    drifted: int = 0
+    drifted_max: float = 0.0
+
+
+def _tally(e: Evidence) -> _Tally:
+    t = _Tally()
+    histogram = torch.zeros(BINS)
+    for start in range(0, len(e.a), SLAB):
+        part = slice(start, start + SLAB)
+        covered = None if e.coverage is None else e.coverage[part]
+        _tally_slab(t, e, part, covered)
+        functional = e.a[part] if covered is None else e.a[part][covered]
+        histogram += torch.histc(functional, BINS, GREY_LEVEL, 1.0)
+    _tally_hot(t, e, histogram)
+    return t
+
+
+def _tally_slab(t: _Tally, e: Evidence, part: slice, covered: Tensor | None) -> None:
+    a, b, luminance, weights = e.a[part], e.b[part], e.luminance[part], e.weights[part]
+    residual = torch.sub(luminance, e.from_a[part]).sub_(e.from_b[part]).abs_()
+    t.residual = max(t.residual, float(residual.max()))
+    low, high = torch.aminmax(weights)
+    t.weight_low, t.weight_high = _min(t.weight_low, float(low)), _max(t.weight_high, float(high))
+    t.weight_sum += float(weights.sum(dtype=torch.float64))
+    t.bad += sum(_count_bad(x) for x in (luminance, weights, e.rgb[part]))
+    above = torch.sub(luminance, torch.maximum(a, b))
+    excess = torch.maximum(above, torch.minimum(a, b).sub_(luminance))
+    t.over, t.over_max = _beyond(excess, t.over, t.over_max)
+    t.clipped, t.clipped_max = _beyond(e.gamut_change[part], t.clipped, t.clipped_max)
+    t.drifted, t.drifted_max = _beyond(e.chroma_change[part], t.drifted, t.drifted_max)
+    share = e.share[part] if covered is None else e.share[part][covered]
+    t.share_sum += float(share.sum(dtype=torch.float64))
+    t.voxels += a.numel()
+    t.covered += share.numel()
+
+
+def _tally_hot(t: _Tally, e: Evidence, histogram: Tensor) -> None:
+    """Share in the brightest part of the positive functional luminance."""
+    from_top = histogram.flip(0).cumsum(0)
+    if not from_top[-1]:
+        return
+    bins = int((from_top < HOT_PART * from_top[-1]).sum()) + 1
+    limit = GREY_LEVEL + (1 - GREY_LEVEL) * (BINS - bins) / BINS
+    for start in range(0, len(e.a), SLAB):
+        part = slice(start, start + SLAB)
+        hot = e.a[part] >= limit
+        if e.coverage is not None:
+            hot &= e.coverage[part]
+        share = e.share[part][hot]
+        t.hot += share.numel()
+        t.hot_share_sum += float(share.sum(dtype=torch.float64))
+
+
+def _beyond(change: Tensor, count: int, largest: float) -> tuple[int, float]:
+    return count + int((change > GREY_LEVEL).sum()), max(largest, float(change.max()))
+
+
+def _min(old: float, new: float) -> float:
+    return new if not new >= old else old  # a NaN wins, so that it is seen
+
+
+def _max(old: float, new: float) -> float:
+    return new if not new <= old else old
+
+
+def _count_bad(x: Tensor) -> int:
+    """NaN or infinite values; the sum tells cheaply that there are none."""
+    return 0 if bool(torch.isfinite(x.sum())) else int((~torch.isfinite(x)).sum())
+
+
+def _linearity(t: _Tally) -> Check:
     return Check(
         "linearity",
         "Nothing but the two sources",
-        residual,
+        t.residual,
         "luminance",
         1e-5,
-        "pass" if residual < 1e-5 else "fail",
+        "pass" if t.residual < 1e-5 else "fail",
         "Largest difference between the fused luminance and the sum of what each source gave. "
         "Rounding of 32-bit numbers stays below 1e-5; more would mean invented structure.",
     )
 
 
-def _weights(e: Evidence) -> Check:
-    low, high = (float(x) for x in torch.aminmax(e.weights))
-    ok = low >= 0 and high <= 1
+def _weights(t: _Tally) -> Check:
+    ok = t.weight_low >= 0 and t.weight_high <= 1
     return Check(
         "weights",
         "Weights between 0 and 1",
-        high,
+        t.weight_high,
         "weight",
         1.0,
         "pass" if ok else "fail",
-        f"Weights run from {low:.3f} to {high:.3f} (0 takes the functional image, 1 the "
-        "anatomical). Outside 0 to 1 a source would be subtracted.",
-        {"minimum": low, "maximum": high, "mean": float(e.weights.mean())},
+        f"Weights run from {t.weight_low:.3f} to {t.weight_high:.3f} (0 takes the functional "
+        "image, 1 the anatomical). Outside 0 to 1 a source would be subtracted.",
+        {"minimum": t.weight_low, "maximum": t.weight_high, "mean": t.weight_sum / t.voxels},
     )
 
 
-def _finite(e: Evidence) -> Check:
-    images = (e.luminance, e.weights, e.rgb)
-    bad = sum(0 if bool(torch.isfinite(x.sum())) else _count_bad(x) for x in images)
+def _finite(t: _Tally) -> Check:
     return Check(
         "finite",
         "No missing numbers",
-        float(bad),
+        float(t.bad),
         "voxels",
         0.0,
-        "pass" if bad == 0 else "fail",
+        "pass" if t.bad == 0 else "fail",
         "Count of NaN or infinite values in the fused picture and its weights; must be 0.",
     )
 
 
-def _count_bad(x: Tensor) -> int:
-    return int((~torch.isfinite(x)).sum())
-
-
-def _share(e: Evidence) -> Check:
-    hot = _hottest(e)
-    whole = float(_mean(e.share, e.coverage))
-    in_hot = float(_mean(e.share, hot)) if hot is not None else whole
+def _share(t: _Tally) -> Check:
+    whole = t.share_sum / t.covered if t.covered else 1.0
+    kept = 1 - (t.hot_share_sum / t.hot if t.hot else whole)
     return Check(
         "share",
         "Functional signal kept in the hottest 5 %",
-        1 - in_hot,
+        kept,
         "share",
         0.1,
-        "pass" if 1 - in_hot >= 0.1 else "look",
-        f"The functional image gave {100 * (1 - in_hot):.0f} % of the luminance where its own is "
+        "pass" if kept >= 0.1 else "look",
+        f"The functional image gave {100 * kept:.0f} % of the luminance where its own is "
         f"highest, and {100 * (1 - whole):.0f} % over its field of view. Below 10 % only colour "
         "still carries the uptake.",
-        {"anatomical_share_mean": whole, "anatomical_share_hot": in_hot},
+        {"anatomical_share_mean": whole, "anatomical_share_hot": 1 - kept},
     )
 
 
-def _hottest(e: Evidence) -> Tensor | None:
-    """Mask of the brightest part of the functional luminance among its positive voxels."""
-    positive = e.a > GREY_LEVEL
-    if e.coverage is not None:
-        positive = positive & e.coverage
-    values = e.a[positive]
-    if values.numel() == 0:
-        return None
-    rank = max(1, round(values.numel() * (1 - HOT_PART)))
-    return positive & (e.a >= values.kthvalue(rank).values)
-
-
-def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x.mean() if mask is None or not mask.any() else x[mask].mean()
-
-
-def _overshoot(e: Evidence) -> Check:
-    above = torch.maximum(e.a, e.b).sub_(e.luminance).neg_()
-    below = torch.minimum(e.a, e.b).sub_(e.luminance)
-    excess = torch.maximum(above, below).clamp_min_(0)
-    largest, fraction = float(excess.max()), float((excess > GREY_LEVEL).float().mean())
+def _overshoot(t: _Tally) -> Check:
+    fraction = t.over / t.voxels
     return Check(
         "overshoot",
         "Inside the range of the two sources",
         fraction,
         "fraction of voxels",
         0.05,
-        "pass" if fraction <= 0.05 and largest <= 0.25 else "look",
+        "pass" if fraction <= 0.05 and t.over_max <= 0.25 else "look",
         f"{100 * fraction:.2f} % of the voxels are brighter or darker than both sources by more "
-        f"than one grey level (largest {255 * largest:.1f} of 255). Bands with different weights "
-        "do that at edges; over 5 % of voxels or a quarter of the range is worth a look.",
-        {"fraction": fraction, "maximum": largest},
+        f"than one grey level (largest {255 * t.over_max:.1f} of 255). Bands with different "
+        "weights do that at edges; over 5 % of voxels or a quarter of the range is worth a look.",
+        {"fraction": fraction, "maximum": t.over_max},
     )
 
 
-def _gamut(e: Evidence) -> Check:
-    largest = float(e.gamut_change.max())
-    fraction = float((e.gamut_change > GREY_LEVEL).float().mean())
+def _gamut(t: _Tally) -> Check:
+    fraction = t.clipped / t.voxels
     return Check(
         "gamut",
         "Colours that a screen can show",
@@ -224,14 +288,13 @@ def _gamut(e: Evidence) -> Check:
         0.05,
         "pass" if fraction <= 0.05 else "look",
         f"{100 * fraction:.2f} % of the voxels had to be clipped to the RGB range (largest change "
-        f"{255 * largest:.1f} of 255): there the picture differs from the fused luminance file.",
-        {"fraction": fraction, "maximum": largest},
+        f"{255 * t.clipped_max:.1f} of 255): there the picture differs from the luminance file.",
+        {"fraction": fraction, "maximum": t.clipped_max},
     )
 
 
-def _chroma(e: Evidence) -> Check:
-    largest = float(e.chroma_change.max())
-    fraction = float((e.chroma_change > GREY_LEVEL).float().mean())
+def _chroma(t: _Tally, before: float) -> Check:
+    fraction = t.drifted / t.voxels
     return Check(
         "chroma",
         "Functional colour untouched",
@@ -239,14 +302,15 @@ def _chroma(e: Evidence) -> Check:
         "fraction of voxels",
         0.05,
         "pass" if fraction <= 0.05 else "look",
-        "Fusion itself never changes Cb and Cr. Clipping to RGB changed them by more than one "
-        f"grey level in {100 * fraction:.2f} % of the voxels (largest {255 * largest:.1f} of 255).",
-        {"fraction": fraction, "maximum": largest, "before_clipping": 0.0},
+        f"Fusing changed Cb and Cr by {before:.1g} at most (rounding). Clipping to RGB then "
+        f"changed them by more than one grey level in {100 * fraction:.2f} % of the voxels "
+        f"(largest {255 * t.drifted_max:.1f} of 255).",
+        {"fraction": fraction, "maximum": t.drifted_max, "maximum_before_clipping": before},
     )
 
 
-def _coverage(e: Evidence) -> Check:
-    part = 1.0 if e.coverage is None else float(e.coverage.float().mean())
+def _coverage(t: _Tally) -> Check:
+    part = t.covered / t.voxels
     return Check(
         "coverage",
         "Functional field of view",
@@ -259,9 +323,8 @@ def _coverage(e: Evidence) -> Check:
     )
 
 
-def _window(e: Evidence) -> Check:
-    covered = e.a.numel() if e.coverage is None else int(e.coverage.sum())
-    part = e.saturated / covered if covered else 0.0
+def _window(t: _Tally, saturated: int) -> Check:
+    part = saturated / t.covered if t.covered else 0.0
     return Check(
         "window",
         "Functional values inside the window",
@@ -271,5 +334,5 @@ def _window(e: Evidence) -> Check:
         "pass" if part <= 0.01 else "look",
         f"{100 * part:.2f} % of the voxels lie above the window and share its last colour; "
         "set --window to tell them apart.",
-        {"voxels": e.saturated},
+        {"voxels": saturated},
     )

@@ -230,6 +230,7 @@ def _allocate(sources: _Sources, order: DisplayOrder) -> _Planes:
     values = {name: torch.empty(one) for name in names}
     values["rgb"] = torch.empty(three)
     values["cbcr"] = torch.empty((slices, 2, rows, columns))
+    values["chroma_before"] = torch.zeros(())
     if sources.coverage is not None:
         values["coverage"] = order.apply(sources.coverage).unsqueeze(1).contiguous()
     func = order.apply(_plain(sources.functional)).transpose(0, 1)
@@ -307,10 +308,15 @@ def _blend(planes: _Planes, levels: int, mode: Mode, kernel: Kernel, notify: Pro
 def _paint_chunk(planes: _Planes, part: slice) -> None:
     v = planes.values
     cbcr = v["cbcr"][part]
-    rgb, v["gamut"][part] = clip_gamut(ycbcr_to_rgb(torch.cat([v["luminance"][part], cbcr], dim=1)))
-    drift = rgb_to_ycbcr(rgb)[:, 1:].sub_(cbcr).abs_()
-    v["chroma"][part] = drift.amax(dim=1, keepdim=True)
+    exact = ycbcr_to_rgb(torch.cat([v["luminance"][part], cbcr], dim=1))
+    v["chroma_before"] = torch.maximum(v["chroma_before"], _chroma_drift(exact, cbcr).amax())
+    rgb, v["gamut"][part] = clip_gamut(exact)
+    v["chroma"][part] = _chroma_drift(rgb, cbcr)
     v["rgb"][part] = rgb
+
+
+def _chroma_drift(rgb: Tensor, cbcr: Tensor) -> Tensor:
+    return rgb_to_ycbcr(rgb)[:, 1:].sub_(cbcr).abs_().amax(dim=1, keepdim=True)
 
 
 def _result(
@@ -328,6 +334,7 @@ def _result(
         rgb=v["rgb"],
         gamut_change=v["gamut"],
         chroma_change=v["chroma"],
+        chroma_change_before=float(v["chroma_before"]),
         coverage=v.get("coverage"),
         saturated=planes.saturated,
     )
@@ -360,12 +367,12 @@ def _result(
 def _finish(volume: Tensor, sources: _Sources) -> Tensor:
     """Give an output the dimension and the geometry of the anatomical image."""
     if sources.flat:
-        return volume[..., 0].contiguous()
+        return volume[..., 0]
     image = sources.anatomical
     if isinstance(image, MetaTensor):
         meta = {key: image.meta[key] for key in ("spacing",) if key in image.meta}
-        return MetaTensor(volume.contiguous(), affine=image.affine.clone(), meta=meta)
-    return volume.contiguous()
+        return MetaTensor(volume, affine=image.affine.clone(), meta=meta)
+    return volume
 
 
 def _channel_first(image: Any, role: str) -> Tensor:

@@ -18,7 +18,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 import medfuse
+from medfuse.imaging.folder import inventory, writing
 
+Role = Literal["anatomical", "functional"]
+
+PROV_FILE = "provenance.prov.json"
 NOTICE = (
     "Research use only: not a medical device, not for diagnosis or treatment. "
     "Read the source images beside the fused one."
@@ -79,10 +83,11 @@ class Provenance(_Record):
     """The record of one case (provenance.json)."""
 
     schema_name: Literal["medfuse-provenance/1"] = Field("medfuse-provenance/1", alias="schema")
+    case: str
     medfuse: str = Field(description="Version")
     created: str = Field(description="ISO 8601, UTC")
     command: str
-    inputs: dict[Literal["anatomical", "functional"], Input]
+    inputs: dict[Role, Input]
     steps: list[Step]
     settings: dict[str, JsonValue]
     key: str = Field(description="Hash of inputs, settings, version and weights; for resuming")
@@ -102,38 +107,39 @@ def json_schema() -> dict[str, Any]:
 
 def build_provenance(
     *,
-    anatomical: Any,
-    functional: Any,
+    case: str,
+    inputs: Mapping[Role, Any],
     steps: Sequence[Step | Mapping[str, Any]],
     settings: Mapping[str, Any],
     key: str,
-    guide: Mapping[str, Any],
-    outputs: Mapping[str, str],
-    verdict: str,
+    guide: Any,
+    audit_verdict: str,
     command: str | Sequence[str] = "",
     notes: Sequence[str] = (),
     timing: Mapping[str, float] | None = None,
+    outputs: Mapping[str, str] | None = None,
     created: str | None = None,
 ) -> dict[str, Any]:
     """Make the record of one case.
 
     Parameters
     ----------
-    anatomical, functional : MetaTensor (C, X, Y, Z)
-        As loaded, before any resampling.
+    case : str
+        Name that the user chose.
+    inputs : {"anatomical": MetaTensor, "functional": MetaTensor}
+        (C, X, Y, Z) as loaded, before any resampling.
     steps : sequence of Step or {"name", "parameters", "result"}
     settings : mapping
         ``CaseSettings.model_dump()``.
     key : str
         Resume key.
-    guide : mapping
-        ``name``, ``weights_sha256``, ``card``.
-    outputs : mapping
-        File name in the result folder -> sha256 (``ResultFolder.hashes()``).
-    verdict : {"pass", "look", "fail"}
-        Of the audit.
+    guide : MethodInfo or mapping
+        With ``name``, ``weights_sha256``, ``card``.
+    audit_verdict : {"pass", "look", "fail"}
     command : str or sequence of str
         Paths are shortened to their last part.
+    outputs : mapping, optional
+        File name in the result folder -> sha256; `write_provenance` fills it in.
     created : str, optional
         ISO time; default now (UTC).
 
@@ -149,17 +155,18 @@ def build_provenance(
     """
     record = Provenance(
         schema="medfuse-provenance/1",
+        case=sanitize_text(case),
         medfuse=medfuse.__version__,
         created=created or datetime.now(UTC).isoformat(timespec="seconds"),
         command=sanitize_command(command),
-        inputs={"anatomical": describe_input(anatomical), "functional": describe_input(functional)},
-        steps=[Step.model_validate(sanitize(_plain_step(step))) for step in steps],
+        inputs={role: describe_input(volume) for role, volume in inputs.items()},
+        steps=[Step.model_validate(sanitize(_plain(step, Step))) for step in steps],
         settings=sanitize(settings),
         key=key,
         software=software(),
-        guide=Guide.model_validate(sanitize(guide)),
-        outputs=dict(sorted(outputs.items())),
-        audit=AuditSummary.model_validate({"verdict": verdict}),
+        guide=Guide.model_validate(sanitize(_plain(guide, Guide))),
+        outputs=dict(sorted((outputs or {}).items())),
+        audit=AuditSummary.model_validate({"verdict": audit_verdict}),
         notes=[sanitize_text(note) for note in notes],
         timing={name: round(float(seconds), 3) for name, seconds in (timing or {}).items()},
     )
@@ -200,14 +207,28 @@ def software() -> dict[str, str | int]:
     return versions
 
 
-def write_provenance(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write provenance.json and, for other tools, provenance.prov.json (W3C PROV)."""
-    for name, content in (
-        ("provenance.json", record),
-        ("provenance.prov.json", to_prov_json(record)),
-    ):
+def write_provenance(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write provenance.json and, for other tools, provenance.prov.json (W3C PROV).
+
+    Files that lie in the folder already are its outputs; their hashes join the record.
+
+    Returns
+    -------
+    dict
+        The record as written.
+
+    Raises
+    ------
+    OutputError
+        ``E_WRITE``.
+    """
+    outputs = {name: file["sha256"] for name, file in inventory(folder).items()}
+    complete = {**record, "outputs": outputs}
+    for name, content in (("provenance.json", complete), (PROV_FILE, to_prov_json(complete))):
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / name).write_text(text + "\n", encoding="utf-8")
+        with writing(folder / name):
+            (folder / name).write_text(text + "\n", encoding="utf-8")
+    return complete
 
 
 def to_prov_json(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,8 +345,11 @@ def _last_part(path: str) -> str:
     return PureWindowsPath(path).name or "..."
 
 
-def _plain_step(step: Step | Mapping[str, Any]) -> dict[str, Any]:
-    return step.model_dump() if isinstance(step, Step) else dict(step)
+def _plain(value: Any, record: type[_Record]) -> dict[str, Any]:
+    """A mapping as it is, of any other object the attributes that the record knows."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {name: getattr(value, name) for name in record.model_fields}
 
 
 def _literals(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ wild hold text in number fields. No text of a header leaves here but known code 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import warnings
@@ -37,7 +38,10 @@ PARSE_FAILURES = (
     InvalidDicomError,
 )
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
-Junk = Literal["not DICOM", "empty file", "DICOMDIR", "without pixels", "damaged", "truncated"]
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+Junk = Literal[
+    "not DICOM", "empty file", "DICOMDIR", "without pixels", "damaged", "truncated", "deflated"
+]
 
 _TAGS = """
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber
@@ -104,10 +108,16 @@ class DicomFile:
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's warnings off the terminal: they quote values, which may be patient data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Silence pydicom's warnings and log lines: they quote values, which may be patient data."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def read_header(path: Path, name: str) -> DicomFile | Junk:
@@ -122,8 +132,11 @@ def read_header(path: Path, name: str) -> DicomFile | Junk:
         size = os.fstat(stream.fileno()).st_size
         if size == 0:
             return "empty file"
-        if stream.read(132)[128:] != b"DICM":
+        head = stream.read(2048)
+        if head[128:132] != b"DICM":
             return "not DICOM"
+        if DEFLATED in head:
+            return "deflated"  # pydicom would inflate it without limit
         stream.seek(0)
         try:
             header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
@@ -132,8 +145,6 @@ def read_header(path: Path, name: str) -> DicomFile | Junk:
         pixel_bytes = size - stream.tell()
     if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_CLASS:
         return "DICOMDIR"
-    if header.file_meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
-        return DicomFile(path, name, header, size)
     if pixel_bytes > 8:
         return DicomFile(path, name, header, pixel_bytes)
     # An image whose file ends before its pixels must not pass for a report or a structure set.
@@ -168,12 +179,14 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def number(header: Dataset, keyword: str) -> float | None:
-    """First value of a tag as a number; NaN and infinity come through, text does not."""
-    value = text(header, keyword)
+    """First value of a tag as a number; NaN where the tag holds something that is none."""
     try:
-        return None if value is None else float(value)
-    except ValueError:
-        return None
+        value = header.get(keyword)
+        if isinstance(value, (list, pydicom.multival.MultiValue)):
+            value = value[0] if value else None
+        return None if value is None or value == "" else float(value)
+    except PARSE_FAILURES:
+        return math.nan
 
 
 def integer(header: Dataset, keyword: str) -> int | None:

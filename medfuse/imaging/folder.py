@@ -106,12 +106,8 @@ class ResultFolder:
             self._release()
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def hashes(self) -> dict[str, str]:
-        """sha256 of every file written so far, by relative name."""
-        return {name: file["sha256"] for name, file in _inventory(self.path).items()}
-
     def _commit(self) -> None:
-        files = _inventory(self.path, flush=True)
+        files = inventory(self.path, flush=True)
         manifest = {"schema": MANIFEST_SCHEMA, "key": self.key, "files": files}
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         write_through(self.path / MANIFEST, text.encode())
@@ -191,6 +187,32 @@ def remove_stale(out: Path) -> list[str]:
     return names
 
 
+def inventory(folder: Path, *, flush: bool = False) -> dict[str, dict[str, Any]]:
+    """Hash the files of a folder, except its manifest.
+
+    Parameters
+    ----------
+    folder : Path
+    flush : bool
+        Also force every file to the disk.
+
+    Returns
+    -------
+    dict
+        Relative name -> ``{"sha256", "bytes"}``, sorted.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (LOCK, MANIFEST))
+    found = {}
+    for path in files:
+        with path.open("rb") as file:
+            if flush:
+                os.fsync(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        name = path.relative_to(folder).as_posix()
+        found[name] = {"sha256": digest, "bytes": path.stat().st_size}
+    return found
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as file:
@@ -206,19 +228,6 @@ def write_through(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-
-
-def _inventory(folder: Path, *, flush: bool = False) -> dict[str, dict[str, Any]]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (LOCK, MANIFEST))
-    found = {}
-    for path in files:
-        with path.open("rb") as file:
-            if flush:
-                os.fsync(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        name = path.relative_to(folder).as_posix()
-        found[name] = {"sha256": digest, "bytes": path.stat().st_size}
-    return found
 
 
 def _refuse_foreign(target: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -12,30 +12,28 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from medfuse.methods.base import MethodInfo
 
-# Samples of one forward pass. Larger chunks are not faster on a CPU, they only need more memory.
+# Samples of one forward pass: activations of this size still fit the caches of a laptop CPU.
 CHUNK_PIXELS = 4 * 256 * 256
 
 
-@dataclass(frozen=True)
 class NetworkGuide:
-    """A trained (or untrained) network that answers with one weight map a slice.
+    """A network that answers with one weight map a slice.
 
     Parameters
     ----------
     net : nn.Module
-        (N, 2, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]; H and W multiples of ``multiple``.
-        Switched to evaluation, its batch norms folded and laid out as channels-last.
+        (N, 2, H, W) in [-1, 1], A then B -> (N, 1, H, W) in [0, 1], for every H and W. It is
+        taken over: switched to evaluation, batch norms folded, laid out as channels-last.
     info : MethodInfo
-    multiple : int
-        Sides are padded to this multiple by repeating the last row and column.
     """
 
-    net: nn.Module
-    info: MethodInfo
-    multiple: int
+    def __init__(self, net: nn.Module, info: MethodInfo) -> None:
+        self.net = fold_batch_norm(net.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._info = info
 
-    def __post_init__(self) -> None:
-        fold_batch_norm(self.net.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    @property
+    def info(self) -> MethodInfo:
+        return self._info
 
     @torch.inference_mode()
     def weights(self, a: Tensor, b: Tensor) -> Tensor:
@@ -51,26 +49,31 @@ class NetworkGuide:
                 f"a and b must both be (N, 1, H, W), got {tuple(a.shape)} and {tuple(b.shape)}"
             )
         count = max(1, CHUNK_PIXELS // (a.shape[2] * a.shape[3]))
-        out = torch.empty_like(a, memory_format=torch.contiguous_format)
+        out = torch.empty(a.shape)
         for start in range(0, len(a), count):
             part = slice(start, start + count)
-            out[part] = self._forward(a[part], b[part])
+            out[part] = self.net(network_input(a[part].float(), b[part].float()))
         return out
 
-    def _forward(self, a: Tensor, b: Tensor) -> Tensor:
-        height, width = a.shape[2:]
-        x = torch.cat([a, b], dim=1) * 2 - 1
-        x = functional.pad(
-            x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate"
-        )
-        result: Tensor = self.net(x.contiguous(memory_format=torch.channels_last))
-        return result[:, :, :height, :width]
+
+def network_input(a: Tensor, b: Tensor) -> Tensor:
+    """(N, 1, H, W) in [0, 1] twice -> (N, 2, H, W) in [-1, 1], channels-last."""
+    x = torch.cat([a, b], dim=1) * 2 - 1
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until both sides are multiples."""
+    rows, columns = -x.shape[2] % multiple, -x.shape[3] % multiple
+    if not (rows or columns):
+        return x
+    return functional.pad(x, (0, columns, 0, rows), mode="replicate")
 
 
 def fold_batch_norm(net: nn.Module) -> nn.Module:
     """Put every batch norm of an evaluated network into the convolution before it, in place.
 
-    Relies on the convolution and its norm being neighbours in one ``nn.Sequential``.
+    Works where convolution and norm are neighbours in an ``nn.Sequential``.
 
     References
     ----------
@@ -79,7 +82,7 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
     for module in net.modules():
         if isinstance(module, nn.Sequential):
             layers = list(module.named_children())
-            for (name, conv), (norm_name, norm) in zip(layers, layers[1:], strict=False):
+            for (name, conv), (norm_name, norm) in pairwise(layers):
                 if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     module.register_module(name, fuse_conv_bn_eval(conv, norm))
                     module.register_module(norm_name, nn.Identity())

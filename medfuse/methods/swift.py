@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medfuse.methods.base import MethodInfo
+from medfuse.methods.network import NetworkGuide, build_seeded, count_parameters, pad_to_multiple
+
 SHUFFLE = 4
+MULTIPLE = 8 * SHUFFLE
 
 
 class SwiftNet(nn.Module):
@@ -22,23 +26,20 @@ class SwiftNet(nn.Module):
 
     Shape
     -----
-    (N, 2, H, W) in [-1, 1], A then B, sides multiples of 32 -> (N, 1, H, W) in (0, 1).
+    (N, 2, H, W) in [-1, 1], A then B -> (N, 1, H, W) in [0, 1]. Sides that are no multiple of
+    32 are padded by replication and the map is cropped.
 
     References
     ----------
     Shi et al., CVPR 2016 (pixel shuffle); Ronneberger et al., MICCAI 2015 (U-Net).
     """
 
-    multiple = 32
-
     def __init__(self, widths: tuple[int, int, int, int] = (32, 48, 64, 96)) -> None:
         super().__init__()
-        self.widths = widths
         first, second, third, fourth = widths
         self.enter = _pair(2 * SHUFFLE**2, first)
         self.down = nn.ModuleList(
-            _pair(i, o, stride=2)
-            for i, o in ((first, second), (second, third), (third, fourth))
+            _pair(i, o, stride=2) for i, o in ((first, second), (second, third), (third, fourth))
         )
         self.up = nn.ModuleList(
             _pair(below + skip, skip)
@@ -47,7 +48,8 @@ class SwiftNet(nn.Module):
         self.leave = nn.Conv2d(first, SHUFFLE**2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(functional.pixel_unshuffle(x, SHUFFLE))
+        height, width = x.shape[2:]
+        x = self.enter(functional.pixel_unshuffle(pad_to_multiple(x, MULTIPLE), SHUFFLE))
         skips = []
         for stage in self.down:
             skips.append(x)
@@ -55,7 +57,28 @@ class SwiftNet(nn.Module):
         for stage, skip in zip(self.up, reversed(skips), strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = stage(torch.cat([x, skip], dim=1))
-        return functional.pixel_shuffle(self.leave(x), SHUFFLE).sigmoid()
+        weights = functional.pixel_shuffle(self.leave(x), SHUFFLE).sigmoid()
+        return weights[:, :, :height, :width]
+
+
+class SwiftGuide(NetworkGuide):
+    """swift as a method.
+
+    Parameters
+    ----------
+    net : SwiftNet, optional
+        Trained network; without one an untrained network is made.
+    info : MethodInfo, optional
+    seed : int
+        Initial values of an untrained network.
+    """
+
+    def __init__(
+        self, net: SwiftNet | None = None, info: MethodInfo | None = None, *, seed: int = 0
+    ) -> None:
+        net_ = build_seeded(SwiftNet, seed) if net is None else net
+        untrained = MethodInfo("swift", "swift, untrained", "guide", count_parameters(net_))
+        super().__init__(net_, info or untrained)
 
 
 def _pair(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:

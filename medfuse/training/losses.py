@@ -97,9 +97,7 @@ def consistency_loss(a: Tensor, b: Tensor, fused: Tensor, *, b_weight: float = 2
 def gradient_loss(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
     """Distance of the Sobel magnitudes to the stronger source's, summed over x and y."""
     with torch.no_grad():
-        wanted = [
-            torch.maximum(p.abs(), q.abs()) for p, q in zip(sobel(a), sobel(b), strict=True)
-        ]
+        wanted = [torch.maximum(p.abs(), q.abs()) for p, q in zip(sobel(a), sobel(b), strict=True)]
     found = sobel(fused)
     return functional.l1_loss(found[0].abs(), wanted[0]) + functional.l1_loss(
         found[1].abs(), wanted[1]
@@ -131,9 +129,7 @@ def uptake_loss(a: Tensor, fused: Tensor, *, block: int = 8) -> Tensor:
     return torch.where(x.square().sum(1) > 1e-3, 1 - correlation, torch.zeros_like(norm)).mean()
 
 
-def ssim_losses(
-    a: Tensor, b: Tensor, fused: Tensor, *, window: int = 11
-) -> tuple[Tensor, Tensor]:
+def ssim_losses(a: Tensor, b: Tensor, fused: Tensor, *, window: int = 11) -> tuple[Tensor, Tensor]:
     """1 - SSIM of the fused image with A and with B.
 
     Gaussian window of sigma 1.5, valid part only, K = (0.01, 0.03), range 2.

@@ -1,0 +1,244 @@
+"""Named weights: find, verify, load. Only safetensors are read, never anything executable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from medfuse.errors import WeightsError
+from medfuse.methods.base import Method, MethodInfo, register_method
+from medfuse.methods.network import NetworkGuide, count_parameters
+from medfuse.methods.swift import SwiftGuide, SwiftNet
+from medfuse.methods.unet import UNet, UnetGuide
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT = "swift-msrs"
+SCHEMA = "medfuse-card/1"
+
+# Zip archives (torch.save) and bare pickles start like this; safetensors with a length.
+_PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+_MAX_BYTES = 512 * 1024**2
+
+
+class Card(BaseModel):
+    """Where weights come from; lies beside them as JSON of the same name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_: str = Field(SCHEMA, alias="schema")
+    name: str
+    summary: str
+    architecture: str
+    options: dict[str, Any]
+    parameters: int
+    levels: int
+    kernel: str
+    sha256: str
+    data: dict[str, Any]
+    recipe: dict[str, Any]
+    seed: int
+    steps: int
+    seconds: float
+    threads: int
+    device: str
+    software: dict[str, str]
+    command: str
+    validation: dict[str, Any]
+    test: dict[str, Any] = Field(default_factory=dict)
+    limitations: str = ""
+    notice: str = "Research use only. Not a medical device."
+
+
+def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
+    """Build an untrained network by name.
+
+    Raises
+    ------
+    ValueError
+        If the name or an option is unknown.
+    """
+    if architecture == "swift":
+        widths = options.get("widths", (32, 48, 64, 96))
+        if len(widths) != 4:
+            raise ValueError(f"swift needs four widths, got {len(widths)}")
+        first, second, third, fourth = (int(w) for w in widths)
+        return SwiftNet((first, second, third, fourth))
+    if architecture == "unet":
+        return UNet(int(options.get("base", 64)))
+    raise ValueError(f"unknown architecture {architecture!r}; known are swift and unet")
+
+
+def wrap_network(net: nn.Module, info: MethodInfo) -> NetworkGuide:
+    """Make a method of a trained network; the network is taken over."""
+    if isinstance(net, SwiftNet):
+        return SwiftGuide(net, info)
+    if isinstance(net, UNet):
+        return UnetGuide(net=net, info=info)
+    return NetworkGuide(net, info)
+
+
+def load_guide(path: Path) -> Method:
+    """Load a guide from a safetensors file.
+
+    A card of the same name beside it is optional; where there is one, its sha256 must agree.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, is not safetensors, was altered, or holds another network.
+    """
+    data = read_weights(path)
+    digest = hashlib.sha256(data).hexdigest()
+    card = read_card(path)
+    if card is not None and card.sha256 != digest:
+        raise _error(
+            path,
+            f"sha256 is {digest[:12]}..., its card says {card.sha256[:12]}...",
+            "Restore the file, or delete the card if the weights were changed on purpose",
+        )
+    header, tensors = parse_weights(data, path)
+    net = load_network(header, tensors, path)
+    info = MethodInfo(
+        name=card.name if card else path.stem,
+        summary=card.summary if card else f"{header.get('architecture')} without a card",
+        kind="guide",
+        parameters=count_parameters(net),
+        levels=card.levels if card else 4,
+        weights_sha256=digest,
+        card=card.model_dump(by_alias=True) if card else {},
+    )
+    return wrap_network(net, info)
+
+
+def read_weights(path: Path) -> bytes:
+    """Read a weights file, refusing executable formats without opening them.
+
+    Raises
+    ------
+    WeightsError
+    """
+    if path.suffix.lower() in _PICKLE_SUFFIXES:
+        raise _error(path, "pickled weights can run code when loaded", _CONVERT)
+    if not path.is_file():
+        raise _error(path, "no such file", "Give the path of a .safetensors file")
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise _error(path, f"{size / 1e6:.0f} MB is too large for a guide", _CHECK)
+    data = path.read_bytes()
+    if data.startswith(_PICKLE_MAGIC):
+        raise _error(path, "this is a pickle, which can run code when loaded", _CONVERT)
+    return data
+
+
+def parse_weights(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Architecture and tensors of a safetensors file.
+
+    Raises
+    ------
+    WeightsError
+        If the bytes are no safetensors of medfuse or hold NaN or infinities.
+    """
+    try:
+        tensors = load(data)
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+        header = json.loads(metadata.get("medfuse", "{}"))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _error(path, f"no safetensors ({str(error)[:80]})", _CHECK) from error
+    if "architecture" not in header:
+        raise _error(path, "it does not say which network it belongs to", _CHECK)
+    broken = [name for name, t in tensors.items() if not torch.isfinite(t).all()]
+    if broken:
+        raise _error(path, f"{len(broken)} tensors hold NaN or infinities", _CHECK)
+    return header, tensors
+
+
+def load_network(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """Build the network that a header names and fill it.
+
+    Raises
+    ------
+    WeightsError
+        If names or shapes do not fit.
+    """
+    try:
+        net = build_network(header["architecture"], header.get("options", {}))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise _error(path, str(error)[:120], _CHECK) from error
+    expected = net.state_dict()
+    wrong = [n for n, t in expected.items() if n not in tensors or tensors[n].shape != t.shape]
+    extra = [n for n in tensors if n not in expected]
+    if wrong or extra:
+        raise _error(
+            path,
+            f"{len(wrong)} tensors are missing or of another shape, {len(extra)} are unknown "
+            f"(first: {(wrong + extra)[0]})",
+            _CHECK,
+        )
+    net.load_state_dict(tensors)
+    return net
+
+
+def read_card(path: Path) -> Card | None:
+    """The card beside a weights file, or None.
+
+    Raises
+    ------
+    WeightsError
+        If the card is there but cannot be understood.
+    """
+    card = path.with_suffix(".json")
+    if not card.is_file():
+        return None
+    try:
+        return Card.model_validate_json(card.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise _error(card, "the card is no medfuse-card/1", "Restore the card") from error
+
+
+def shipped() -> list[str]:
+    """Names of the weights in the package, the default first."""
+    names = sorted(card.stem for card in WEIGHTS.glob("*.json"))
+    return sorted(names, key=lambda name: name != DEFAULT)
+
+
+def load_shipped(name: str) -> Method:
+    """Load weights of the package by name; they must have a card.
+
+    Raises
+    ------
+    WeightsError
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if read_card(path) is None:
+        raise _error(path, "its card is missing", "Reinstall medfuse")
+    return load_guide(path)
+
+
+def register_all() -> None:
+    """Put the weights of the package into the registry; they are loaded when first used."""
+    for name in shipped():
+        card = read_card(WEIGHTS / f"{name}.safetensors")
+        summary = card.summary if card else name
+        if name == DEFAULT:
+            register_method("swift", lambda: load_shipped(DEFAULT), f"the default, {DEFAULT}")
+        register_method(name, lambda name=name: load_shipped(name), summary)  # type: ignore[misc]
+
+
+_CHECK = "Download or train the weights again (medfuse train)"
+_CONVERT = "Convert it to safetensors in an environment you trust"
+
+
+def _error(path: Path, cause: str, remedy: str) -> WeightsError:
+    return WeightsError(
+        "E_WEIGHTS", what="Cannot load weights", where=path.name, cause=cause, remedy=remedy
+    )

@@ -1,0 +1,107 @@
+"""Write trained weights and the card that says where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from medfuse.kernel.fusion import fuse_luminance
+from medfuse.kernel.metrics import compute
+from medfuse.methods import zoo
+from medfuse.methods.network import count_parameters, network_input
+from medfuse.training.checkpoint import write_atomically
+from medfuse.training.data import Pairs
+from medfuse.training.recipes import Recipe
+
+_METRICS = ("VIF", "Qabf", "SSIM", "uptake_correlation")
+_SMALLEST = 41  # sides below this have no VIF
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a training run knows about itself."""
+
+    data_name: str
+    training: Pairs
+    validation: Pairs
+    steps: int
+    seconds: float
+    device: str
+    command: str
+    metrics: dict[str, float]
+
+
+def write_weights(out: Path, recipe: Recipe, weights: dict[str, Tensor], facts: CardFacts) -> None:
+    """Write ``out`` (safetensors) and its card (JSON) beside it, each whole or not at all.
+
+    Raises
+    ------
+    OutputError
+    """
+    header = {"architecture": recipe.architecture, "options": recipe.options}
+    tensors = {n: t.detach().cpu().contiguous().clone() for n, t in weights.items()}
+    data = save(tensors, {"medfuse": json.dumps(header, sort_keys=True)})
+    card = _card(out.stem, recipe, hashlib.sha256(data).hexdigest(), facts)
+    write_atomically(out, data)
+    text = card.model_dump_json(by_alias=True, indent=1) + "\n"
+    write_atomically(out.with_suffix(".json"), text.encode())
+
+
+def validation_metrics(
+    recipe: Recipe, weights: dict[str, Tensor], pairs: Pairs
+) -> dict[str, float]:
+    """Mean paper-profile metrics over gray pairs; empty without pairs."""
+    if not len(pairs) or min(min(image.shape) for image in pairs.a) < _SMALLEST:
+        return {}
+    net = zoo.build_network(recipe.architecture, recipe.options)
+    net.load_state_dict(weights)
+    net.eval()
+    found: dict[str, list[float]] = {}
+    with torch.inference_mode():
+        for image_a, image_b in zip(pairs.a, pairs.b, strict=True):
+            a, b = (x[None, None].float() / 255 for x in (image_a, image_b))
+            fused = fuse_luminance(
+                a, b, net(network_input(a, b)), levels=recipe.levels, kernel=recipe.kernel
+            )
+            picture = fused.luminance.clamp(0, 1)
+            for name, value in compute(a, b, picture, profile="paper", only=_METRICS).items():
+                found.setdefault(name, []).append(float(value))
+    means = {name: torch.tensor(values).nanmean().item() for name, values in found.items()}
+    return {"pairs": len(pairs)} | {name: round(mean, 4) for name, mean in means.items()}
+
+
+def _card(name: str, recipe: Recipe, digest: str, facts: CardFacts) -> zoo.Card:
+    net = zoo.build_network(recipe.architecture, recipe.options)
+    return zoo.Card(
+        schema=zoo.SCHEMA,
+        name=name,
+        summary=recipe.summary or f"{recipe.architecture} trained on {facts.data_name}",
+        architecture=recipe.architecture,
+        options=recipe.options,
+        parameters=count_parameters(net),
+        levels=recipe.levels,
+        kernel=recipe.kernel,
+        sha256=digest,
+        data={
+            "name": facts.data_name,
+            "pairs": len(facts.training),
+            "sha256_of_pixels": facts.training.sha256(),
+            "validation": list(facts.validation.names),
+        },
+        recipe=recipe.model_dump(exclude={"summary"}),
+        seed=recipe.seed,
+        steps=facts.steps,
+        seconds=round(facts.seconds, 1),
+        threads=torch.get_num_threads(),
+        device=facts.device,
+        software={n: importlib.metadata.version(n) for n in ("medfuse", "torch", "safetensors")},
+        command=facts.command,
+        validation=facts.metrics,
+    )

@@ -1,0 +1,403 @@
+"""Train a guide through the fixed kernel: resumable, interruptible, the same bits every time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from medfuse.errors import WeightsError
+from medfuse.kernel.fusion import blend
+from medfuse.methods import zoo
+from medfuse.methods.network import build_seeded, network_input
+from medfuse.training.cards import CardFacts, validation_metrics, write_weights
+from medfuse.training.checkpoint import (
+    TrainingState,
+    restore_state,
+    save_state,
+    update_average,
+)
+from medfuse.training.data import Pairs, load_pairs, split_validation
+from medfuse.training.losses import Losses, fusion_loss
+from medfuse.training.recipes import Recipe, get_recipe
+from medfuse.training.sampling import Sampler
+
+CHECKPOINT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """What happened up to now, for a progress bar."""
+
+    step: int
+    fraction: float
+    seconds: float
+    loss: float
+    parts: dict[str, float]
+    validation: float | None = None
+    picture: Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training left behind."""
+
+    weights: Path
+    card: Path
+    steps: int
+    seconds: float
+    stopped: Literal["finished", "early", "interrupted"]
+    first_loss: float
+    last_loss: float
+    validation: dict[str, float] = field(default_factory=dict)
+    resumed_at: int = 0
+
+
+OnProgress = Callable[[TrainingProgress], None]
+
+
+def run_training(
+    *,
+    a: Path,
+    b: Path,
+    out: Path,
+    method: str = "swift",
+    recipe: Recipe | str | None = None,
+    init: str | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    data_name: str = "",
+    command: str = "",
+    on_progress: OnProgress | None = None,
+    **overrides: Any,
+) -> TrainingResult:
+    """Train on two folders and write weights, card and validation pictures.
+
+    Parameters
+    ----------
+    a, b : Path
+        Folders of functional and anatomical images; see :func:`medfuse.training.data.load_pairs`.
+    out : Path
+        The ``.safetensors`` file to write. The card goes beside it as ``.json``, pictures into a
+        folder ``<name>.validation``; while training runs there is also a checkpoint, and the same
+        call continues from it.
+    method : {"swift", "unet"}
+        Which recipe to use where ``recipe`` is not given.
+    recipe : Recipe or str, optional
+    init : str, optional
+        Name of shipped weights or a path to start from.
+    minutes, steps : optional
+        Length; one replaces the other.
+    seed : int, optional
+    data_name : str, optional
+        What the card calls the data.
+    command : str, optional
+        The command line, for the card.
+    on_progress : callable, optional
+        Called after every step.
+    **overrides
+        Fields of :class:`~medfuse.training.recipes.Recipe`.
+
+    Raises
+    ------
+    InputError
+        If the data are missing, unpaired, constant or unreadable.
+    UsageError, WeightsError, OutputError
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else get_recipe(recipe or method)
+    chosen = chosen.override(init=init, minutes=minutes, steps=steps, seed=seed, **overrides)
+    pairs = load_pairs(a, b)
+    training, validation = split_validation(
+        pairs, fraction=chosen.validation, group_digits=chosen.group_digits
+    )
+    return train(
+        chosen,
+        training,
+        validation,
+        out=out,
+        data_name=data_name or f"{a.name} and {b.name}",
+        command=command,
+        on_progress=on_progress,
+    )
+
+
+def train(
+    recipe: Recipe,
+    training: Pairs,
+    validation: Pairs,
+    *,
+    out: Path,
+    data_name: str = "",
+    command: str = "",
+    on_progress: OnProgress | None = None,
+) -> TrainingResult:
+    """Train on pairs in memory; see :func:`run_training`."""
+    run = _Run(recipe, training, validation, out, on_progress)
+    resumed_at = run.resume()
+    with _interruptible() as interrupted:
+        stopped = run.loop(interrupted)
+    state = run.state
+    if stopped == "interrupted":
+        save_state(run.checkpoint, state, run.key)
+    weights = state.best or state.weights()
+    metrics = validation_metrics(recipe, weights, run.validation)
+    if state.best:
+        metrics["loss"] = round(state.best_loss, 4)
+    facts = CardFacts(
+        data_name=data_name,
+        training=run.training,
+        validation=run.validation,
+        steps=state.step,
+        seconds=state.seconds,
+        device=run.device.type,
+        command=command,
+        metrics=metrics,
+    )
+    write_weights(out, recipe, weights, facts)
+    if stopped != "interrupted":
+        run.checkpoint.unlink(missing_ok=True)
+    return TrainingResult(
+        weights=out,
+        card=out.with_suffix(".json"),
+        steps=state.step,
+        seconds=state.seconds,
+        stopped=stopped,
+        first_loss=state.first_loss or math.nan,
+        last_loss=state.last_loss or math.nan,
+        validation=metrics,
+        resumed_at=resumed_at,
+    )
+
+
+class _Run:
+    """One training run: data, state and the clock."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: Pairs,
+        validation: Pairs,
+        out: Path,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.recipe, self.out = recipe, out
+        self.on_progress = on_progress or (lambda progress: None)
+        self.training = training
+        self.validation = _spread(validation, recipe.validation_pairs)
+        self.sampler = Sampler(training, recipe)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.state = _fresh_state(recipe, self.device)
+        self.checkpoint = out.with_suffix(".checkpoint.safetensors")
+        what = recipe.model_dump_json() + training.sha256()
+        self.key = hashlib.sha256(what.encode()).hexdigest()
+
+    def resume(self) -> int:
+        restore_state(self.checkpoint, self.state, self.key)
+        return self.state.step
+
+    def fraction(self) -> float:
+        """How much of the training is done; by the clock where minutes are given."""
+        if self.recipe.minutes is not None:
+            return min(self.state.seconds / (60 * self.recipe.minutes), 1.0)
+        return self.state.step / (self.recipe.steps or 1)
+
+    def loop(self, interrupted: threading.Event) -> Literal["finished", "early", "interrupted"]:
+        state, recipe = self.state, self.recipe
+        clock, saved = time.monotonic() - state.seconds, state.seconds
+        while self.fraction() < 1:
+            if interrupted.is_set():
+                return "interrupted"
+            losses = self._step()
+            state.seconds = time.monotonic() - clock
+            validated, picture = None, None
+            if self.fraction() >= (state.validations + 1) / recipe.validations:
+                validated, picture = self._validate()
+                state.seconds = time.monotonic() - clock
+            if state.seconds - saved > CHECKPOINT_SECONDS and self.fraction() < 1:
+                save_state(self.checkpoint, state, self.key)
+                saved = state.seconds
+            self._report(losses, validated, picture)
+            if state.without_gain >= recipe.patience:
+                return "early"
+        return "finished"
+
+    def _step(self) -> Losses:
+        state, recipe, fraction = self.state, self.recipe, self.fraction()
+        full = recipe.crop is not None and fraction >= 1 - recipe.full_fraction
+        a, b = (x.to(self.device) for x in self.sampler.draw(state.step, full=full))
+        for group in state.optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, fraction)
+        state.net.train()
+        with precision(recipe, self.device):
+            weights = state.net(network_input(a, b))
+        losses = self._loss(a, b, weights)
+        state.optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
+        state.optimiser.step()
+        if recipe.ema:
+            update_average(state, recipe.ema)
+        state.step += 1
+        state.last_loss = float(losses.total)
+        if state.first_loss is None:
+            state.first_loss = state.last_loss
+        return losses
+
+    def _loss(self, a: Tensor, b: Tensor, weights: Tensor) -> Losses:
+        a, b = a * 2 - 1, b * 2 - 1
+        fused = blend(a, b, weights.float(), levels=self.recipe.levels, kernel=self.recipe.kernel)
+        return fusion_loss(a, b, fused, self.recipe.loss)
+
+    def _validate(self) -> tuple[float | None, Path | None]:
+        state = self.state
+        state.validations += 1
+        if not len(self.validation):
+            return None, None
+        net = self._network(state.weights())
+        total = 0.0
+        with torch.inference_mode():
+            for k in range(len(self.validation)):
+                a, b = self._validation_pair(k)
+                weights = net(network_input(a, b))
+                total += float(self._loss(a, b, weights).total)
+                if k == 0:
+                    picture = self._picture(a, b, weights)
+        loss = total / len(self.validation)
+        if loss < state.best_loss:
+            state.best_loss, state.without_gain = loss, 0
+            state.best = {n: t.detach().clone() for n, t in state.weights().items()}
+        else:
+            state.without_gain += 1
+        return loss, picture
+
+    def _validation_pair(self, k: int) -> tuple[Tensor, Tensor]:
+        images = (self.validation.a[k], self.validation.b[k])
+        a, b = (x[None, None].float().to(self.device) / 255 for x in images)
+        return a, b
+
+    def _network(self, weights: dict[str, Tensor]) -> nn.Module:
+        net = zoo.build_network(self.recipe.architecture, self.recipe.options)
+        net.load_state_dict(weights)
+        return net.to(self.device).eval()
+
+    def _picture(self, a: Tensor, b: Tensor, weights: Tensor) -> Path:
+        """Save A, B, fused and weights side by side."""
+        fused = blend(a, b, weights, levels=self.recipe.levels, kernel=self.recipe.kernel)
+        strip = torch.cat([x[0, 0].clamp(0, 1) for x in (a, b, fused, weights)], dim=1)
+        folder = self.out.with_suffix(".validation")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"step_{self.state.step:06d}.png"
+        Image.fromarray((strip * 255).round().byte().cpu().numpy()).save(path)
+        return path
+
+    def _report(self, losses: Losses, validated: float | None, picture: Path | None) -> None:
+        self.on_progress(
+            TrainingProgress(
+                step=self.state.step,
+                fraction=self.fraction(),
+                seconds=self.state.seconds,
+                loss=float(losses.total),
+                parts={name: float(part) for name, part in losses.parts.items()},
+                validation=validated,
+                picture=picture,
+            )
+        )
+
+
+def learning_rate(recipe: Recipe, fraction: float) -> float:
+    """Learning rate where ``fraction`` of the training is done: linear warm-up, then half a cosine.
+
+    References
+    ----------
+    Smith & Topin, 2018 (one-cycle).
+    """
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    if fraction < recipe.warmup:
+        factor = fraction / recipe.warmup
+    else:
+        factor = 0.5 + 0.5 * math.cos(math.pi * (fraction - recipe.warmup) / (1 - recipe.warmup))
+    return recipe.learning_rate * max(factor, 1e-3)
+
+
+def precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 inside the network where the processor computes it, unless the recipe says otherwise."""
+    wanted = recipe.precision
+    if wanted == "auto":
+        wanted = "bf16" if device.type == "cuda" or _cpu_has_bf16() else "fp32"
+    return torch.autocast(device.type, torch.bfloat16) if wanted == "bf16" else nullcontext()
+
+
+def _cpu_has_bf16() -> bool:
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())
+
+
+def _fresh_state(recipe: Recipe, device: torch.device) -> TrainingState:
+    net = build_seeded(lambda: zoo.build_network(recipe.architecture, recipe.options), recipe.seed)
+    if recipe.init is not None:
+        _load_init(net, recipe)
+    net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    return TrainingState(net, optimiser)
+
+
+def _load_init(net: nn.Module, recipe: Recipe) -> None:
+    """Start from weights: shipped ones by name, or a file."""
+    name = str(recipe.init)
+    shipped = zoo.WEIGHTS / f"{zoo.DEFAULT if name == 'swift' else name}.safetensors"
+    path = shipped if shipped.is_file() else Path(name)
+    header, tensors = zoo.parse_weights(zoo.read_weights(path), path)
+    zoo.load_network(header, tensors, path)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            "E_WEIGHTS",
+            what="Cannot start from these weights",
+            where=path.name,
+            cause=f"they are a {header['architecture']}, the recipe trains {recipe.architecture}",
+            remedy="Choose weights of the same network",
+        ) from error
+
+
+def _spread(pairs: Pairs, count: int) -> Pairs:
+    """At most ``count`` pairs, evenly spread."""
+    if len(pairs) <= count:
+        return pairs
+    return pairs.select([int(i) for i in np.linspace(0, len(pairs) - 1, count).round()])
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into a flag that the loop reads between two steps; a second one breaks off."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def note(number: int, frame: object) -> None:
+        flag.set()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,123 @@
+"""How a guide is trained: typed, printable, named."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medfuse.errors import UsageError
+from medfuse.kernel.pyramid import Kernel
+from medfuse.training.losses import LossWeights
+
+
+class Recipe(BaseModel):
+    """Everything that decides the trained weights, besides data and seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "swift"
+    summary: str = ""
+    architecture: Literal["swift", "unet"] = "swift"
+    options: dict[str, Any] = Field(default_factory=dict)
+    init: str | None = Field(
+        default=None, description="name of shipped weights, or a path, to start from"
+    )
+    kernel: Kernel = "binomial"
+    levels: int = Field(default=4, ge=0, le=8)
+    loss: LossWeights = LossWeights()
+
+    steps: int | None = Field(default=300, ge=1)
+    minutes: float | None = Field(default=None, gt=0, description="wall clock; replaces steps")
+    seed: int = 0
+    batch: int = Field(default=8, ge=1)
+    crop: int | None = Field(
+        default=256, ge=32, description="side of random crops; None: full images"
+    )
+    full_fraction: float = Field(
+        default=0.0, ge=0, le=1, description="last part, run on full images"
+    )
+    full_batch: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    warmup: float = Field(default=0.15, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    ema: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    flips: bool = True
+    role_swap: float = Field(
+        default=0.0, ge=0, le=1, description="probability that A and B change places"
+    )
+    tone: float = Field(default=0.0, ge=0, le=1, description="probability of random gamma and gain")
+    emission: float = Field(default=0.0, ge=0, le=1, description="probability of a PET-like A")
+
+    validation: float = Field(
+        default=0.1, ge=0, lt=1, description="share of pairs or patients held out"
+    )
+    group_digits: int = Field(
+        default=0, ge=0, description="digits of slice number at the end of names"
+    )
+    validation_pairs: int = Field(default=16, ge=1, description="at most so many, evenly spread")
+    validations: int = Field(
+        default=10, ge=1, description="how many times, evenly spread over training"
+    )
+    patience: int = Field(
+        default=4, ge=1, description="stop after so many validations without gain"
+    )
+
+    def override(self, **changes: Any) -> Recipe:
+        """The same recipe with some fields changed and checked again; ``None`` changes nothing.
+
+        ``steps`` and ``minutes`` replace each other.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        if "minutes" in given and "steps" not in given:
+            given["steps"] = None
+        elif "steps" in given and "minutes" not in given:
+            given["minutes"] = None
+        loss = given.get("loss")
+        if isinstance(loss, dict):
+            given["loss"] = {**self.loss.model_dump(), **loss}
+        return Recipe.model_validate({**self.model_dump(), **given})
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(name="swift", summary="the default guide, from scratch"),
+        Recipe(
+            name="unet",
+            summary="the published recipe on the paper's U-Net: full images, paper kernel",
+            architecture="unet",
+            options={"base": 64},
+            kernel="paper",
+            loss=LossWeights(window=48),
+            crop=None,
+            batch=4,
+            learning_rate=1e-4,
+            schedule="constant",
+            flips=False,
+        ),
+    )
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """A recipe by name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if name not in RECIPES:
+        raise UsageError(
+            "E_UNKNOWN_RECIPE",
+            what=f"Unknown recipe {name!r}",
+            cause=f"known are {', '.join(RECIPES)}",
+            remedy="Choose one of these",
+        )
+    return RECIPES[name]
