@@ -42,6 +42,10 @@ KernelName = Annotated[
 Colormap = Annotated[
     str | None, typer.Option(help="Colour map of a scalar PET/SPECT/CT. [default: by modality]")
 ]
+GamutPolicy = Annotated[
+    Literal["fit", "clip"],
+    typer.Option(help="Colours outside RGB: move luminance (fit) or cut channels (clip, paper)."),
+]
 RegistrationMode = Annotated[
     Literal["auto", "rigid", "identity"],
     typer.Option(help="auto trusts a shared frame of reference; identity trusts the headers."),
@@ -113,6 +117,7 @@ def fuse(
     mode: Mode = "slices",
     kernel: KernelName = "binomial",
     colormap: Colormap = None,
+    gamut: GamutPolicy = "fit",
     registration: RegistrationMode = "auto",
     preset: Preset = "default",
     initial: Initial = None,
@@ -170,6 +175,7 @@ def batch(
     mode: Mode = "slices",
     kernel: KernelName = "binomial",
     colormap: Colormap = None,
+    gamut: GamutPolicy = "fit",
     registration: RegistrationMode = "auto",
     preset: Preset = "default",
     accept_suspect: AcceptSuspect = False,

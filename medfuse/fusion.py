@@ -12,20 +12,22 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from medfuse.audit import Audit, Evidence, audit_fusion
+from medfuse.audit import Audit, Evidence, ReadBack, audit_fusion
 from medfuse.errors import GeometryError
 from medfuse.imaging.grid import DisplayOrder, Grid, coverage
 from medfuse.imaging.windows import Window, default_window
-from medfuse.kernel.color import COLORMAPS, clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.color import COLORMAPS, clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.fusion import fuse_luminance
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, MethodInfo, get_method
 
 Mode = Literal["slices", "volume"]
+Gamut = Literal["fit", "clip"]
 Progress = Callable[[float, str], None]
 
 CHUNK = 16  # slices at a time: large enough for the cores, small enough for their caches
-DEFAULT_COLORMAP = {"CT": "gray"}  # CT is read in grey; PET and SPECT in "hot"
+SAMPLES = 200_000  # voxels in which the audit reads uptake back
+DEFAULT_COLORMAP = {"CT": "gray"}  # CT is read in grey, uptake in a colour that can be read back
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class FusionResult:
     ----------
     rgb : (3, ...) float32 in [0, 1]
     luminance : (1, ...) float32
-        Fused luminance before clipping to RGB; may leave [0, 1] slightly, see the audit.
+        Fused luminance before it was brought into the RGB gamut; may leave [0, 1] slightly.
     weights : (1, ...) float32 in [0, 1]
         What the guide asked for: 1 anatomical, 0 functional.
     share : (1, ...) float32 in [0, 1]
@@ -72,6 +74,7 @@ class FusionResult:
     window: Window | None
     anatomical_window: Window | None
     colormap: str | None
+    gamut: Gamut
 
 
 def fuse(
@@ -82,6 +85,7 @@ def fuse(
     mode: Mode = "slices",
     colormap: str | None = None,
     kernel: Kernel = "binomial",
+    gamut: Gamut = "fit",
     window: tuple[float, float] | None = None,
     anatomical_window: tuple[float, float] | None = None,
     progress: Progress | None = None,
@@ -102,9 +106,12 @@ def fuse(
         ``slices`` guides and blends slice by slice; ``volume`` averages the guide over the three
         axes and blends in 3-D, without steps between slices.
     colormap : str, optional
-        For C = 1. Default ``gray`` for CT, else ``hot``.
+        For C = 1. Default ``gray`` for CT, else ``ember``, from which uptake can be read back.
     kernel : {"binomial", "paper"}
         ``binomial`` is exact for constants; ``paper`` reproduces the published kernel.
+    gamut : {"fit", "clip"}
+        Where fused luminance and functional chroma make no RGB colour: ``fit`` moves luminance to
+        the nearest value that does, so that chroma survives; ``clip`` cuts the channels (paper).
     window, anatomical_window : (low, high), optional
         Display window in the unit of the image. Default: by unit and modality where the image
         carries a unit; images without one must lie in [0, 1].
@@ -141,6 +148,7 @@ def fuse(
         anatomical_window=_window(anat, anatomical_window, "anatomical"),
         colormap=_colormap(func, colormap),
         coverage=_coverage(func, anat),
+        gamut=gamut,
         flat=flat,
     )
     notify = progress or (lambda fraction, text: None)
@@ -160,6 +168,7 @@ class _Sources:
     anatomical_window: Window | None
     colormap: str | None
     coverage: Tensor | None  # (X, Y, Z) bool
+    gamut: Gamut
     flat: bool  # the images came without a third axis
 
     def ycbcr(self, functional: Tensor) -> Tensor:
@@ -203,7 +212,7 @@ def _run(sources: _Sources, guide: Method, mode: Mode, kernel: Kernel, notify: P
     _blend(planes, guide.info.levels, mode, kernel, notify)
     for start in range(0, slices, CHUNK):
         notify(0.8 + 0.1 * start / slices, "picture")
-        _paint_chunk(planes, slice(start, start + CHUNK))
+        _paint_chunk(planes, slice(start, start + CHUNK), sources.gamut)
     notify(0.9, "audit")
     return planes
 
@@ -305,12 +314,12 @@ def _blend(planes: _Planes, levels: int, mode: Mode, kernel: Kernel, notify: Pro
             v[name] = torch.where(outside, v["b"], v[name])
 
 
-def _paint_chunk(planes: _Planes, part: slice) -> None:
+def _paint_chunk(planes: _Planes, part: slice, gamut: Gamut) -> None:
     v = planes.values
-    cbcr = v["cbcr"][part]
-    exact = ycbcr_to_rgb(torch.cat([v["luminance"][part], cbcr], dim=1))
+    luminance, cbcr = v["luminance"][part], v["cbcr"][part]
+    exact = ycbcr_to_rgb(torch.cat([luminance, cbcr], dim=1))
     v["chroma_before"] = torch.maximum(v["chroma_before"], _chroma_drift(exact, cbcr).amax())
-    rgb, v["gamut"][part] = clip_gamut(exact)
+    rgb, v["gamut"][part] = clip_gamut(exact) if gamut == "clip" else fit_gamut(luminance, cbcr)
     v["chroma"][part] = _chroma_drift(rgb, cbcr)
     v["rgb"][part] = rgb
 
@@ -337,6 +346,8 @@ def _result(
         chroma_change_before=float(v["chroma_before"]),
         coverage=v.get("coverage"),
         saturated=planes.saturated,
+        gamut=sources.gamut,
+        read_back=_read_back_sample(planes, sources),
     )
     v.setdefault("coverage", torch.ones_like(v["a"], dtype=torch.bool))
 
@@ -361,7 +372,22 @@ def _result(
         window=sources.window,
         anatomical_window=sources.anatomical_window,
         colormap=sources.colormap,
+        gamut=sources.gamut,
     )
+
+
+def _read_back_sample(planes: _Planes, sources: _Sources) -> ReadBack | None:
+    """Every n-th covered voxel with uptake: its value, its 8-bit colour."""
+    if sources.colormap is None:
+        return None
+    v = planes.values
+    step = max(1, v["a"].numel() // SAMPLES)
+    values = _windowed(v["functional"].reshape(-1)[::step], sources.window)
+    wanted = values > 0.02
+    if "coverage" in v:
+        wanted &= v["coverage"].reshape(-1)[::step]
+    rgb = v["rgb"].transpose(0, 1).reshape(3, -1)[:, ::step][:, wanted]
+    return ReadBack(values[wanted], (rgb * 255).round_().div_(255), sources.colormap)
 
 
 def _finish(volume: Tensor, sources: _Sources) -> Tensor:
@@ -441,7 +467,7 @@ def _colormap(func: Tensor, name: str | None) -> str | None:
             raise ValueError("the functional image is RGB already; leave colormap out")
         return None
     modality = func.meta.get("modality", "") if isinstance(func, MetaTensor) else ""
-    return name or DEFAULT_COLORMAP.get(modality, "hot")
+    return name or DEFAULT_COLORMAP.get(modality, "ember")
 
 
 def _coverage(func: Tensor, anat: Tensor) -> Tensor | None:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.errors import InputError, RegistrationError, SeriesError, UsageError
-from medfuse.fusion import FusionResult, fuse
+from medfuse.fusion import FusionResult, Gamut, Mode, fuse
 from medfuse.imaging.export import ResultFolder, write_mip, write_nifti, write_pngs
 from medfuse.imaging.export import is_complete as folder_is_complete
 from medfuse.imaging.reader import load
@@ -37,9 +37,10 @@ class CaseSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = "swift"
-    mode: Literal["slices", "volume"] = "slices"
+    mode: Mode = "slices"
     kernel: Kernel = "binomial"
     colormap: str | None = None
+    gamut: Gamut = "fit"
     registration: Literal["auto", "rigid", "identity"] = "auto"
     preset: Literal["fast", "default", "thorough"] = "default"
     initial: str | None = None
@@ -254,6 +255,7 @@ def fuse_case(
             mode=settings.mode,
             colormap=settings.colormap,
             kernel=settings.kernel,
+            gamut=settings.gamut,
             window=settings.window,
             anatomical_window=settings.anatomical_window,
             progress=progress,
@@ -429,8 +431,8 @@ def _provenance(
 ) -> dict[str, Any]:
     result = record.result
     windows = {
-        "functional": result.window.to_dict() if result.window else None,
-        "anatomical": result.anatomical_window.to_dict() if result.anatomical_window else None,
+        "functional": asdict(result.window) if result.window else None,
+        "anatomical": asdict(result.anatomical_window) if result.anatomical_window else None,
     }
     registration = record.registration.to_dict()
     steps = [
@@ -445,6 +447,7 @@ def _provenance(
                 "mode": result.mode,
                 "kernel": result.kernel,
                 "levels": result.levels,
+                "gamut": result.gamut,
             },
             "result": {},
         },

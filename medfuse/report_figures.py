@@ -19,6 +19,7 @@ from medfuse.report_panels import (
     SHARE_COLOURS,
     Point,
     View,
+    along,
     centred,
     checkerboard,
     crosshair,
@@ -37,6 +38,7 @@ SLICE_SIDE = 230
 REGISTRATION_SIDE = 330
 THUMBNAIL_SIDE = 160
 ROWS = 6
+EDGE_MM = 10.0
 COLUMNS = ("anatomical", "functional", "fused", "weights", "share")
 
 Floats = NDArray[np.floating[Any]]
@@ -153,11 +155,11 @@ def _write_planes(
     height = max(view.size[1] for view in views)
     planes = []
     for view in views:
-        k = view.index_of(spot)[0]
+        k, (x, y) = view.index_of(spot)[0], view.pixel_of(spot)
         files = {}
         for name in ("anatomical", "functional", "fused"):
-            panel = crosshair(_panel(volumes, view, k, name), view.pixel_of(spot))
-            panel = centred(letter(panel, view.letters), (view.size[0], height))
+            panel = centred(_panel(volumes, view, k, name), height)
+            panel = letter(crosshair(panel, (x, y + (height - view.size[1]) // 2)), view.letters)
             files[name] = write_png(folder / f"{view.plane}_{name}.png", panel).name
         planes.append(
             {
@@ -175,8 +177,9 @@ def _write_slices(folder: Path, volumes: ReportVolumes, view: View, spot: Point)
     """One strip a slice: anatomical, functional, fused, weights, share."""
     rows = []
     for number, k in enumerate(_chosen_slices(volumes, view, spot)):
-        panels = [letter(_panel(volumes, view, k, name), view.letters) for name in COLUMNS]
-        path = write_png(folder / f"slice_{number:02d}.png", side_by_side(panels))
+        panels = [_panel(volumes, view, k, name) for name in COLUMNS]
+        strip = side_by_side(panels, [view.letters] * len(panels))
+        path = write_png(folder / f"slice_{number:02d}.png", strip)
         rows.append(
             {
                 "file": path.name,
@@ -194,6 +197,7 @@ def _write_registration(
     """Outlines of the anatomical on the functional image, before and after, and squares."""
     cuts = [(view, view.index_of(centre)[0]) for view in views]
     anatomical = [_panel(volumes, view, k, "anatomical") for view, k in cuts]
+    letters = [view.letters for view in views]
     files = {}
     for name, source in (
         ("before", volumes.functional_before),
@@ -202,15 +206,17 @@ def _write_registration(
         if source is None:
             continue
         panels = [
-            letter(draw_edges(view.enlarge(_faint(view.cut(source, k))), edges), view.letters)
+            draw_edges(view.enlarge(_faint(view.cut(source, k))), edges)
             for (view, k), edges in zip(cuts, anatomical, strict=True)
         ]
-        files[name] = write_png(folder / f"registration_{name}.png", side_by_side(panels)).name
+        strip = side_by_side(panels, letters)
+        files[name] = write_png(folder / f"registration_{name}.png", strip).name
     panels = [
-        letter(checkerboard(a, _panel(volumes, view, k, "functional")), view.letters)
+        checkerboard(a, _panel(volumes, view, k, "functional"))
         for (view, k), a in zip(cuts, anatomical, strict=True)
     ]
-    files["checkerboard"] = write_png(folder / "checkerboard.png", side_by_side(panels)).name
+    strip = side_by_side(panels, letters)
+    files["checkerboard"] = write_png(folder / "checkerboard.png", strip).name
     return {
         "files": files,
         "planes": [
@@ -225,8 +231,9 @@ def _write_projection(folder: Path, volumes: ReportVolumes, views: list[View]) -
     panels = []
     for view in views:
         projected = view.order.apply(scalar).max(axis=0)[view.rows, view.columns]
-        panels.append(letter(255 - view.enlarge(to_bytes(projected)), view.letters))
-    path = write_png(folder / "projection.png", side_by_side(panels))
+        panels.append(view.enlarge(to_bytes(projected)))
+    strip = side_by_side([255 - p for p in panels], [view.letters for view in views], paper=255)
+    path = write_png(folder / "projection.png", strip)
     return {"file": path.name, "planes": [view.plane for view in views]}
 
 
@@ -296,22 +303,40 @@ def _foreground(volumes: ReportVolumes) -> NDArray[np.bool_]:
 
 
 def _hottest(volumes: ReportVolumes, grid: Grid) -> tuple[Point, dict[str, Any]]:
-    """Voxel with the largest mean over 3 x 3 x 3 voxels inside the field of view."""
+    """Voxel with the largest mean over 3 x 3 x 3 voxels inside the field of view.
+
+    A centimetre at the faces of the grid is left out where there is room: at the edge of an image
+    nothing around the spot could be seen.
+    """
     given = volumes.functional_values
     values = np.asarray(_scalar(volumes.functional) if given is None else given, dtype=np.float32)
     tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
     smooth = torch.nn.functional.avg_pool3d(tensor, 3, 1, 1, count_include_pad=False)[0, 0].numpy()
-    if volumes.coverage.any():
-        smooth = np.where(volumes.coverage, smooth, -np.inf)
+    allowed = volumes.coverage & _inner(grid)
+    if allowed.any():
+        smooth = np.where(allowed, smooth, -np.inf)
     x, y, z = (int(i) for i in np.unravel_index(int(smooth.argmax()), smooth.shape))
+    place = transform_points(grid.affine, (x, y, z))
     facts = {
         "index": [x, y, z],
-        "ras_mm": transform_points(grid.affine, (x, y, z)).round(1).tolist(),
+        "ras_mm": place.round(1).tolist(),
+        "place": ", ".join(along(world, mm) for world, mm in enumerate(place)),
         "value": float(values[x, y, z]) if given is not None else None,
         "mean": float(smooth[x, y, z]) if given is not None else None,
         "unit": volumes.window.unit if volumes.window is not None else None,
     }
     return (x, y, z), facts
+
+
+def _inner(grid: Grid) -> NDArray[np.bool_]:
+    inner = np.ones(grid.shape, dtype=bool)
+    for axis, (size, step) in enumerate(zip(grid.shape, grid.spacing, strict=True)):
+        margin = round(EDGE_MM / step)
+        if size > 6 * margin:
+            index = np.arange(size)
+            inside = (index >= margin) & (index < size - margin)
+            inner &= np.expand_dims(inside, [a for a in range(3) if a != axis])
+    return inner
 
 
 def _middle(mask: NDArray[np.bool_]) -> Point:

@@ -135,7 +135,7 @@ def letter(image: Bytes, letters: tuple[str, str, str, str]) -> Bytes:
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     height, width = image.shape[:2]
-    font = ImageFont.load_default(max(11, round(0.05 * max(height, width))))
+    font = ImageFont.load_default(max(17, round(0.05 * max(height, width))))
     margin = max(4, round(0.014 * max(height, width)))
     places = (
         ((margin, height / 2), "lm"),
@@ -169,7 +169,7 @@ def draw_edges(image: Bytes, of: Bytes) -> Bytes:
     gradient is strong: closed thin lines that do not hide the picture beneath.
     """
     smooth = np.asarray(
-        Image.fromarray(of[..., 0]).filter(ImageFilter.GaussianBlur(max(of.shape) / 130)),
+        Image.fromarray(of[..., 0]).filter(ImageFilter.GaussianBlur(max(of.shape) / 110)),
         dtype=np.float32,
     )
     dy, dx = np.gradient(smooth)
@@ -179,7 +179,7 @@ def draw_edges(image: Bytes, of: Bytes) -> Bytes:
     crossing[:-1] |= (bent[:-1] > 0) != (bent[1:] > 0)
     crossing[:, :-1] |= (bent[:, :-1] > 0) != (bent[:, 1:] > 0)
     inside = slope[slope > 0.5]
-    limit = max(1.0, float(np.quantile(inside, 0.6))) if inside.size else np.inf
+    limit = max(1.0, float(np.quantile(inside, 0.65))) if inside.size else np.inf
     lines = Image.fromarray((crossing & (slope > limit)).astype(np.uint8) * 255)
     soft = np.asarray(lines.filter(ImageFilter.GaussianBlur(0.6)), dtype=np.float32) / 255
     return _paint(image, np.minimum(soft * 1.6, 0.95), EDGE_COLOUR)
@@ -192,20 +192,23 @@ def checkerboard(first: Bytes, second: Bytes) -> Bytes:
     return mixed
 
 
-def side_by_side(panels: Sequence[Bytes]) -> Bytes:
-    """Join panels in a row on black; lower ones are centred."""
+def side_by_side(
+    panels: Sequence[Bytes], letters: Sequence[tuple[str, str, str, str]], *, paper: int = 0
+) -> Bytes:
+    """Join panels in a row, lettered; lower ones are centred on the ground colour `paper`."""
     height = max(p.shape[0] for p in panels)
-    cells = [centred(p, (p.shape[1], height)) for p in panels]
-    space = np.zeros((height, GAP, 3), np.uint8)
+    space = np.full((height, GAP, 3), paper, np.uint8)
+    cells = [
+        letter(centred(p, height, paper=paper), w) for p, w in zip(panels, letters, strict=True)
+    ]
     return np.hstack([part for cell in cells for part in (cell, space)][:-1])
 
 
-def centred(image: Bytes, size: tuple[int, int]) -> Bytes:
-    """Put a panel in the middle of a black one of (width, height)."""
-    width, height = size
-    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
-    canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+def centred(image: Bytes, height: int, *, paper: int = 0) -> Bytes:
+    """Put a panel in the middle of one that may be higher."""
+    canvas = np.full((height, image.shape[1], 3), paper, np.uint8)
+    top = (height - image.shape[0]) // 2
+    canvas[top : top + image.shape[0]] = image
     return canvas
 
 
@@ -215,8 +218,12 @@ def position(view: View, grid: Grid, index: int) -> str:
     axis, flip = view.order.axes[0], view.order.flips[0]
     middle[axis] = grid.shape[axis] - 1 - index if flip else index
     world = {"sagittal": 0, "coronal": 1, "axial": 2}[view.plane]
-    mm = float(transform_points(grid.affine, middle)[world])
-    return f"{LETTERS[world][mm >= 0]} {abs(mm):.0f} mm"
+    return along(world, float(transform_points(grid.affine, middle)[world]))
+
+
+def along(world: int, mm: float) -> str:
+    """A distance along R, A or S (0, 1, 2) in words, e.g. ``"P 82 mm"``."""
+    return f"{LETTERS[world][int(mm >= 0)]} {abs(mm):.0f} mm"
 
 
 def _crop(foreground: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -243,7 +250,7 @@ def _letters(grid: Grid, order: DisplayOrder) -> tuple[str, str, str, str]:
 
 def _ends(direction: NDArray[np.float64]) -> str:
     axes = [a for a in np.argsort(-np.abs(direction)) if abs(direction[a]) > OBLIQUE]
-    return "".join(LETTERS[a][direction[a] > 0] for a in axes)
+    return "".join(LETTERS[a][int(direction[a] > 0)] for a in axes)
 
 
 def _paint(image: Bytes, alpha: NDArray[np.floating[Any]], colour: tuple[int, int, int]) -> Bytes:

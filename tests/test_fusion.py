@@ -58,10 +58,10 @@ def test_chroma_of_the_functional_image_is_kept_where_the_gamut_allows_it():
 
 def test_scalar_and_its_own_colour_map_as_rgb_give_the_same_picture():
     a, b = pair(20, 21)
-    table = COLORMAPS["hot"].numpy()
+    table = COLORMAPS["dusk"].numpy()
     grid = np.linspace(0, 1, 256)
     rgb = np.stack([np.interp(a[0], grid, table[:, c]) for c in range(3)]).astype(np.float32)
-    scalar = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="hot")
+    scalar = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="dusk")
     colour = medfuse.fuse(functional=rgb, anatomical=b, method="mean")
     assert torch.allclose(scalar.rgb, colour.rgb, atol=1e-5)
 
@@ -129,6 +129,27 @@ def test_every_method_passes_the_linearity_check(method, kernel):
     assert res.audit["finite"].value == 0
     total = res.from_functional + res.from_anatomical
     assert torch.allclose(total, res.luminance, atol=1e-5)
+
+
+def test_fit_keeps_chroma_and_clip_reproduces_the_published_picture():
+    a, b = pair(40, 40)
+    fit = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="hot")
+    clip = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="hot", gamut="clip")
+    assert torch.equal(fit.luminance, clip.luminance)
+    assert fit.audit["chroma"].details["maximum"] < 1e-5
+    assert clip.audit["chroma"].details["maximum"] > 0.05
+    assert fit.audit["chroma"].details["maximum_before_clipping"] < 1e-5
+    assert clip.gamut == "clip"
+
+
+def test_uptake_is_read_back_from_the_default_colours_and_not_from_grey():
+    a, b = pair(60, 50)
+    good = medfuse.fuse(functional=a, anatomical=b)
+    assert good.colormap == "ember"
+    assert good.audit["read_back"].details["median"] < 0.005
+    assert good.audit["read_back"].value < 0.01
+    grey = medfuse.fuse(functional=a, anatomical=b, colormap="gray")
+    assert grey.audit["read_back"].verdict == "look"
 
 
 def test_max_takes_the_brighter_source_voxel_by_voxel():

@@ -186,22 +186,23 @@ def blur(values: Array, spacing_mm: Array, fwhm_mm: float) -> Array:
     return sitk.GetArrayFromImage(smooth).T[8:-8, 8:-8, 8:-8].astype(float)
 
 
-def sample(values: Array, index_from_world: Array, points: Array) -> Array:
-    """Trilinear values at world points; 0 outside the grid."""
+def sample(values: Array, index_from_index: Array, shape: tuple[int, int, int]) -> Array:
+    """Trilinear values on another grid; 0 outside.
+
+    Parameters
+    ----------
+    index_from_index : (4, 4)
+        Voxel index of the new grid -> voxel index of `values`.
+    """
+    # Index space serves as physical space, so no LPS is needed.
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(index_from_index[:3, :3].ravel().tolist())
+    transform.SetTranslation(index_from_index[:3, 3].tolist())
     image = sitk.GetImageFromArray(values.T)
-    index = points @ index_from_world[:3, :3].T + index_from_world[:3, 3]
-    # Index space of the input as physical space, so that no LPS is needed.
-    grid = sitk.GetImageFromArray(index.transpose(2, 1, 0, 3) - _own_index(points.shape), True)
-    field = sitk.DisplacementFieldTransform(sitk.Cast(grid, sitk.sitkVectorFloat64))
-    size = [int(n) for n in points.shape[:3]]
-    out = sitk.Resample(
-        image, size, field, sitk.sitkLinear, (0, 0, 0), (1, 1, 1), np.eye(3).ravel().tolist(), 0.0
-    )
+    size = [int(n) for n in shape]
+    axes = np.eye(3).ravel().tolist()
+    out = sitk.Resample(image, size, transform, sitk.sitkLinear, (0, 0, 0), (1, 1, 1), axes, 0.0)
     return sitk.GetArrayFromImage(out).T.astype(float)
-
-
-def _own_index(shape: tuple[int, ...]) -> Array:
-    return np.moveaxis(np.indices(shape[:3], dtype=float), 0, -1).transpose(2, 1, 0, 3)
 
 
 def add_noise(clean: Array, settings: Simulation) -> Array:
@@ -237,8 +238,7 @@ def simulate(t1: Array, affine: Array, settings: Simulation) -> tuple[Array, Arr
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     blurred = blur(uptake_map(t1, affine, settings), spacing, settings.psf_fwhm_mm)
     matrix, grid = moving_from_fixed(t1, affine, settings), pet_affine(t1, affine, settings)
-    index_from_pet = np.linalg.inv(matrix @ affine)
-    clean = sample(blurred, index_from_pet, world_points(settings.shape, grid))
+    clean = sample(blurred, np.linalg.inv(matrix @ affine) @ grid, settings.shape)
     return add_noise(clean, settings), clean, grid, matrix
 
 
@@ -307,15 +307,13 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--t1", type=Path, required=True, help="brain without skull, uint8 NIfTI")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the PET")
     parser.add_argument("--truth", type=Path, required=True, help="folder of the truth")
     parser.add_argument("--seed", type=int, default=Simulation.seed, help="of the noise")
     arguments = parser.parse_args()
-    write_case(
-        arguments.t1, arguments.out, arguments.truth, Simulation(seed=arguments.seed)
-    )
+    write_case(arguments.t1, arguments.out, arguments.truth, Simulation(seed=arguments.seed))
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def _orientation(planes: Sequence[Plane], place: Place) -> tuple[np.ndarray, lis
     cosines = np.array([p.orientation for p in planes])
     first = cosines[0]
     row, column = first[:3], first[3:]
-    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    lengths = float(np.linalg.norm(row)), float(np.linalg.norm(column))
     drift = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(row @ column)))
     if drift > ORIENTATION_TOLERANCE:
         raise place.error(
@@ -147,7 +147,7 @@ def _orientation(planes: Sequence[Plane], place: Place) -> tuple[np.ndarray, lis
             f"(lengths {lengths[0]:.4f} and {lengths[1]:.4f}, cosine {row @ column:.4f})",
             _REEXPORT,
         )
-    groups = Counter(tuple(np.round(c, 2)) for c in cosines)
+    groups = Counter(tuple(float(v) for v in np.round(c, 2)) for c in cosines)
     if np.abs(cosines - first).max() > ORIENTATION_TOLERANCE:
         sizes = ", ".join(str(n) for n in sorted(groups.values(), reverse=True)[:6])
         raise place.error(
@@ -212,7 +212,7 @@ def _frames(
         )
     if len(counts) > 1:
         group = next(g for g in groups if len(g) > min(counts))
-        where = float(np.dot(group[0].position, normal))  # type: ignore[arg-type]
+        where = float(np.dot(np.array(group[0].position), normal))
         raise place.error(
             SeriesError,
             "E_DUPLICATE_SLICE",
@@ -225,7 +225,7 @@ def _frames(
 
 
 def _positions(planes: Sequence[Plane], normal: np.ndarray) -> list[list[Plane]]:
-    along = [float(np.dot(p.position, normal)) for p in planes]  # type: ignore[arg-type]
+    along = [float(np.dot(np.array(p.position), normal)) for p in planes]
     groups: list[list[Plane]] = []
     last = -math.inf
     for index in sorted(range(len(planes)), key=lambda i: (along[i], planes[i].name)):

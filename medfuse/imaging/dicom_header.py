@@ -43,7 +43,7 @@ Junk = Literal[
     "not DICOM", "empty file", "DICOMDIR", "without pixels", "damaged", "truncated", "deflated"
 ]
 
-_TAGS = """
+_TAG_NAMES = """
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber
     InstanceNumber Modality ImageType PatientID PatientBirthDate PatientSex PatientWeight
     ImagePositionPatient ImageOrientationPatient PixelSpacing SpacingBetweenSlices
@@ -56,7 +56,7 @@ _TAGS = """
     TriggerTime TemporalPositionIdentifier DiffusionBValue LongitudinalTemporalInformationModified
     SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence DetectorInformationSequence
     SliceVector RealWorldValueMappingSequence
-""".split()
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,9 @@ class DicomFile:
     @property
     def patient(self) -> str | None:
         """PatientID, birth date and sex in one text, for equality tests; None if all are absent."""
-        parts = [text(self.header, k) or "" for k in ("PatientID", "PatientBirthDate", "PatientSex")]
+        parts = [
+            text(self.header, k) or "" for k in ("PatientID", "PatientBirthDate", "PatientSex")
+        ]
         return "|".join(parts) if any(parts) else None
 
 
@@ -139,7 +141,9 @@ def read_header(path: Path, name: str) -> DicomFile | Junk:
             return "deflated"  # pydicom would inflate it without limit
         stream.seek(0)
         try:
-            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+            header = pydicom.dcmread(
+                stream, stop_before_pixels=True, specific_tags=_TAG_NAMES.split()
+            )
         except PARSE_FAILURES:
             return "damaged"
         pixel_bytes = size - stream.tell()
@@ -219,8 +223,8 @@ def parse_time(value: str | None) -> time | None:
     if not digits.isdigit() or len(digits) not in (2, 4, 6):
         return None
     try:
-        parts = [int(digits[i : i + 2]) for i in range(0, len(digits), 2)]
-        return time(*parts, microsecond=int(f"{fraction:0<6.6}") if fraction else 0)
+        hour, minute, second = (int(f"{digits:0<6}"[i : i + 2]) for i in (0, 2, 4))
+        return time(hour, minute, second, int(f"{fraction:0<6.6}"))
     except ValueError:
         return None
 

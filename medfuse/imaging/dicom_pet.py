@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -23,11 +24,12 @@ from medfuse.imaging.dicom_header import (
 from medfuse.imaging.nuclides import find_nuclide
 from medfuse.imaging.suv import PetHeader
 
-_UNITS = frozenset("BQML GML CM2ML CNTS CPS PROPCPS PROPCNTS NONE PCNT MGMINML UMOLMINML".split())
-_SUV_TYPES = frozenset("BW BSA LBM LBMJAMES128 LBMJANMA IBW".split())
-_DECAY = frozenset("START ADMIN NONE".split())
-_CORRECTIONS = frozenset(
-    "DECY ATTN SCAT DTIM MOTN PMOT CLN RAN RADL DCAL NORM SLSENS UNIF NUMO".split()
+_UNITS = ("BQML", "GML", "CM2ML", "CNTS", "CPS", "PROPCPS", "PROPCNTS", "NONE", "PCNT", "MGMINML")
+_SUV_TYPES = ("BW", "BSA", "LBM", "LBMJAMES128", "LBMJANMA", "IBW")
+_DECAY = ("START", "ADMIN", "NONE")
+_CORRECTIONS = (
+    *("DECY", "ATTN", "SCAT", "DTIM", "MOTN", "PMOT", "CLN", "RAN", "RADL", "DCAL", "NORM"),
+    *("SLSENS", "UNIF", "NUMO"),
 )
 #: UCUM codes of RealWorldValueMapping, by which enhanced PET gives its unit.
 _UCUM = {"Bq/ml": "BQML", "Bq/mL": "BQML", "g/ml{SUVbw}": "GML", "{SUVbw}g/ml": "GML"}
@@ -51,8 +53,10 @@ def read_pet_header(files: Sequence[DicomFile]) -> PetHeader:
     DICOM PS3.3 C.8.9.1, C.8.9.2 (PET isotope), C.8.9.4.
     """
     headers = [f.header for f in files]
-    isotopes = [(items(h, "RadiopharmaceuticalInformationSequence") or [Dataset()])[0] for h in headers]
-    columns = {
+    isotopes = [
+        (items(h, "RadiopharmaceuticalInformationSequence") or [Dataset()])[0] for h in headers
+    ]
+    columns: dict[str, list[Any]] = {
         "units": [_units(h) for h in headers],
         "suv_type": [_known(text(h, "SUVType"), _SUV_TYPES) for h in headers],
         "corrected_image": [_corrections(h) for h in headers],
@@ -60,14 +64,16 @@ def read_pet_header(files: Sequence[DicomFile]) -> PetHeader:
         "weight_kg": [number(h, "PatientWeight") for h in headers],
         "dose_bq": [number(i, "RadionuclideTotalDose") for i in isotopes],
         "half_life_s": [number(i, "RadionuclideHalfLife") for i in isotopes],
-        "injection": [parse_datetime(text(i, "RadiopharmaceuticalStartDateTime")) for i in isotopes],
+        "injection": [
+            parse_datetime(text(i, "RadiopharmaceuticalStartDateTime")) for i in isotopes
+        ],
         "injection_time": [parse_time(text(i, "RadiopharmaceuticalStartTime")) for i in isotopes],
     }
     starts = [s for s in (moment(h, "Series") for h in headers) if s]
     first, acquired = _first_acquired(headers)
     private = _private_values(files[0])
     return PetHeader(
-        **{name: values[0] for name, values in columns.items()},  # type: ignore[arg-type]
+        **{name: values[0] for name, values in columns.items()},
         nuclide=_nuclide(isotopes[0]),
         series_start=min(starts, default=None),
         first_acquisition=acquired,
@@ -87,14 +93,15 @@ def _units(header: Dataset) -> str | None:
     stated = _known(text(header, "Units"), _UNITS)
     if stated is not None:
         return stated
-    for mapping in items(header, "RealWorldValueMappingSequence"):
-        for code in items(mapping, "MeasurementUnitsCodeSequence"):
-            if text(code, "CodeValue") in _UCUM:
-                return _UCUM[text(code, "CodeValue") or ""]
+    for owner in (header, *items(header, "SharedFunctionalGroupsSequence")):
+        for mapping in items(owner, "RealWorldValueMappingSequence"):
+            for code in items(mapping, "MeasurementUnitsCodeSequence"):
+                if (unit := _UCUM.get(text(code, "CodeValue") or "")) is not None:
+                    return unit
     return None
 
 
-def _known(value: str | None, known: frozenset[str]) -> str | None:
+def _known(value: str | None, known: tuple[str, ...]) -> str | None:
     """A code value in capitals, "other" for one that the standard does not have."""
     if value is None:
         return None
@@ -125,9 +132,11 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def _positive(value: str | None) -> float | None:
-    if value is None or not re.fullmatch(r"[\d.]+(e[+-]?\d+)?", value.lower()):
+    try:
+        factor = float(value or 0)
+    except ValueError:
         return None
-    return float(value) or None
+    return factor if 0 < factor < math.inf else None
 
 
 def _private_values(file: DicomFile) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pydicom
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
 
 from medfuse.errors import InputError, UnitError
@@ -23,11 +23,11 @@ from medfuse.imaging.dicom_header import (
 from medfuse.imaging.dicom_planes import Plane
 from medfuse.imaging.volume import AIR_HU, Place, read_failure
 
-_PIXEL_TAGS = """
+_PIXEL_TAG_NAMES = """
     SOPClassUID SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows
     Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelData ExtendedOffsetTable
     ExtendedOffsetTableLengths
-""".split()
+"""
 _REEXPORT = "Export or copy the file again"
 #: A pixel data element starts with 8 or 12 bytes of tag, VR and length.
 _ELEMENT_HEAD = 8
@@ -79,7 +79,7 @@ def _decoded(
     data: bytes, file: DicomFile, frames: Sequence[int], place: Place
 ) -> Iterator[np.ndarray]:
     try:
-        dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=list(_PIXEL_TAGS))
+        dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=_PIXEL_TAG_NAMES.split())
         yield from iter_pixels(dataset, indices=list(frames), raw=True)
     except PARSE_FAILURES:
         raise place.error(
@@ -111,7 +111,7 @@ def rescale(stored: np.ndarray, plane: Plane) -> tuple[np.ndarray, int]:
     -------
     values : (rows, columns) float32
     padded : int
-        Number of padding pixels.
+        Number of padding pixels whose value changed.
 
     References
     ----------
@@ -127,8 +127,10 @@ def rescale(stored: np.ndarray, plane: Plane) -> tuple[np.ndarray, int]:
     values = (stored * np.float64(slope) + intercept).astype(np.float32)
     if padding is None:
         return values, 0
-    values[padding] = AIR_HU if modality == "CT" else 0.0
-    return values, int(np.count_nonzero(padding))
+    fill = AIR_HU if modality == "CT" else 0.0
+    changed = int(np.count_nonzero(padding & (values != fill)))
+    values[padding] = fill
+    return values, changed
 
 
 def _photometric(file: DicomFile) -> str:

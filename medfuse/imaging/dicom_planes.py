@@ -69,7 +69,9 @@ class Plane:
     @property
     def name(self) -> str:
         """File, and frame where the file has several, for error lines."""
-        return f"{self.file.name} frame {self.frame + 1}" if self.file.frames > 1 else self.file.name
+        return (
+            f"{self.file.name} frame {self.frame + 1}" if self.file.frames > 1 else self.file.name
+        )
 
 
 def read_planes(file: DicomFile, place: Place) -> list[Plane]:

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medfuse.errors import InputError, MedfuseError, SeriesError, UnitError, UsageError
+from medfuse.errors import InputError, MedfuseError, SeriesError, UnitError
 from medfuse.imaging.dicom_header import DicomFile, integer, read_header, text, texts
 from medfuse.imaging.volume import display_name, read_failure
 
@@ -102,6 +102,11 @@ class Scan:
     broken: dict[str, str] = field(default_factory=dict)
 
     @property
+    def problems(self) -> dict[str, MedfuseError]:
+        """Relative name of each damaged file, and the error that it stands for."""
+        return {name: _not_an_image(kind, name) for name, kind in sorted(self.broken.items())}
+
+    @property
     def notes(self) -> list[str]:
         """One line about what was left out, or none."""
         if not self.others:
@@ -139,7 +144,7 @@ def scan_file_series(path: Path) -> Scan:
     if isinstance(own, str):
         raise _not_an_image(own, path.name)
     if kind := _other_kind(own):
-        raise _no_images(path.name, Counter({kind: 1}))
+        raise _nothing_found(path.name, Counter({kind: 1}))
     siblings = [path] if own.frames > 1 else sorted(path.parent.iterdir())
     found = [(p, p.name) for p in siblings if p.is_file()]
     scan = _group(path.parent, found, only=own.series_uid)
@@ -163,16 +168,15 @@ def choose_series(scan: Scan, wanted: str | None) -> Series:
     """
     where = display_name(scan.root)
     if not scan.series:
-        if scan.broken:
-            name, kind = sorted(scan.broken.items())[0]
-            raise _not_an_image(kind, name)
-        raise _no_images(where, scan.others)
+        for problem in scan.problems.values():
+            raise problem
+        raise _nothing_found(where, scan.others)
     chosen = _wanted(scan, wanted) if wanted else _only(scan)
     require_one_patient(chosen.files, chosen.label, where)
     folders = {f.path.parent for f in chosen.files}
-    for name, kind in sorted(scan.broken.items()):
+    for name, problem in scan.problems.items():
         if (scan.root / name).parent in folders:
-            raise _not_an_image(kind, name)
+            raise problem
     return chosen
 
 
@@ -327,7 +331,7 @@ def _not_an_image(kind: str, name: str) -> MedfuseError:
     return InputError(code, what="Cannot read", where=name, cause=cause, remedy=remedy)
 
 
-def _no_images(where: str, others: Counter[str]) -> MedfuseError:
+def _nothing_found(where: str, others: Counter[str]) -> MedfuseError:
     found = ", ".join(f"{n} {kind}" for kind, n in sorted(others.items())) or "no file at all"
     if others.get("secondary capture"):
         return UnitError(
@@ -337,15 +341,15 @@ def _no_images(where: str, others: Counter[str]) -> MedfuseError:
             cause=f"only pictures of a scan (secondary capture), no scan: {found}",
             remedy="Export the original CT, MR, PET or SPECT series",
         )
+    return no_images(where, f"no CT, MR, PET or SPECT image was found: {found}")
+
+
+def no_images(where: str, cause: str) -> MedfuseError:
+    """Make the error for a place that holds no image to load."""
     return InputError(
         "E_NO_IMAGES",
         what="Cannot read",
         where=where,
-        cause=f"no CT, MR, PET or SPECT image was found: {found}",
+        cause=cause,
         remedy="Give a NIfTI file or the folder of a DICOM series",
     )
-
-
-def unsupported_option(cause: str, remedy: str) -> UsageError:
-    """Make the error for an option that does not fit what was found."""
-    return UsageError("E_FRAME", what="Cannot use --frame", cause=cause, remedy=remedy)

@@ -14,7 +14,9 @@ from typing import Any
 from medfuse.errors import SuvUnavailable
 from medfuse.imaging.nuclides import HALF_LIVES_S, THERAPY, fitting_nuclides
 
-FORMULA = "SUVbw = activity [Bq/ml] * weight [kg] * 1000 / (dose [Bq] * 2^(-decay [s] / half-life [s]))"
+FORMULA = (
+    "SUVbw = activity [Bq/ml] * weight [kg] * 1000 / (dose [Bq] * 2^(-decay [s] / half-life [s]))"
+)
 WEIGHT_KG = (1.0, 400.0)
 DOSE_BQ = (1e6, 2e9)
 THERAPY_DOSE_BQ = (1e6, 5e10)
@@ -108,7 +110,9 @@ class SuvScale:
         return refusal
 
 
-def suv_unavailable(cause: str, *, what: str = "SUV not available", where: str = "") -> SuvUnavailable:
+def suv_unavailable(
+    cause: str, *, what: str = "SUV not available", where: str = ""
+) -> SuvUnavailable:
     """Make the error that `unit="suv"` raises."""
     return SuvUnavailable(
         "E_SUV",
@@ -178,9 +182,6 @@ def describe_steps(record: dict[str, Any]) -> list[str]:
 
 
 def _inputs(header: PetHeader) -> dict[str, Any]:
-    remarks = []
-    if header.dates_modified:
-        remarks.append("dates were modified by de-identification; decay rests on the shifted times")
     return {
         "available": False,
         "formula": FORMULA,
@@ -194,7 +195,7 @@ def _inputs(header: PetHeader) -> dict[str, Any]:
         "half_life_s": header.half_life_s,
         "factor": None,
         "refusal": None,
-        "remarks": remarks,
+        "remarks": [],
     }
 
 
@@ -281,6 +282,10 @@ def decay_seconds(header: PetHeader, half_life_s: float, record: dict[str, Any])
     SuvUnavailable
         A time is missing, lies before the injection, or is implausibly late.
     """
+    if header.dates_modified:
+        record["remarks"].append(
+            "dates were modified by de-identification: decay rests on the shifted times"
+        )
     reference = _reference_time(header, half_life_s, record)
     injection = _injection(header, reference, record)
     record["injection_time"] = injection.time().isoformat()
@@ -366,7 +371,7 @@ def _plausible(header: PetHeader, name: str, limits: tuple[float, float], unit: 
         raise _missing(name)
     if not limits[0] <= value <= limits[1]:
         raise suv_unavailable(
-            f"{_TAGS[name]} is {value:g} {unit}, plausible are {limits[0]:g} to {limits[1]:g} {unit}"
+            f"{_TAGS[name]} is {value:g} {unit}, plausible are {limits[0]:g} to {limits[1]:g}"
         )
     return float(value)
 

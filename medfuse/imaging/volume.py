@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 
 from medfuse.errors import InputError, MedfuseError, UsageError
@@ -18,6 +20,8 @@ _MODALITY_NAMES = {"mr": "MRI", "pt": "PET", "nm": "SPECT"} | {m.lower(): m for 
 _UNIT_NAMES = {u.lower(): u for u in UNITS} | {"suv": "SUVbw", "bqml": "Bq/ml", "au": "a.u."}
 
 AIR_HU = -1000.0
+#: A CT in HU has air in it, somewhere: a voxel at or below this value.
+MAX_HU_OF_AIR = -200.0
 #: Share of non-finite voxels within the body above which a volume is refused.
 MAX_NONFINITE_INSIDE = 1e-3
 #: Share of the machine's memory that one volume may need while it is read.
@@ -113,15 +117,18 @@ def spacing_of(affine: np.ndarray) -> list[float]:
     return [float(s) for s in np.linalg.norm(affine[:3, :3], axis=0)]
 
 
+def axis_codes(affine: np.ndarray) -> str:
+    """Where the X, Y and Z indices increase to, e.g. "LPS" (nearest anatomical axes)."""
+    return "".join(nib.orientations.aff2axcodes(affine))
+
+
 def machine_memory() -> int:
     """Bytes that this process may use at most: the machine's memory or the container's limit."""
     limits = []
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
         limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        pass  # no container limit, or "max"
     return min(limits, default=16 * 2**30)
 
 
@@ -192,7 +199,9 @@ def _holes(finite: np.ndarray) -> np.ndarray:
     """Non-finite voxels from which no path of non-finite voxels leads to the volume's border."""
     import SimpleITK as sitk  # here, because few volumes need it
 
-    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(finite.astype("u1"))))
+    filled = sitk.GetArrayFromImage(
+        sitk.BinaryFillhole(sitk.GetImageFromArray(finite.astype("u1")))
+    )
     return ~finite & (filled > 0)
 
 

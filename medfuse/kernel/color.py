@@ -1,4 +1,4 @@
-"""RGB <-> YCbCr (BT.601, full range), the RGB gamut, and colour maps.
+"""RGB <-> YCbCr (BT.601, full range), the RGB gamut, colour maps and their inverse.
 
 Every plane lies in [0, 1]; Cb and Cr are centred at 0.5. Colour channels are axis 1.
 """
@@ -16,6 +16,7 @@ _TO_YCBCR = (
     (-0.168736, -0.331264, 0.5),
     (0.5, -0.418688, -0.081312),
 )
+ROUNDING = 0.5 / 255 * 2**0.5  # largest chroma error of rounding R, G and B to 8 bits
 _CR_TO_R, _CB_TO_G, _CR_TO_G, _CB_TO_B = 1.402, -0.344136, -0.714136, 1.772
 
 
@@ -99,6 +100,48 @@ def clip_gamut(rgb: Tensor) -> tuple[Tensor, Tensor]:
     return clipped, (clipped - rgb).abs().amax(dim=1, keepdim=True)
 
 
+def luminance_band(cbcr: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest and highest luminance at which a chroma exists as an RGB colour.
+
+    With the offsets o of R, G, B from Y, all three channels lie in [0, 1] exactly for
+    ``-min(o) <= Y <= 1 - max(o)``; grey has the whole range, saturated colours a narrow band.
+
+    Parameters
+    ----------
+    cbcr : (N, 2, ...) float
+        Cb and Cr of a colour that exists, centred at 0.5.
+
+    Returns
+    -------
+    low, high : (N, 1, ...) float in [0, 1], ``low <= high`` up to rounding
+    """
+    cb, cr = cbcr[:, 0] - 0.5, cbcr[:, 1] - 0.5
+    red, green, blue = _CR_TO_R * cr, _CB_TO_G * cb + _CR_TO_G * cr, _CB_TO_B * cb
+    low = torch.minimum(torch.minimum(red, green), blue).neg_()
+    high = torch.maximum(torch.maximum(red, green), blue).neg_().add_(1)
+    return low.unsqueeze(1), high.unsqueeze(1)
+
+
+def fit_gamut(luminance: Tensor, cbcr: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring luminance into the band where its chroma exists, so that chroma survives exactly.
+
+    Parameters
+    ----------
+    luminance : (N, 1, ...) float
+    cbcr : (N, 2, ...) float
+
+    Returns
+    -------
+    rgb : (N, 3, ...) float in [0, 1]
+    changed : (N, 1, ...) float >= 0
+        By how much luminance had to move.
+    """
+    low, high = luminance_band(cbcr)
+    fitted = torch.minimum(torch.maximum(luminance, low), high)
+    rgb = ycbcr_to_rgb(torch.cat([fitted, cbcr], dim=1)).clamp_(0, 1)
+    return rgb, (fitted - luminance).abs_()
+
+
 def apply_colormap(values: Tensor, name: str) -> Tensor:
     """Colour a scalar image by linear interpolation in a 256-entry table.
 
@@ -118,11 +161,9 @@ def apply_colormap(values: Tensor, name: str) -> Tensor:
     ValueError
         If the name is unknown or axis 1 does not hold one channel.
     """
-    if name not in COLORMAPS:
-        raise ValueError(f"unknown colour map {name!r}; choose one of {', '.join(COLORMAPS)}")
     if values.ndim < 3 or values.shape[1] != 1:
         raise ValueError(f"expected (N, 1, ...), got {tuple(values.shape)}")
-    table = COLORMAPS[name].to(values)
+    table = _table(name, values)
     position = values[:, 0].clamp(0, 1) * (len(table) - 1)
     low = position.floor().clamp_max(len(table) - 2)
     fraction = (position - low).unsqueeze(1)
@@ -131,6 +172,62 @@ def apply_colormap(values: Tensor, name: str) -> Tensor:
     lower = torch.stack([p[0] for p in planes], dim=1)
     upper = torch.stack([p[1] for p in planes], dim=1)
     return torch.lerp(lower, upper, fraction.expand_as(lower))
+
+
+def read_back(rgb: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Read the coloured value back from a picture, by chroma alone.
+
+    The nearest point on the chroma path of the colour map is taken, whatever the luminance.
+
+    Parameters
+    ----------
+    rgb : (N, 3, ...) float in [0, 1]
+        Also a picture that went through 8 bits a channel.
+    name : str
+        The colour map with which it was made.
+
+    Returns
+    -------
+    value : (N, 1, ...) float in [0, 1]
+        Position in the window.
+    uncertainty : (N, 1, ...) float in [0, 1]
+        Half the range of values whose chroma lies within one 8-bit rounding step of the pixel's;
+        large where the map passes the same chroma twice.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    table = rgb_to_ycbcr(_table(name, rgb).T[None])[0, 1:].T.contiguous()
+    pixels = rgb_to_ycbcr(rgb)[:, 1:].movedim(1, -1)
+    flat = pixels.reshape(-1, 2)
+    found = [_nearest_on_path(part, table) for part in flat.split(1 << 15)]
+    shape = (*pixels.shape[:-1], 1)
+    value, spread = (torch.cat([f[k] for f in found]).view(shape).movedim(-1, 1) for k in (0, 1))
+    return value, spread
+
+
+def _nearest_on_path(points: Tensor, path: Tensor) -> tuple[Tensor, Tensor]:
+    """Position of (M, 2) points along a (K, 2) path in [0, 1], and half its ambiguous range."""
+    last = len(path) - 1
+    distance = torch.cdist(points, path, compute_mode="donot_use_mm_for_euclid_dist")
+    closest, index = distance.min(dim=1)
+    best, value = torch.full_like(closest, torch.inf), torch.zeros_like(closest)
+    for start in (index - 1, index):  # the two segments that meet in the nearest vertex
+        start = start.clamp(0, last - 1)
+        step = path[start + 1] - path[start]
+        along = ((points - path[start]) * step).sum(1) / step.square().sum(1).clamp_min(1e-12)
+        along = along.clamp(0, 1)
+        gap = (path[start] + along[:, None] * step - points).norm(dim=1)
+        better = gap < best
+        value = torch.where(better, (start + along) / last, value)
+        best = torch.where(better, gap, best)
+    near = distance <= (closest + ROUNDING)[:, None]
+    position = torch.linspace(0, 1, last + 1).to(points)
+    top = torch.where(near, position, -1).amax(1)
+    bottom = torch.where(near, position, 2).amin(1)
+    return value, (top - bottom) / 2
 
 
 def _planes(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,9 +246,44 @@ def _piecewise(*points: tuple[float, float, float, float]) -> Tensor:
     return torch.lerp(start[:, 1:], end[:, 1:], part[:, None]).float()
 
 
+def _table(name: str, like: Tensor) -> Tensor:
+    if name not in COLORMAPS:
+        raise ValueError(f"unknown colour map {name!r}; choose one of {', '.join(COLORMAPS)}")
+    return COLORMAPS[name].to(like)
+
+
+def _readable(saturation: float, *hues: tuple[float, float, float]) -> Tensor:
+    """(256, 3) table whose chroma alone tells the value.
+
+    The path starts at grey, runs straight to the first hue and then along the given hues. All of
+    them are full hues (one channel 1, one channel 0) scaled by ``saturation`` s, so that
+    max(o) - min(o) = s and every colour of the map exists in a luminance band of 1 - s or more
+    (:func:`luminance_band`). Among paths that keep this width and never turn back in hue, the edge
+    of that hexagon is the longest; equal steps along it make every step equally easy to read.
+    """
+    corners = torch.tensor([(0.5, 0.5, 0.5), *hues], dtype=torch.float64)
+    corners = rgb_to_ycbcr(corners.T[None])[0, 1:].T
+    path = 0.5 + (corners - 0.5) * saturation
+    length = torch.cat([torch.zeros(1), (path[1:] - path[:-1]).norm(dim=1).cumsum(0)]).double()
+    position = length / length[-1]
+    grid = torch.linspace(0, 1, 256, dtype=torch.float64)
+    upper = torch.searchsorted(position, grid).clamp(1, len(position) - 1)
+    part = (grid - position[upper - 1]) / (position[upper] - position[upper - 1])
+    cbcr = torch.lerp(path[upper - 1], path[upper], part[:, None]).T[None]
+    rgb, _ = fit_gamut((0.9 * grid)[None, None], cbcr)
+    return rgb[0].T.float()
+
+
+_RED, _ORANGE, _YELLOW = (1.0, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 1.0, 0.0)
+_VIOLET, _MAGENTA = (0.5, 0.0, 1.0), (1.0, 0.0, 0.5)
+
 COLORMAPS: Final[dict[str, Tensor]] = {
+    "ember": _readable(0.5, _RED, _ORANGE, _YELLOW),
+    "dusk": _readable(0.5, _VIOLET, (1.0, 0.0, 1.0), _MAGENTA, _RED, _ORANGE, _YELLOW),
+    "amber": _readable(0.6, (1.0, 0.8, 0.0)),
     "hot": _piecewise((0, 0, 0, 0), (0.375, 1, 0, 0), (0.75, 1, 1, 0), (1, 1, 1, 1)),
     # DICOM PS3.6 annex B.1.1: the Hot Iron palette of nuclear medicine.
     "hot-iron": _piecewise((0, 0, 0, 0), (0.5, 1, 0, 0), (0.75, 1, 0.5, 0), (1, 1, 1, 1)),
     "gray": _piecewise((0, 0, 0, 0), (1, 1, 1, 1)),
 }
+READABLE: Final = ("ember", "dusk", "amber")

@@ -31,16 +31,20 @@ class EdgeTransfer:
     """
 
     def __init__(self, sources: Tensor, *, profile: Profile) -> None:
-        self._strength, self._angle = _edges(sources)
         self._slip = profile == "paper"
+        # Gray of the paper profile is not whole: in float32 the edges of flat areas would be
+        # rounding noise, and noise has an angle.
+        self._dtype = torch.float64 if self._slip else torch.float32
+        self._strength, self._angle = _edges(sources.to(self._dtype))
 
     def __call__(self, fused: Tensor) -> tuple[Tensor, Tensor]:
         """Qabf (N,) and its per-source values (S, N) of ``fused`` (N, H, W)."""
-        strength, angle = _edges(fused)
+        strength, angle = _edges(fused.to(self._dtype))
         low, high = torch.minimum(self._strength, strength), torch.maximum(self._strength, strength)
         ratio = low.div_(high.clamp_(min=1e-12))
         equal = self._strength == strength
-        ratio = torch.where(equal, strength if self._slip else torch.ones_like(strength), ratio)
+        same = strength if self._slip else torch.ones_like(strength)
+        ratio = torch.where(equal, same, ratio).float()
         turn = (self._angle - angle).abs_().div_(_HALF_PI).neg_().add_(1)
         # One division: exp(-15 (G - 0.5)) and exp(-22 (A - 0.8)) cannot both overflow float32.
         quality = (1 + torch.exp(-15 * (ratio - 0.5))).mul_(1 + torch.exp(-22 * (turn - 0.8)))
@@ -51,9 +55,9 @@ class EdgeTransfer:
 
 
 def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Edge strength and angle in (-pi/2, pi/2], of the shape of ``x``."""
+    """Edge strength and angle (float32) in (-pi/2, pi/2], of the shape of ``x``."""
     sx, sy = _sobel(pad(x, (1, 1, 1, 1)))
-    angle = torch.atan(sy / sx).masked_fill_(sx == 0, _HALF_PI)
+    angle = torch.atan((sy / sx).float()).masked_fill_(sx == 0, _HALF_PI)
     return torch.sqrt(sx * sx + sy * sy), angle
 
 
@@ -82,24 +86,26 @@ class Artifacts:
         # float64: "stronger than both sources" must not be decided by rounding.
         self._strength, self._angle = _mirrored_edges(sources.double())
         least = 0.001 if profile == "reference" else 0.0
-        weight = torch.where(self._strength >= 2, self._strength**1.5, least)
-        self._weight = weight
+        self._weight = torch.where(self._strength >= 2, self._strength**1.5, least)
+        self._total = _total(self._weight.sum(dim=0))
 
     def __call__(self, fused: Tensor) -> Tensor:
         """Nabf, (N,), of ``fused`` (N, H, W)."""
         strength, angle = _mirrored_edges(fused.double())
         new = (strength > self._strength).all(dim=0)
-        ratio = torch.where(new, self._strength / strength, 0)
-        turn = ((self._angle - angle).abs() - _HALF_PI).abs() / _HALF_PI
+        image = new.nonzero()[:, 0]  # the few pixels of all images where an edge is new
+        ratio = self._strength[:, new] / strength[new]
+        turn = ((self._angle[:, new] - angle[new]).abs() - _HALF_PI).abs() / _HALF_PI
         quality_strength = 0.9999 / (1 + torch.exp(-19 * (ratio - 0.5)))
         quality_angle = 0.9995 / (1 + torch.exp(-22 * (turn - 0.5)))
-        lost = (1 - torch.sqrt(quality_strength * quality_angle)) * self._weight
-        return _total(lost.sum(dim=0) * new) / _total(self._weight.sum(dim=0))
+        lost = (1 - torch.sqrt(quality_strength * quality_angle)) * self._weight[:, new]
+        total = torch.zeros(len(fused), dtype=torch.float64).index_add_(0, image, lost.sum(dim=0))
+        return total / self._total
 
 
 def _mirrored_edges(x: Tensor) -> tuple[Tensor, Tensor]:
     sx, sy = _sobel(pad(x, (1, 1, 1, 1), mode="reflect") / 8)
-    angle = torch.atan(sx / sy).nan_to_num_(nan=0.0)
+    angle = torch.atan((sx / sy).float()).nan_to_num_(nan=0.0)
     return torch.sqrt(sx * sx + sy * sy), angle
 
 
@@ -120,10 +126,9 @@ def spatial_frequency(picture: Picture, profile: Profile) -> Tensor:
         x = picture.gray[:, None]
         squares = [x.diff(dim=d).square().mean(dim=(1, 2, 3), dtype=torch.float64) for d in (2, 3)]
     else:
-        whole = picture.channels.to(torch.int32)
-        squares = [
-            (((whole.diff(dim=d) & 255) ** 2) & 255).double().mean(dim=(1, 2, 3)) for d in (2, 3)
-        ]
+        x = picture.channels.to(torch.uint8)  # wraps by itself
+        steps = [x[:, :, 1:] - x[:, :, :-1], x[..., 1:] - x[..., :-1]]
+        squares = [(d * d).double().mean(dim=(1, 2, 3)) for d in steps]
     return torch.sqrt(squares[0] + squares[1])
 
 

@@ -78,9 +78,7 @@ class Similarity:
         if len(full) < len(_MS_SSIM_WEIGHTS):
             return full[0], nothing
         factors = [*contrast[:-1], full[-1]]
-        powers = [
-            x.clamp_min(0) ** w for x, w in zip(factors, _MS_SSIM_WEIGHTS, strict=True)
-        ]
+        powers = [x.clamp_min(0) ** w for x, w in zip(factors, _MS_SSIM_WEIGHTS, strict=True)]
         return full[0], torch.stack(powers).prod(dim=0)
 
     def _compare(self, source: _Local, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import pad
+
+from medfuse.kernel.metrics_images import smooth
 
 POSITIVE = 0.05  # values of A above this are signal
 HOTTEST = 0.05  # part of the positive pixels that is the hot spot
 SURROUND = 8  # pixels around a lesion that it is compared with
+# Ranks are of 16-bit steps, so that rounding noise does not part equal values. 8-bit gray levels
+# lie in the middle of a step.
+_STEPS = 65535
 
 
 class Uptake:
@@ -31,7 +36,7 @@ class Uptake:
         self._a, self._b = a, b
         self._positive = a > POSITIVE
         self._ranks = [
-            _centred_ranks(x[mask]) for x, mask in zip(a, self._positive, strict=True)
+            _centred_ranks(x[mask]) for x, mask in zip(_steps(a), self._positive, strict=True)
         ]
         self._hot = _hottest(a, self._positive)
         self._lesion = self._hot if lesion is None else lesion
@@ -48,7 +53,7 @@ class Uptake:
     def correlation(self, fused: Tensor) -> Tensor:
         """Spearman correlation of A and the result inside A's positive mask."""
         values = []
-        for ranks, image, mask in zip(self._ranks, fused, self._positive, strict=True):
+        for ranks, image, mask in zip(self._ranks, _steps(fused), self._positive, strict=True):
             other = _centred_ranks(image[mask])
             norm = torch.sqrt((ranks @ ranks) * (other @ other))
             values.append((ranks @ other) / norm)
@@ -81,17 +86,19 @@ def _hottest(a: Tensor, positive: Tensor) -> Tensor:
 
 def _dilate(mask: Tensor, radius: int) -> Tensor:
     """Grow by ``radius`` pixels along both axes (a square)."""
-    x = mask[:, None].float()
-    size = 2 * radius + 1
-    x = max_pool2d(x, (size, 1), stride=1, padding=(radius, 0))
-    return max_pool2d(x, (1, size), stride=1, padding=(0, radius))[:, 0] > 0
+    margin = (radius,) * 4
+    return smooth(pad(mask.float(), margin), (1.0,) * (2 * radius + 1)) > 0
 
 
-def _centred_ranks(x: Tensor) -> Tensor:
-    """Ranks minus their mean; equal values share the mean of their ranks."""
-    _, group, counts = torch.unique(x, return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts - 1) / 2)[group] - (len(x) + 1) / 2
+def _centred_ranks(steps: Tensor) -> Tensor:
+    """Ranks of whole numbers minus their mean; equal values share the mean of their ranks."""
+    counts = torch.bincount(steps, minlength=_STEPS + 1)
+    rank = counts.cumsum(0) - (counts - 1) / 2
+    return rank.double()[steps] - (len(steps) + 1) / 2
+
+
+def _steps(x: Tensor) -> Tensor:
+    return (x.double() * _STEPS).round_().long()
 
 
 def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class Card(BaseModel):
     command: str
     validation: dict[str, Any]
     test: dict[str, Any] = Field(default_factory=dict)
-    limitations: str = ""
+    limitations: str = "Judged on the named data alone; compare every result with its sources."
     notice: str = "Research use only. Not a medical device."
 
 

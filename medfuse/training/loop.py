@@ -251,7 +251,7 @@ class _Run:
         if recipe.ema:
             update_average(state, recipe.ema)
         state.step += 1
-        state.last_loss = float(losses.total)
+        state.last_loss = float(losses.total.detach())
         if state.first_loss is None:
             state.first_loss = state.last_loss
         return losses
@@ -309,7 +309,7 @@ class _Run:
                 step=self.state.step,
                 fraction=self.fraction(),
                 seconds=self.state.seconds,
-                loss=float(losses.total),
+                loss=float(losses.total.detach()),
                 parts={name: float(part) for name, part in losses.parts.items()},
                 validation=validated,
                 picture=picture,

@@ -63,24 +63,20 @@ def fusion_loss(a: Tensor, b: Tensor, fused: Tensor, weights: LossWeights) -> Lo
     HybridFusion (arXiv 2602.20851), loss as coded, on luminance alone: its colour term vanishes
     on Y and its KL term (1e-5) acts on an output that is never used.
     """
-    terms = {
-        "maximum": (weights.maximum, lambda: maximum_loss(a, b, fused)),
-        "consistency": (
-            weights.consistency,
-            lambda: consistency_loss(a, b, fused, b_weight=weights.consistency_b),
-        ),
-        "gradient": (weights.gradient, lambda: gradient_loss(a, b, fused)),
-        "uptake": (weights.uptake, lambda: uptake_loss(a, fused)),
-    }
-    parts = {name: term() for name, (weight, term) in terms.items() if weight}
-    scales = {name: weight for name, (weight, _) in terms.items()}
+    parts: dict[str, Tensor] = {}
+    if weights.maximum:
+        parts["maximum"] = maximum_loss(a, b, fused)
+    if weights.consistency:
+        parts["consistency"] = consistency_loss(a, b, fused, b_weight=weights.consistency_b)
+    if weights.gradient:
+        parts["gradient"] = gradient_loss(a, b, fused)
+    if weights.uptake:
+        parts["uptake"] = uptake_loss(a, fused)
     if weights.ssim_a or weights.ssim_b:
         parts["ssim_a"], parts["ssim_b"] = ssim_losses(a, b, fused, window=weights.window)
-        scales |= {"ssim_a": weights.ssim_a, "ssim_b": weights.ssim_b}
     if weights.fidelity_a or weights.fidelity_b:
         parts["fidelity_a"], parts["fidelity_b"] = fidelity_losses(a, b, fused)
-        scales |= {"fidelity_a": weights.fidelity_a, "fidelity_b": weights.fidelity_b}
-    total = torch.stack([scales[name] * part for name, part in parts.items()]).sum()
+    total = torch.stack([getattr(weights, name) * part for name, part in parts.items()]).sum()
     return Losses(0.1 * total, {name: part.detach() for name, part in parts.items()})
 
 
@@ -138,20 +134,11 @@ def ssim_losses(a: Tensor, b: Tensor, fused: Tensor, *, window: int = 11) -> tup
     ----------
     Wang et al., IEEE Trans. Image Process. 13 (2004), eq. 13.
     """
-    n = len(a)
-    with torch.no_grad():
-        fixed = gaussian_filter(torch.cat([a, b, a * a, b * b]), window=window)
-    moving = gaussian_filter(torch.cat([fused, fused * fused, a * fused, b * fused]), window=window)
-    mean_f, square_f = moving[:n], moving[n : 2 * n]
-    variance_f = square_f - mean_f * mean_f
-    out = []
-    for k in (0, 1):
-        mean, square = fixed[k * n : (k + 1) * n], fixed[(k + 2) * n : (k + 3) * n]
-        cross = moving[(k + 2) * n : (k + 3) * n] - mean * mean_f
-        luminance = (2 * mean * mean_f + _C1) / (mean * mean + mean_f * mean_f + _C1)
-        structure = (2 * cross + _C2) / (square - mean * mean + variance_f + _C2)
-        out.append(1 - (luminance * structure).mean())
-    return out[0], out[1]
+    m = _moments(torch.cat([a, b]), fused, window=window, sigma=_SIGMA)
+    luminance = (2 * m.mean * m.mean_fused + _C1) / (m.mean**2 + m.mean_fused**2 + _C1)
+    structure = (2 * m.covariance + _C2) / (m.source + m.fused + _C2)
+    loss_a, loss_b = (1 - luminance * structure).chunk(2)
+    return loss_a.mean(), loss_b.mean()
 
 
 def fidelity_losses(a: Tensor, b: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,34 +151,52 @@ def fidelity_losses(a: Tensor, b: Tensor, fused: Tensor) -> tuple[Tensor, Tensor
     ----------
     Sheikh & Bovik, IEEE Trans. Image Process. 15 (2006), pixel-domain form.
     """
-    n = len(a)
-    stack = torch.cat([a, b, fused]) * 127.5
-    kept = fused.new_zeros(2, n)
-    there = fused.new_zeros(2, n)
+    sources, fused = torch.cat([a, b]) * 127.5, fused * 127.5
+    kept, there = fused.new_zeros(len(sources)), fused.new_zeros(len(sources))
     for scale in range(4):
         taps = 2 ** (4 - scale) + 1
         if scale:
-            stack = gaussian_filter(stack, window=taps, sigma=taps / 5)[..., ::2, ::2]
-        gain, noise, variance = _vif_statistics(stack, n, taps)
-        kept = kept + torch.log1p(gain * gain * variance / (noise + 2)).flatten(2).sum(2)
-        there = there + torch.log1p(variance / 2).flatten(2).sum(2)
-    lost = 1 - (kept + 1e-3) / (there + 1e-3)
-    return lost[0].mean(), lost[1].mean()
+            sources, fused = (
+                gaussian_filter(x, window=taps, sigma=taps / 5)[..., ::2, ::2]
+                for x in (sources, fused)
+            )
+        moments = _moments(sources, fused, window=taps, sigma=taps / 5)
+        gain = (moments.covariance / (moments.source + 1e-2)).clamp_min(0)
+        noise = (moments.fused - gain * moments.covariance).clamp_min(0)
+        kept = kept + torch.log1p(gain * gain * moments.source / (noise + 2)).flatten(1).sum(1)
+        there = there + torch.log1p(moments.source / 2).flatten(1).sum(1)
+    lost_a, lost_b = (1 - (kept + 1e-3) / (there + 1e-3)).chunk(2)
+    return lost_a.mean(), lost_b.mean()
 
 
-def _vif_statistics(stack: Tensor, n: int, taps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Gain, noise and source variance of the channel A or B -> fused; (2, n, 1, H, W) each."""
-    sources, fused = stack[: 2 * n], stack[2 * n :]
-    products = torch.cat([stack, stack * stack, sources * fused.repeat(2, 1, 1, 1)])
-    means = gaussian_filter(products, window=taps, sigma=taps / 5)
-    mean, square, cross = means[: 3 * n], means[3 * n : 6 * n], means[6 * n :]
-    variance = (square - mean * mean).clamp_min(0)
-    source, distorted = variance[: 2 * n], variance[2 * n :].repeat(2, 1, 1, 1)
-    covariance = cross - mean[: 2 * n] * mean[2 * n :].repeat(2, 1, 1, 1)
-    gain = (covariance / (source + 1e-2)).clamp_min(0)
-    noise = (distorted - gain * covariance).clamp_min(0)
-    shape = (2, n, *gain.shape[1:])
-    return gain.view(shape), noise.view(shape), source.view(shape)
+@dataclass(frozen=True)
+class _Moments:
+    """Local means, variances and covariance of A and B (stacked, 2N) with the fused image."""
+
+    mean: Tensor
+    mean_fused: Tensor
+    source: Tensor
+    fused: Tensor
+    covariance: Tensor
+
+
+def _moments(sources: Tensor, fused: Tensor, *, window: int, sigma: float) -> _Moments:
+    n = len(fused)
+    with torch.no_grad():
+        fixed = gaussian_filter(torch.cat([sources, sources * sources]), window=window, sigma=sigma)
+    crossed = sources * torch.cat([fused, fused])
+    moving = gaussian_filter(torch.cat([fused, fused * fused, crossed]), window=window, sigma=sigma)
+    mean, square = fixed.chunk(2)
+    mean_fused, square_fused = moving[:n], moving[n : 2 * n]
+    variance_fused = (square_fused - mean_fused * mean_fused).clamp_min(0)
+    twice = torch.cat([mean_fused, mean_fused])
+    return _Moments(
+        mean=mean,
+        mean_fused=twice,
+        source=(square - mean * mean).clamp_min(0),
+        fused=torch.cat([variance_fused, variance_fused]),
+        covariance=moving[2 * n :] - mean * twice,
+    )
 
 
 def gaussian_filter(x: Tensor, *, window: int = 11, sigma: float = _SIGMA) -> Tensor:

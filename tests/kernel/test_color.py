@@ -11,9 +11,13 @@ from PIL import Image
 
 from medfuse.kernel.color import (
     COLORMAPS,
+    READABLE,
     apply_colormap,
     clip_gamut,
+    fit_gamut,
     luma,
+    luminance_band,
+    read_back,
     rgb_to_ycbcr,
     ycbcr_to_rgb,
 )
@@ -70,3 +74,50 @@ def test_values_outside_the_window_take_the_end_colours():
 def test_unknown_colour_map_is_refused_with_the_choices():
     with pytest.raises(ValueError, match="hot"):
         apply_colormap(torch.zeros(1, 1, 2), "jet2000")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_fitted_luminance_keeps_chroma_and_stays_inside_the_gamut(seed):
+    generator = torch.Generator().manual_seed(seed)
+    cbcr = rgb_to_ycbcr(torch.rand((1, 3, 60), generator=generator))[:, 1:]
+    wanted = torch.rand((1, 1, 60), generator=generator) * 1.4 - 0.2
+    rgb, changed = fit_gamut(wanted, cbcr)
+    assert rgb.min() >= 0
+    assert rgb.max() <= 1
+    assert torch.allclose(rgb_to_ycbcr(rgb)[:, 1:], cbcr, atol=1e-5)
+    assert torch.allclose((luma(rgb) - wanted).abs(), changed, atol=1e-5)
+
+
+def test_every_colour_exists_inside_its_own_luminance_band():
+    ycbcr = rgb_to_ycbcr(torch.rand((1, 3, 500), generator=torch.Generator().manual_seed(1)))
+    low, high = luminance_band(ycbcr[:, 1:])
+    assert torch.all(low <= ycbcr[:, :1] + 1e-6)
+    assert torch.all(ycbcr[:, :1] <= high + 1e-6)
+    grey_low, grey_high = luminance_band(torch.full((1, 2, 1), 0.5))
+    assert (grey_low.item(), grey_high.item()) == (0, 1)
+
+
+@pytest.mark.parametrize(("name", "width"), [("ember", 0.5), ("dusk", 0.5), ("amber", 0.4)])
+def test_readable_maps_leave_their_promised_band_to_the_anatomy(name, width):
+    low, high = luminance_band(rgb_to_ycbcr(COLORMAPS[name].T[None])[:, 1:])
+    assert (high - low).min() >= width - 1e-5
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_values_are_read_back_from_8_bits_whatever_the_luminance(name):
+    generator = torch.Generator().manual_seed(2)
+    values, luminance = torch.rand((2, 1, 1, 120, 100), generator=generator)
+    cbcr = rgb_to_ycbcr(apply_colormap(values, name))[:, 1:]
+    picture, _ = fit_gamut(luminance, cbcr)
+    found, uncertainty = read_back((picture * 255).round() / 255, name)
+    error = (found - values).abs()
+    assert error.median() < 0.005
+    assert error.quantile(0.95) < 0.01
+    assert (error <= uncertainty + 1 / 255).float().mean() > 0.99
+
+
+def test_hot_is_ambiguous_between_black_and_white_and_says_so():
+    ends = apply_colormap(torch.tensor([[[0.0, 1.0]]]), "hot")
+    _, uncertainty = read_back(ends, "hot")
+    assert uncertainty.min() == 0.5

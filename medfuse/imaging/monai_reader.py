@@ -1,0 +1,78 @@
+"""The checked reader as MONAI knows readers: ``LoadImaged(keys, reader=ClinicalReader)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.data.image_reader import ImageReader
+from monai.utils.enums import MetaKeys, SpaceKeys
+from monai.utils.misc import ensure_tuple
+
+from medfuse.errors import UsageError
+from medfuse.imaging.reader import read_volume
+
+
+class ClinicalReader(ImageReader):
+    """Read DICOM series and NIfTI files as `medfuse.load` does, refusals included.
+
+    Parameters
+    ----------
+    **options
+        `series`, `unit`, `frame`, `modality`, `values_in`, as of `medfuse.load`. `LoadImaged`
+        hands its own further keywords on.
+
+    Notes
+    -----
+    MONAI's ``LoadImage`` swallows whatever `read` raises and tries its own readers next, which
+    would load what is refused here. So `read` only remembers the path, and `get_data`, which
+    MONAI calls unguarded, reads.
+
+    ``LoadImage`` writes the path as given to ``meta["filename_or_obj"]``; medfuse never writes it
+    on.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """Accept every path: content decides, and a refusal says more than another reader."""
+        return True
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
+        """Remember path and options for `get_data`."""
+        return ensure_tuple(data), {**self.options, **kwargs}
+
+    def get_data(self, img: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Read the volume.
+
+        Returns
+        -------
+        values : (X, Y, Z) float32
+        meta : dict
+            That of `medfuse.load`, with ``affine`` and MONAI's mark that there is no channel axis.
+
+        Raises
+        ------
+        MedfuseError
+            As of `medfuse.load`; ``E_USAGE`` for a list of several paths.
+        """
+        paths, options = img
+        if len(paths) != 1:
+            raise UsageError(
+                "E_USAGE",
+                what="Cannot read",
+                cause=f"expected one path, got {len(paths)}",
+                remedy="Give the folder of a series, or one file of it",
+            )
+        volume = read_volume(paths[0], **options)
+        meta = {
+            **volume.meta,
+            str(MetaKeys.AFFINE): volume.affine,
+            str(MetaKeys.SPACE): SpaceKeys.RAS,
+            str(MetaKeys.ORIGINAL_CHANNEL_DIM): "no_channel",
+        }
+        return volume.values, meta

@@ -1,0 +1,253 @@
+"""One checked way in for every scan: DICOM series and NIfTI files to a MetaTensor in RAS mm.
+
+`load`, `describe` and the MONAI reader share it. torch and MONAI are imported when a volume is
+made, so that `describe` answers fast.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medfuse.errors import InputError, MedfuseError
+from medfuse.imaging.dicom import Frame, describe_dicom, read_dicom
+from medfuse.imaging.dicom_scan import no_images
+from medfuse.imaging.nifti import describe_nifti, read_nifti
+from medfuse.imaging.suv import suv_unavailable
+from medfuse.imaging.volume import (
+    Volume,
+    display_name,
+    parse_modality,
+    parse_unit,
+    read_failure,
+)
+
+if TYPE_CHECKING:
+    import os
+
+    from monai.data.meta_tensor import MetaTensor
+
+    from medfuse.imaging.monai_reader import ClinicalReader
+
+__all__ = ["ClinicalReader", "describe", "load", "read_volume"]
+
+_ARCHIVES = {
+    b"PK\x03\x04": "a zip archive",
+    b"PK\x05\x06": "an empty zip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+}
+_KNOWN_OTHERS = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"%PDF": "a PDF document",
+    b"NRRD": "an NRRD image",
+    b"\x93NUMPY": "a NumPy array",
+    b"ObjectType": "a MetaImage",
+    b"\x89HDF": "an HDF5 file (MINC?)",
+}
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    series: str | None = None,
+    unit: Literal["auto", "suv"] = "auto",
+    frame: Frame = None,
+    modality: str | None = None,
+    values_in: str | None = None,
+) -> MetaTensor:
+    """Load a scan: a DICOM folder, one file of a DICOM series, or a NIfTI file.
+
+    PET in Bq/ml becomes SUVbw where its header allows it (`medfuse.imaging.suv`); CT is in HU.
+
+    Parameters
+    ----------
+    path : path-like
+    series : str, optional
+        SeriesInstanceUID (or its end) or SeriesNumber, where a folder holds several series.
+    unit : {"auto", "suv"}
+        "suv" refuses a volume that is not in SUVbw; "auto" keeps it in its own unit, with a note.
+    frame : int or "mean", optional
+        Frame of a time-resolved scan, counted from 0, or the unweighted mean of all.
+    modality, values_in : str, optional
+        What a file does not say (NIfTI), or says wrongly: "MRI", "PET", "SPECT", "CT"; and
+        "SUVbw", "Bq/ml", "HU", "counts", "a.u.".
+
+    Returns
+    -------
+    MetaTensor (1, X, Y, Z) float32
+        `.affine` (4, 4) float64: voxel index to RAS+ mm. `.meta`: modality, unit, spacing,
+        source, suv, notes.
+
+    Raises
+    ------
+    MedfuseError
+        With a stable code, for everything that is not one sound volume.
+
+    Examples
+    --------
+    >>> pet = load("study/pet_dicom", unit="suv")  # doctest: +SKIP
+    >>> pet.meta["modality"], pet.meta["unit"]  # doctest: +SKIP
+    ('PET', 'SUVbw')
+    """
+    import torch
+    from monai.data.meta_tensor import MetaTensor
+
+    volume = read_volume(
+        path, series=series, unit=unit, frame=frame, modality=modality, values_in=values_in
+    )
+    return MetaTensor(
+        torch.from_numpy(volume.values[None]),
+        affine=torch.from_numpy(volume.affine),
+        meta=volume.meta,
+    )
+
+
+def read_volume(
+    path: str | os.PathLike[str],
+    *,
+    series: str | None = None,
+    unit: Literal["auto", "suv"] = "auto",
+    frame: Frame = None,
+    modality: str | None = None,
+    values_in: str | None = None,
+) -> Volume:
+    """Read what `load` loads, as numpy values; parameters and errors as there."""
+    path = Path(path)
+    modality, values_in = parse_modality(modality), parse_unit(values_in)
+    if _kind(path) == "nifti":
+        volume = read_nifti(path, frame=frame, modality=modality, values_in=values_in)
+    else:
+        volume = read_dicom(
+            path, series=series, frame=frame, modality=modality, values_in=values_in
+        )
+    if unit == "suv" and volume.meta["unit"] != "SUVbw":
+        raise _no_suv(volume, display_name(path))
+    return volume
+
+
+def describe(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Say what lies at `path`: one entry for each DICOM series, or one for a NIfTI file.
+
+    DICOM is judged by its headers, NIfTI by a full read.
+
+    Returns
+    -------
+    list of dict
+        name, kind, series (number), uid_end, modality, unit, images, frames, shape, spacing (mm),
+        orientation ("LPS" ...), suv (record of the arithmetic), suv_steps (lines), notes, and
+        problems: the texts of the errors that `load` would raise.
+
+    Raises
+    ------
+    MedfuseError
+        Nothing at `path` is an image.
+    """
+    path = Path(path)
+    return [describe_nifti(path)] if _kind(path) == "nifti" else describe_dicom(path)
+
+
+def _no_suv(volume: Volume, name: str) -> MedfuseError:
+    record, modality, unit = (volume.meta[k] for k in ("suv", "modality", "unit"))
+    refusal = record and record["refusal"]
+    return suv_unavailable(
+        refusal or f"{modality} in {unit} has no SUV tags",
+        what="Cannot give SUV for",
+        where=name,
+    )
+
+
+def _kind(path: Path) -> Literal["dicom", "nifti"]:
+    """Decide by content what `path` is; names count for nothing.
+
+    Raises
+    ------
+    InputError
+        ``E_UNREADABLE``, ``E_EMPTY_FILE``, ``E_ARCHIVE``, ``E_NOT_NIFTI``, ``E_NOT_DICOM``,
+        ``E_NOT_AN_IMAGE``, ``E_NO_IMAGES`` (a folder of NIfTI files).
+    """
+    name = display_name(path)
+    try:
+        if path.is_dir():
+            _refuse_nifti_folder(path, name)
+            return "dicom"
+        with path.open("rb") as stream:
+            head = stream.read(1024)
+    except OSError as error:
+        raise read_failure(error, name) from None
+    if not head:
+        raise _foreign("E_EMPTY_FILE", name, "the file is empty (0 bytes)")
+    if head[128:132] == b"DICM":
+        return "dicom"
+    is_gzip = head[:2] == b"\x1f\x8b"
+    inner = _gunzip_start(path) if is_gzip else head
+    if _has_nifti_mark(inner) or (is_gzip and len(inner) < 348):
+        return "nifti"  # too short a stream is reported where streams are verified
+    raise _not_an_image(inner, name, is_gzip)
+
+
+def _refuse_nifti_folder(path: Path, name: str) -> None:
+    files = [p for p in path.iterdir() if p.is_file()]
+    images = sorted(p.name for p in files if p.name.lower().endswith((".nii", ".nii.gz")))
+    if images and len(images) == len([p for p in files if p.suffix.lower() != ".json"]):
+        raise no_images(name, f"it holds {len(images)} NIfTI files: {', '.join(images[:4])}")
+
+
+def _gunzip_start(path: Path) -> bytes:
+    try:
+        with gzip.open(path, "rb") as stream:
+            return stream.read(1024)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _has_nifti_mark(head: bytes) -> bool:
+    size = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
+    return bool(size & {348, 540})
+
+
+def _not_an_image(head: bytes, name: str, is_gzip: bool) -> MedfuseError:
+    for mark, kind in _ARCHIVES.items():
+        if head.startswith(mark):
+            return _archive(name, kind)
+    if head[257:262] == b"ustar":
+        return _archive(name, "a tar archive")
+    start = head[:512].lstrip().lower()
+    is_html = start.startswith((b"<!doctype html", b"<html"))
+    known = [kind for mark, kind in _KNOWN_OTHERS.items() if head.startswith(mark)]
+    content = "an HTML page (a failed download?)" if is_html else (known or ["of unknown kind"])[0]
+    cause = f"the {'unpacked ' if is_gzip else ''}content is {content}"
+    lower = name.lower()
+    if lower.endswith((".nii", ".nii.gz")):
+        return _foreign("E_NOT_NIFTI", name, f"{cause}, not NIfTI")
+    if lower.endswith((".dcm", ".ima", ".dicom")):
+        return _foreign("E_NOT_DICOM", name, f"{cause}; DICOM has the mark DICM at byte 128")
+    return _foreign("E_NOT_AN_IMAGE", name, f"{cause}, neither DICOM nor NIfTI")
+
+
+def _archive(name: str, kind: str) -> MedfuseError:
+    return InputError(
+        "E_ARCHIVE",
+        what="Cannot read",
+        where=name,
+        cause=f"the file is {kind}, and archives are not opened",
+        remedy="Unpack it first and give the folder",
+    )
+
+
+def _foreign(code: str, name: str, cause: str) -> MedfuseError:
+    remedy = "Give a NIfTI file or the folder of a DICOM series, or fetch the file again"
+    return InputError(code, what="Cannot read", where=name, cause=cause, remedy=remedy)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ClinicalReader":
+        from medfuse.imaging.monai_reader import ClinicalReader
+
+        return ClinicalReader
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,222 @@
+"""Refining a rigid start with ITK: Mattes mutual information inside the fixed foreground.
+
+The one place where medfuse's 4x4 maps (RAS) and ITK's transforms (LPS) meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from medfuse.imaging.grid import LPS_FROM_RAS, Grid, Matrix, coverage, from_sitk, lps_from_ras
+from medfuse.imaging.registration_inputs import Prepared, at_resolution
+from medfuse.imaging.registration_progress import Meter
+
+BINS = 32
+PAD_MM = 100.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of the refinement.
+
+    Parameters
+    ----------
+    step_mm : float
+        Voxel step of the fixed volume, mm.
+    sigma_mm : float
+        Blur of both volumes, mm.
+    samples : float
+        Fraction of the fixed voxels that are compared, on a regular pattern.
+    iterations : int
+        Most iterations of the optimiser.
+    stride_mm : float
+        First step of the optimiser, mm.
+    tolerance_mm : float
+        Step at which it stops, mm.
+    """
+
+    step_mm: float
+    sigma_mm: float
+    samples: float
+    iterations: int
+    stride_mm: float
+    tolerance_mm: float
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What one refinement found.
+
+    Parameters
+    ----------
+    matrix : (4, 4) float64
+        Fixed point -> moving point, RAS mm.
+    metric : float or None
+        Mattes mutual information, higher is better; None where nothing overlaps.
+    overlap : float
+        Fraction of the fixed foreground inside the moving field of view.
+    iterations : int
+    stop_reason : str
+    """
+
+    matrix: Matrix
+    metric: float | None
+    overlap: float
+    iterations: int
+    stop_reason: str
+
+    @property
+    def score(self) -> float:
+        """Information found in the whole fixed foreground: what does not overlap tells nothing."""
+        return -1.0 if self.metric is None else self.metric * self.overlap
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Both volumes at one level, made once and shared by all starts."""
+
+    level: Level
+    fixed: sitk.Image
+    mask: sitk.Image
+    moving: sitk.Image
+    inside: NDArray[np.bool_]
+    grid: Grid
+    moving_grid: Grid
+    centre_lps: tuple[float, float, float]
+    seed: int
+
+    @classmethod
+    def of(cls, fixed: Prepared, moving: Prepared, level: Level, *, seed: int) -> Stage:
+        """Blur and shrink both volumes for a level."""
+        image = at_resolution(fixed.image, step_mm=level.step_mm, sigma_mm=level.sigma_mm)
+        mask = sitk.Resample(fixed.mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+        finest = min(level.step_mm / 2.0, level.sigma_mm)
+        other = at_resolution(moving.image, step_mm=finest, sigma_mm=level.sigma_mm)
+        array, affine = from_sitk(mask)
+        index = np.argwhere(array > 0).mean(axis=0)
+        x, y, z = (LPS_FROM_RAS @ affine @ [*index, 1.0])[:3]
+        return cls(
+            level=level,
+            fixed=image,
+            mask=mask,
+            moving=_padded(other, PAD_MM),
+            inside=array > 0,
+            grid=Grid(array.shape, affine),
+            moving_grid=moving.grid,
+            centre_lps=(float(x), float(y), float(z)),
+            seed=seed,
+        )
+
+    def overlap(self, matrix: Matrix) -> float:
+        """Fraction of the fixed foreground inside the moving field of view."""
+        covered = coverage(self.grid, self.moving_grid, matrix)
+        return float(covered[self.inside].mean())
+
+    def evaluate(self, matrix: Matrix) -> Refined:
+        """Measure without moving anything."""
+        overlap = self.overlap(matrix)
+        method, _ = self._method(matrix)
+        try:
+            metric = -float(method.MetricEvaluate(*self._pair())) if overlap else None
+        except RuntimeError:  # ITK finds too few samples inside the moving volume
+            metric = None
+        return Refined(matrix, metric, overlap, 0, "evaluated only")
+
+    def refine(self, matrix: Matrix, meter: Meter) -> Refined:
+        """Follow the gradient of mutual information from a start; the start where ITK gives up."""
+        method, transform = self._method(matrix)
+
+        def on_iteration() -> None:
+            meter.tick()
+            if meter.failure is not None:
+                method.StopRegistration()
+
+        method.AddCommand(sitk.sitkIterationEvent, on_iteration)
+        try:
+            method.Execute(*self._pair())
+        except RuntimeError as error:
+            meter.check()
+            lost = self.evaluate(matrix)
+            reason = str(error).strip().splitlines()[-1]
+            return Refined(lost.matrix, lost.metric, lost.overlap, 0, f"not refined: {reason}")
+        meter.check()
+        meter.tick(self.level.iterations - method.GetOptimizerIteration())
+        found = ras_matrix(transform)
+        return Refined(
+            found,
+            -float(method.GetMetricValue()),
+            self.overlap(found),
+            int(method.GetOptimizerIteration()),
+            str(method.GetOptimizerStopConditionDescription()),
+        )
+
+    def _pair(self) -> tuple[sitk.Image, sitk.Image]:
+        """Copies: two threads that share one SimpleITK image can crash."""
+        return _own(self.fixed), _own(self.moving)
+
+    def _method(self, matrix: Matrix) -> tuple[sitk.ImageRegistrationMethod, sitk.Euler3DTransform]:
+        transform = euler_transform(matrix, self.centre_lps)
+        method = sitk.ImageRegistrationMethod()
+        method.SetMetricAsMattesMutualInformation(BINS)
+        method.SetMetricSamplingStrategy(method.REGULAR)
+        # ITK takes the seed 0 for the wall clock.
+        method.SetMetricSamplingPercentage(self.level.samples, self.seed + 1)
+        method.SetMetricFixedMask(_own(self.mask))
+        method.SetInterpolator(sitk.sitkLinear)
+        method.SetOptimizerAsRegularStepGradientDescent(
+            learningRate=self.level.stride_mm,
+            minStep=self.level.tolerance_mm,
+            numberOfIterations=self.level.iterations,
+            relaxationFactor=0.6,
+            gradientMagnitudeTolerance=1e-8,
+        )
+        method.SetOptimizerScalesFromPhysicalShift()
+        method.SetInitialTransform(transform, inPlace=True)
+        return method, transform
+
+
+def _own(image: sitk.Image) -> sitk.Image:
+    copy = sitk.Image(image)
+    copy.MakeUnique()
+    return copy
+
+
+def _padded(image: sitk.Image, margin_mm: float) -> sitk.Image:
+    """Surround by background, so that leaving the field of view loses information.
+
+    ITK's metric looks at the samples inside the moving volume alone, and can then rise by moving
+    out of it.
+    """
+    margin = [int(np.ceil(margin_mm / step)) for step in image.GetSpacing()]
+    return sitk.ConstantPad(image, margin, margin, 0.0)
+
+
+def euler_transform(matrix: Matrix, centre_lps: Sequence[float]) -> sitk.Euler3DTransform:
+    """Write a rigid RAS map as an ITK transform (LPS) about a centre."""
+    lps = lps_from_ras(matrix)
+    transform = sitk.Euler3DTransform()
+    transform.SetCenter(list(centre_lps))
+    transform.SetMatrix(nearest_rotation(lps[:3, :3]).ravel().tolist(), 1e-6)
+    centre = np.asarray(centre_lps)
+    transform.SetTranslation((lps[:3, :3] @ centre + lps[:3, 3] - centre).tolist())
+    return transform
+
+
+def ras_matrix(transform: sitk.Transform) -> Matrix:
+    """Read a linear ITK transform (LPS point map) as a 4x4 RAS map."""
+    lps = np.eye(4)
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    lps[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+    lps[:3, 3] = origin
+    return lps_from_ras(lps)
+
+
+def nearest_rotation(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Remove rounding from a (3, 3) rotation (polar decomposition by SVD)."""
+    left, _, right = np.linalg.svd(matrix)
+    return np.asarray(left @ right)

@@ -1,0 +1,127 @@
+"""Display windows: which values of a scan become black and white, and by which rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from medfuse.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from monai.data.meta_tensor import MetaTensor
+
+    ArrayT = TypeVar("ArrayT", np.ndarray, torch.Tensor)
+
+#: FDG PET is read at 0 to 5..7 g/ml.
+SUV_WINDOW = (0.0, 6.0)
+#: Soft tissue (level 40, width 400): air black, fat dark, organs and brain mid-grey, bone white.
+HU_WINDOW = (-160.0, 240.0)
+_EMISSION_PERCENTILE = 99.0
+_PERCENTILES = (0.5, 99.5)
+_FULL_RANGE = (0.1, 99.9)
+_FOREGROUND_SHARE = 0.05
+_MAX_SAMPLES = 2_000_000
+
+
+@dataclass(frozen=True)
+class Window:
+    """Values `low` and below become 0, `high` and above 1, linearly between.
+
+    Attributes
+    ----------
+    low, high : float
+        In `unit`.
+    rule : str
+        Where the numbers come from, for audit and report.
+    """
+
+    low: float
+    high: float
+    unit: str
+    rule: str
+
+
+def default_window(volume: MetaTensor) -> Window:
+    """Choose the window of a scan by its modality and unit.
+
+    PET in SUVbw: 0 to 6 g/ml. CT in HU: -160 to 240, the soft-tissue window; it is the one in
+    which no tissue of the whole body but lung is lost, and bone stays apart by being white.
+    Other PET and SPECT: 0 to the 99th percentile of the voxels above half the mean, so that a hot
+    bladder of up to 1 % of the body does not set the scale. Everything else: 0.5th to 99.5th
+    percentile of the foreground (above 5 % of the range between the 0.1th and 99.9th percentile),
+    so that metal or flow artefacts do not.
+
+    Parameters
+    ----------
+    volume : MetaTensor (1, X, Y, Z)
+        With ``meta["modality"]`` and ``meta["unit"]``, as `medfuse.load` gives it.
+
+    Returns
+    -------
+    Window
+
+    Raises
+    ------
+    InputError
+        ``E_CONSTANT``: there is no contrast to window.
+    """
+    modality = str(volume.meta.get("modality", "unknown"))
+    unit = str(volume.meta.get("unit", "a.u."))
+    if modality == "PET" and unit == "SUVbw":
+        return Window(*SUV_WINDOW, unit, "PET in SUVbw: 0 to 6 g/ml")
+    if modality == "CT" and unit == "HU":
+        return Window(*HU_WINDOW, unit, "CT in HU: soft tissue, level 40, width 400")
+    values = _sample(volume)
+    if modality in ("PET", "SPECT"):
+        low, high = 0.0, _emission_high(values)
+        rule = f"{modality} in {unit}: 0 to the 99th percentile of voxels above half the mean"
+    else:
+        low, high = _foreground_range(values)
+        rule = f"{modality} in {unit}: 0.5th to 99.5th percentile of the foreground"
+    if not high > low:
+        raise InputError(
+            "E_CONSTANT",
+            what="Cannot choose a display window",
+            where=modality,
+            cause=f"the foreground has the single value {high:g} {unit}",
+            remedy="Check the image, or state a window with --window LOW HIGH",
+        )
+    return Window(low, high, unit, rule)
+
+
+def apply_window(array: ArrayT, window: Window) -> ArrayT:
+    """Map values to [0, 1], clipped at both ends.
+
+    Parameters
+    ----------
+    array : numpy array or torch tensor, any shape
+        In ``window.unit``.
+
+    Returns
+    -------
+    Same kind and shape as `array`.
+    """
+    return ((array - window.low) / (window.high - window.low)).clip(0, 1)
+
+
+def _sample(volume: Any) -> np.ndarray:
+    """All voxels, or of a large volume an even and always the same part of them."""
+    values = np.asarray(volume, dtype=np.float32).reshape(-1)
+    return values[:: max(1, -(-values.size // _MAX_SAMPLES))]
+
+
+def _emission_high(values: np.ndarray) -> float:
+    foreground = values[values > max(0.0, float(values.mean(dtype=np.float64)) / 2)]
+    return float(np.percentile(foreground, _EMISSION_PERCENTILE)) if foreground.size else 0.0
+
+
+def _foreground_range(values: np.ndarray) -> tuple[float, float]:
+    bottom, top = np.percentile(values, _FULL_RANGE)
+    foreground = values[values > bottom + _FOREGROUND_SHARE * (top - bottom)]
+    if foreground.size == 0:
+        return float(bottom), float(bottom)
+    low, high = np.percentile(foreground, _PERCENTILES)
+    return float(low), float(high)

@@ -1,0 +1,113 @@
+"""The report of one case: one HTML file that needs nothing else, from a result folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medfuse.errors import InputError
+from medfuse.imaging.folder import writing
+from medfuse.report_figures import INDEX, ReportVolumes, write_figures
+from medfuse.report_page import inline_pictures, number, render
+from medfuse.report_study import write_study_report
+
+__all__ = ["ReportVolumes", "render_report", "write_figures", "write_study_report"]
+
+SUSPECT = ("registration", "suspect")
+_SUV_ROWS = {
+    "units": ("Units in the file", ""),
+    "suv_type": ("SUV type in the file", ""),
+    "nuclide": ("Nuclide", ""),
+    "corrected_image": ("Corrections", ""),
+    "decay_correction": ("Decay correction", ""),
+    "weight_kg": ("Body weight", "kg"),
+    "dose_bq": ("Injected activity", "Bq"),
+    "half_life_s": ("Half-life", "s"),
+    "injection_time": ("Injection", ""),
+    "injection_from": ("Injection time taken from", ""),
+    "reference_time": ("Reference time", ""),
+    "reference_rule": ("Reference time taken from", ""),
+    "decay_s": ("Time between both", "s"),
+    "decayed_dose_bq": ("Activity at reference time", "Bq"),
+    "factor": ("SUVbw per value in the file", ""),
+}
+_SUV_TEXTS = ("available", "formula", "refusal", "remarks")
+
+
+def render_report(folder: Path) -> Path:
+    """Write ``report.html`` from the files of a result folder.
+
+    The page holds its pictures, asks no network, and is the same for the same result: when and
+    how long the case ran is in provenance.json alone.
+
+    Parameters
+    ----------
+    folder : Path
+        With audit.json, provenance.json, transform.json and figures/.
+
+    Raises
+    ------
+    InputError
+        ``E_NOT_A_RESULT`` where one of these is missing or unreadable.
+    OutputError
+        ``E_WRITE``.
+    """
+    audit, provenance, transform, figures = (
+        _read(folder, name)
+        for name in ("audit.json", "provenance.json", "transform.json", f"figures/{INDEX}")
+    )
+    page = render(
+        "report.html.j2",
+        "report.js",
+        case=provenance["case"],
+        audit=audit,
+        provenance=provenance,
+        transform=transform,
+        figures=figures,
+        pictures=inline_pictures(sorted((folder / "figures").glob("*.png"))),
+        suv=_suv(provenance["inputs"]["functional"].get("suv")),
+        worries=[
+            check
+            for check in audit["checks"]
+            # A suspect registration has a box of its own.
+            if check["verdict"] != "pass" and (check["id"], transform["verdict"]) != SUSPECT
+        ],
+    )
+    path = folder / "report.html"
+    with writing(path):
+        path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "E_NOT_A_RESULT",
+            what="Cannot make a report",
+            where=name,
+            cause=getattr(error, "strerror", None) or "the file is not JSON",
+            remedy="Run the case again",
+        ) from error
+    return content
+
+
+def _suv(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The SUV arithmetic as rows of (name, value); entries without a name of ours keep theirs."""
+    if record is None:
+        return None
+    known = [name for name in _SUV_ROWS if name in record]
+    others = [name for name in record if name not in _SUV_ROWS and name not in _SUV_TEXTS]
+    rows = []
+    for name in (*known, *others):
+        label, unit = _SUV_ROWS.get(name, (name.replace("_", " "), ""))
+        if record[name] not in (None, [], ""):
+            rows.append((label, f"{number(record[name])} {unit}".strip()))
+    return {
+        "rows": rows,
+        "formula": record.get("formula"),
+        "refusal": record.get("refusal"),
+        "remarks": record.get("remarks") or [],
+    }

@@ -1,0 +1,135 @@
+"""What is in this directory? A study becomes cases: which images belong together, and why.
+
+Prints nothing and reads no pixels. Nothing is guessed: where two images are equally good, the
+subject is skipped with a reason and the way out, a manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from medfuse.errors import InputError
+from medfuse.study.bids import bids_cases, is_bids
+from medfuse.study.folders import pair_tree
+from medfuse.study.model import MANIFEST_NAME, Case, Namer, Skipped, Study, place
+from medfuse.study.scan import Scanner
+
+__all__ = ["Case", "Skipped", "Study", "discover", "explain"]
+
+
+def discover(study: Path, *, manifest: Path | None = None) -> Study:
+    """Find the cases of a study.
+
+    In this order: a manifest (`manifest`, ``cases.csv`` in the folder, or a CSV given as the
+    study), BIDS (also several data sets side by side), or folders in any nesting with DICOM or
+    NIfTI. Functional is PET or SPECT, else CT; anatomical is MRI (T1 before T2, FLAIR, PD), else
+    CT.
+
+    Parameters
+    ----------
+    study : Path
+        Folder, or a CSV file.
+    manifest : Path, optional
+        CSV with the columns case, anatomical, functional and any `CaseSettings` fields; paths are
+        relative to it.
+
+    Returns
+    -------
+    Study
+        Possibly without a case; the reasons are in ``skipped``.
+
+    Raises
+    ------
+    InputError
+        ``E_UNREADABLE``, ``E_ARCHIVE``: the study is not a readable folder.
+    UsageError
+        ``E_MANIFEST``: the manifest has no usable columns.
+    """
+    study = Path(study)
+    if manifest is None and study.suffix.lower() == ".csv" and study.is_file():
+        manifest, study = study, study.parent
+    _require_folder(study)
+    if manifest is None and (study / MANIFEST_NAME).is_file():
+        manifest = study / MANIFEST_NAME
+    if manifest is not None:
+        from medfuse.study.manifest import read_cases
+
+        cases, skipped = read_cases(Path(manifest), Namer())
+        return Study(study, "manifest", tuple(cases), tuple(skipped))
+    return _search(study)
+
+
+def explain(study: Study) -> list[tuple[str, str, str, str]]:
+    """Rows (case, anatomical, functional, why) for people; what was skipped comes last."""
+    rows = [
+        (
+            case.name,
+            place(case.anatomical, study.root, case.overrides.get("anatomical_series")),
+            place(case.functional, study.root, case.overrides.get("functional_series")),
+            case.why,
+        )
+        for case in study.cases
+    ]
+    for skipped in study.skipped:
+        head = f"{skipped.case} (failed)" if skipped.case else "(skipped)"
+        rows.append((head, place(skipped.path, study.root), "", skipped.reason))
+    return rows
+
+
+def _require_folder(study: Path) -> None:
+    if study.is_dir():
+        return
+    archive = study.suffix.lower() in (".zip", ".tar", ".tgz", ".7z", ".rar", ".gz")
+    if study.exists() and archive:
+        code, cause, remedy = "E_ARCHIVE", "it is an archive", "Unpack it first"
+    elif study.exists():
+        code, cause, remedy = "E_UNREADABLE", "it is a file", "Give the folder that holds it"
+    else:
+        code, cause, remedy = "E_UNREADABLE", "no such folder", "Check the path"
+    raise InputError(
+        code, what="Cannot read the study", where=study.name, cause=cause, remedy=remedy
+    )
+
+
+def _search(root: Path) -> Study:
+    scanner, namer = Scanner(root), Namer()
+    data_sets = [root] if is_bids(root) else [f for f in _folders(root) if is_bids(f)]
+    cases: list[Case] = []
+    skipped: list[Skipped] = []
+    for found in _found(root, data_sets, scanner):
+        if isinstance(found, Skipped):
+            skipped.append(found)
+        else:
+            cases.append(replace(found, name=namer(found.name)))
+    cases = list(_once(cases, skipped))
+    left = (*skipped, *scanner.skipped)
+    return Study(root, "bids" if data_sets else "folders", tuple(cases), left)
+
+
+def _found(root: Path, data_sets: list[Path], scanner: Scanner) -> Iterator[Case | Skipped]:
+    for data_set in data_sets:
+        yield from bids_cases(data_set, root, scanner)
+    if not data_sets:
+        yield from pair_tree(scanner.scan(root), root)
+    elif root not in data_sets:
+        for folder in _folders(root):
+            if folder not in data_sets and scanner.is_inside(folder):
+                yield from pair_tree(scanner.scan(folder), root)
+
+
+def _once(cases: list[Case], skipped: list[Skipped]) -> Iterator[Case]:
+    """Leave out a pair that a link shows a second time."""
+    seen: dict[tuple[Path, Path, str], str] = {}
+    for case in cases:
+        key = (case.anatomical.resolve(), case.functional.resolve(), str(case.overrides))
+        if key in seen:
+            skipped.append(Skipped(case.functional, f"a link to the images of {seen[key]}"))
+        else:
+            seen[key] = case.name
+            yield case
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))

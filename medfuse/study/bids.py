@@ -1,0 +1,88 @@
+"""Cases in a BIDS data set: by folder and file names alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from medfuse.study.folders import pair_tree
+from medfuse.study.model import REMEDY, Case, Skipped
+from medfuse.study.scan import LINK_TO_NOWHERE, Scanner, dataset_type
+
+ANAT_SUFFIXES = ("T1w", "UNIT1", "T2w", "FLAIR", "PDw")
+
+
+def is_bids(folder: Path) -> bool:
+    """Raw BIDS: a description of a raw data set, or subjects with anat/ or pet/ folders."""
+    subjects = [p for p in folder.glob("sub-*") if p.is_dir()]
+    if dataset_type(folder) == "raw":
+        return bool(subjects)
+    return any(next(_bids_folders(subject), None) for subject in subjects)
+
+
+def _bids_folders(subject: Path) -> Iterator[Path]:
+    for pattern in ("anat", "pet", "ses-*/anat", "ses-*/pet"):
+        yield from (p for p in sorted(subject.glob(pattern)) if p.is_dir())
+
+
+def bids_cases(data_set: Path, top: Path, scanner: Scanner) -> Iterator[Case | Skipped]:
+    prefix = "" if data_set == top else f"{data_set.name}_"
+    for subject in sorted(p for p in data_set.glob("sub-*") if p.is_dir()):
+        if not scanner.is_inside(subject):
+            continue
+        if next(_bids_folders(subject), None) is None:
+            yield from pair_tree(scanner.scan(subject), top)
+            continue
+        for session in _sessions(subject):
+            yield from _bids_session(subject, session, prefix, scanner)
+
+
+def _sessions(subject: Path) -> list[Path]:
+    sessions = [p for p in sorted(subject.glob("ses-*")) if p.is_dir()]
+    return [p for p in (subject, *sessions) if (p / "anat").is_dir() or (p / "pet").is_dir()]
+
+
+def _bids_session(
+    subject: Path, session: Path, prefix: str, scanner: Scanner
+) -> Iterator[Case | Skipped]:
+    name = "_".join(dict.fromkeys([subject.name, session.name]))
+    pets = _niftis(session / "pet", "pet", scanner)
+    if not pets:
+        if session != subject or len(_sessions(subject)) == 1:
+            yield Skipped(session, "no pet/*_pet.nii or .nii.gz")
+        return
+    anat, note = _bids_anat(subject, session, scanner)
+    if isinstance(anat, Skipped):
+        yield anat
+        return
+    for pet in pets:
+        own = name if len(pets) == 1 else re.sub(r"_pet\.nii(\.gz)?$", "", pet.name)
+        yield Case(f"{prefix}{own}", anat, pet, f"BIDS: PET on {note}")
+
+
+def _bids_anat(subject: Path, session: Path, scanner: Scanner) -> tuple[Path | Skipped, str]:
+    """The preferred anatomical image of a session, else of the subject's other sessions."""
+    others = [s for s in _sessions(subject) if s != session]
+    for places, where in (([session], ""), (others, " of another session")):
+        for suffix in ANAT_SUFFIXES:
+            found = [p for place in places for p in _niftis(place / "anat", suffix, scanner)]
+            if len(found) == 1:
+                return found[0], f"{suffix}{where}"
+            if found:
+                listing = ", ".join(p.name for p in found[:6])
+                reason = f"{len(found)} equally good {suffix} images ({listing}): {REMEDY}"
+                return Skipped(session, reason, "E_AMBIGUOUS_SERIES"), ""
+    return Skipped(session, "PET without an anatomical image (anat/*_T1w, T2w, FLAIR, PDw)"), ""
+
+
+def _niftis(folder: Path, suffix: str, scanner: Scanner) -> list[Path]:
+    found = []
+    for path in sorted(folder.glob(f"*_{suffix}.nii*")):
+        if not path.name.endswith((".nii", ".nii.gz")) or not scanner.is_inside(path):
+            continue
+        if path.is_file():
+            found.append(path)
+        else:
+            scanner.skipped.append(Skipped(path, LINK_TO_NOWHERE))
+    return found

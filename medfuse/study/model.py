@@ -1,0 +1,99 @@
+"""What a study is made of: cases, what is skipped, and safe names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+MANIFEST_NAME = "cases.csv"
+REMEDY = f"name the pair in a {MANIFEST_NAME} (case,anatomical,functional) or with --manifest"
+MAX_NAME = 80
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two images that are to be fused.
+
+    Attributes
+    ----------
+    name : str
+        Name of the result folder: letters, digits, ``_ . -``; unique in the study.
+    anatomical, functional : Path
+        NIfTI file or DICOM folder.
+    why : str
+        Why these two, in words.
+    overrides : dict
+        `CaseSettings` fields that hold for this case alone.
+    """
+
+    name: str
+    anatomical: Path
+    functional: Path
+    why: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What is not fused, and why.
+
+    Attributes
+    ----------
+    case : str
+        Not empty where the user named this case: then leaving it out is a failure.
+    """
+
+    path: Path
+    reason: str
+    code: str = ""
+    case: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that was found in a study folder.
+
+    Attributes
+    ----------
+    root : Path
+    kind : {"manifest", "bids", "folders"}
+    cases : tuple of Case
+    skipped : tuple of Skipped
+        Those with a ``case`` name were asked for by name and count as failed.
+    """
+
+    root: Path
+    kind: Literal["manifest", "bids", "folders"]
+    cases: tuple[Case, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Namer:
+    """Gives names that are fit for folders everywhere, and never the same twice."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def __call__(self, text: str) -> str:
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._-")[:MAX_NAME] or "case"
+        if _RESERVED.match(name):
+            name = f"case_{name}"
+        unique, number = name, 2
+        while unique.lower() in self._used:
+            unique, number = f"{name}-{number}", number + 1
+        self._used.add(unique.lower())
+        return unique
+
+
+def place(path: Path, root: Path, series: str | None = None) -> str:
+    """Path for people: relative to the study, else the last part alone."""
+    try:
+        text = path.relative_to(root).as_posix()
+    except ValueError:
+        text = path.name
+    text = path.name if text == "." else text
+    return f"{text} (series {series})" if series else text

@@ -1,0 +1,206 @@
+"""Units and alignment: refuse what is not SUV, register and resample, and bring results back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform, MapTransform, SpatialResample, Transform
+from monai.utils import TraceKeys, TransformBackends, ensure_tuple_rep
+from torch import Tensor
+
+from medfuse.errors import UsageError
+from medfuse.imaging.registration import Registration
+from medfuse.imaging.suv import suv_unavailable
+from medfuse.pipeline import CaseSettings, align
+from medfuse.transforms.facts import (
+    batchable,
+    collatable,
+    require_one_patient,
+    require_volume,
+)
+
+_ON_FIXED_GRID = ("affine", "field_of_view", "spacing")
+_INTERPOLATION = {"bilinear": "linear", "nearest": "nearest"}
+
+
+class ToSUV(Transform):
+    """Let a PET volume pass only if its values are SUVbw.
+
+    ``ClinicalReader`` has converted them wherever the header allows it; this step is where a
+    workflow says that nothing else will do.
+
+    Raises
+    ------
+    SuvUnavailable
+        Names the DICOM tag that is missing or implausible.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's convention
+
+    def __call__(self, img: Tensor) -> Tensor:
+        meta = getattr(img, "meta", {})
+        unit = meta.get("unit")
+        if unit == "SUVbw":
+            return img
+        name = (meta.get("source") or {}).get("name") or ""
+        refusal = (meta.get("suv") or {}).get("refusal")
+        found = f"the values are in {unit}" if unit else "the image does not say its unit"
+        raise suv_unavailable(refusal or f"{found} and it holds no DICOM header", where=name)
+
+
+class ToSUVd(MapTransform):
+    """Dictionary form of :class:`ToSUV`."""
+
+    backend = ToSUV.backend
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transform = ToSUV()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.transform(d[key])
+        return d
+
+
+class RegisterRigidd(MapTransform, InvertibleTransform):
+    """Register a functional volume to an anatomical one and resample it onto that grid.
+
+    The first key is registered; further keys (labels drawn on the functional volume) follow it.
+    ``Invertd`` brings anything on the anatomical grid back to the functional one.
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Moving volumes on one grid, (1, X, Y, Z).
+    key_dst : str
+        Fixed volume.
+    mode : {"bilinear", "nearest"} or one for each key
+        Interpolation; "nearest" for labels.
+    transform_key : str
+        Receives the registration as plain numbers; ``Registration.from_dict`` reads it.
+    initial_key : str
+        Where a case holds the path of an initial 4x4 matrix (fixed -> moving point, RAS mm);
+        cases without it start on their own.
+    method : {"auto", "rigid", "identity"}
+        ``auto`` trusts a shared frame of reference.
+    preset : {"fast", "default", "thorough"}
+    accept_suspect : bool
+        Go on with a registration that failed its own checks.
+    allow_patient_mismatch : bool
+        Go on although the headers name two patients.
+    seed : int
+
+    Raises
+    ------
+    RegistrationError
+        ``E_REGISTRATION`` with the reasons.
+    SeriesError
+        ``E_MIXED_PATIENT``.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        key_dst: str,
+        mode: str | Sequence[str] = "bilinear",
+        transform_key: str = "registration",
+        initial_key: str = "initial",
+        method: Literal["auto", "rigid", "identity"] = "auto",
+        preset: Literal["fast", "default", "thorough"] = "default",
+        accept_suspect: bool = False,
+        allow_patient_mismatch: bool = False,
+        seed: int = 0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.key_dst = key_dst
+        self.mode = ensure_tuple_rep(mode, len(self.keys))
+        for name in self.mode:
+            if name not in _INTERPOLATION:
+                raise ValueError(f"mode must be bilinear or nearest, got {name!r}")
+        self.transform_key = transform_key
+        self.initial_key = initial_key
+        self.allow_patient_mismatch = allow_patient_mismatch
+        self.settings = CaseSettings(
+            registration=method, preset=preset, accept_suspect=accept_suspect, seed=seed
+        )
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        moving_key = self.first_key(d)
+        if moving_key == () or (self.allow_missing_keys and self.key_dst not in d):
+            return d
+        fixed, moving = (require_volume(d[key], key) for key in (self.key_dst, moving_key))
+        if not self.allow_patient_mismatch:
+            require_one_patient(fixed, moving)
+        registration = align(fixed, moving, self._settings(d))
+        for key, mode in self.key_iterator(d, self.mode):
+            d[key] = self._resample(require_volume(d[key], key), registration, mode)
+        d[self.key_dst] = batchable(fixed)
+        d[self.transform_key] = collatable(registration.to_dict())
+        return d
+
+    def _settings(self, d: Mapping[Hashable, Any]) -> CaseSettings:
+        initial = d.get(self.initial_key)
+        if not initial:
+            return self.settings
+        if not isinstance(initial, str | Path):
+            raise UsageError(
+                "E_SETTINGS",
+                what="Cannot start the registration",
+                cause=f"{self.initial_key!r} must be the path of a 4x4 matrix, "
+                f"got {type(initial).__name__}",
+                remedy="Write the matrix to a text file (fixed -> moving point, RAS mm)",
+            )
+        return self.settings.model_copy(update={"initial": str(initial)})
+
+    def _resample(self, moving: MetaTensor, registration: Registration, mode: str) -> MetaTensor:
+        out = batchable(registration.resample(moving, interpolation=_INTERPOLATION[mode]))
+        out.applied_operations = list(moving.applied_operations)
+        moved: MetaTensor = self.push_transform(
+            out,
+            orig_size=tuple(moving.shape[1:]),
+            extra_info={
+                "mode": mode,
+                "affine": np.asarray(moving.affine, dtype=np.float64),
+                "moving_from_fixed": np.asarray(registration.matrix, dtype=np.float64),
+            },
+        )
+        return moved
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Bring volumes on the fixed grid to the grid that the moving ones came from."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            done = self.pop_transform(d[key])
+            d[key] = self._back(d[key], done[TraceKeys.ORIG_SIZE], done[TraceKeys.EXTRA_INFO])
+        return d
+
+    def _back(self, image: MetaTensor, size: Sequence[int], info: Mapping[str, Any]) -> MetaTensor:
+        # A rigid motion of the whole grid is a change of its affine: one interpolation is enough.
+        moved = MetaTensor(
+            image.as_tensor(),
+            affine=torch.as_tensor(info["moving_from_fixed"] @ np.asarray(image.affine)),
+            meta={k: v for k, v in image.meta.items() if k not in _ON_FIXED_GRID},
+            applied_operations=image.applied_operations,
+        )
+        resampler = SpatialResample(mode=info["mode"], padding_mode="zeros", dtype=torch.float64)
+        with resampler.trace_transform(False):
+            out: MetaTensor = resampler(
+                moved, dst_affine=torch.as_tensor(info["affine"]), spatial_size=tuple(size)
+            )
+        return out
+
+
+RegisterRigidD = RegisterRigidDict = RegisterRigidd
+ToSUVD = ToSUVDict = ToSUVd

@@ -1,0 +1,204 @@
+"""Fusion and its audit as dictionary transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.data import MetaTensor, get_track_meta
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
+from torch import Tensor
+
+from medfuse.fusion import FusionResult, Mode, fuse
+from medfuse.imaging.registration import Registration
+from medfuse.kernel.pyramid import Kernel
+from medfuse.methods.base import Method
+from medfuse.pipeline import _registration_check as registration_check
+from medfuse.pipeline import _unit_check as unit_check
+from medfuse.transforms.facts import (
+    IMAGES,
+    audit_of,
+    batchable,
+    checksum,
+    collatable,
+    require_one_patient,
+    require_unchanged,
+)
+
+
+class FuseLuminanced(MapTransform):
+    """Fuse two images on one grid as :func:`medfuse.fuse` does.
+
+    Adds four images on the anatomical grid and a dictionary of facts: method, windows, audit,
+    the keys it wrote, and a checksum by which later steps notice changed images. The images
+    inherit the applied operations of the anatomical one, so ``Invertd`` undoes its cropping or
+    resampling on them. Fusion itself has no inverse.
+
+    Parameters
+    ----------
+    anatomical_key, functional_key : str
+        (1, ...) images in a unit (``ClinicalReader``) or in [0, 1]; the functional one may be
+        (3, ...) RGB. For volumes that are not aligned put ``RegisterRigidd`` before.
+    rgb_key, luminance_key, weights_key, share_key, fusion_key : str
+        Where results go.
+    method, mode, colormap, kernel, window, anatomical_window
+        As of :func:`medfuse.fuse`.
+    allow_patient_mismatch : bool
+        Go on although the headers name two patients.
+
+    Raises
+    ------
+    SeriesError
+        ``E_MIXED_PATIENT``.
+    ValueError, GeometryError, UsageError, WeightsError
+        As :func:`medfuse.fuse`.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's convention
+
+    def __init__(
+        self,
+        anatomical_key: str = "anatomical",
+        functional_key: str = "functional",
+        rgb_key: str = "fused",
+        luminance_key: str = "luminance",
+        weights_key: str = "weights",
+        share_key: str = "share",
+        fusion_key: str = "fusion",
+        method: str | Path | Method = "swift",
+        mode: Mode = "slices",
+        colormap: str | None = None,
+        kernel: Kernel = "binomial",
+        window: tuple[float, float] | None = None,
+        anatomical_window: tuple[float, float] | None = None,
+        allow_patient_mismatch: bool = False,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__((anatomical_key, functional_key), allow_missing_keys)
+        names = (rgb_key, luminance_key, weights_key, share_key)
+        self.output_keys = dict(zip(IMAGES, names, strict=True))
+        self.fusion_key = fusion_key
+        self.method = method
+        self.mode = mode
+        self.colormap = colormap
+        self.kernel = kernel
+        self.window = window
+        self.anatomical_window = anatomical_window
+        self.allow_patient_mismatch = allow_patient_mismatch
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        if len(list(self.key_iterator(d))) < 2:  # raises unless keys may be missing
+            return d
+        anatomical, functional = (d[key] for key in self.keys)
+        if not self.allow_patient_mismatch:
+            require_one_patient(anatomical, functional)
+        result = fuse(
+            functional=functional,
+            anatomical=anatomical,
+            method=self.method,
+            mode=self.mode,
+            colormap=self.colormap,
+            kernel=self.kernel,
+            window=self.window,
+            anatomical_window=self.anatomical_window,
+        )
+        images = [_on_grid_of(anatomical, getattr(result, name)) for name in IMAGES]
+        d.update(zip(self.output_keys.values(), images, strict=True))
+        d.update((key, batchable(d[key])) for key in self.keys)
+        d[self.fusion_key] = {**_facts(result), "checksum": checksum(images)}
+        d[self.fusion_key]["keys"] = {
+            **dict(zip(("anatomical", "functional"), self.keys, strict=True)),
+            **self.output_keys,
+        }
+        return d
+
+
+class AuditFusiond(MapTransform):
+    """Put the audit of a fusion into the dictionary, with registration and unit judged too.
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Facts that ``FuseLuminanced`` left.
+    audit_key : str or sequence of str
+        Receives the content of ``audit.json``: ``verdict`` ("pass", "look" or "fail") and
+        ``checks``.
+    transform_key : str
+        Registration that ``RegisterRigidd`` left, if it ran.
+
+    Raises
+    ------
+    UsageError
+        ``E_CHANGED`` if an image is not the one that was fused.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012
+
+    def __init__(
+        self,
+        keys: KeysCollection = "fusion",
+        audit_key: str = "audit",
+        transform_key: str = "registration",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.audit_key = audit_key
+        self.transform_key = transform_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            require_unchanged(d, d[key])
+            more = []
+            if self.transform_key in d:
+                more.append(registration_check(Registration.from_dict(d[self.transform_key])))
+            functional = d[d[key]["keys"]["functional"]]
+            if isinstance(functional, MetaTensor) and "unit" in functional.meta:
+                more.append(unit_check(functional))
+            audit = audit_of(d[key]["audit"]).with_checks(more)
+            d[self.audit_key] = collatable(audit.to_dict())
+        return d
+
+
+def _facts(result: FusionResult) -> dict[str, Any]:
+    """What was done, in plain values."""
+    windows = {"window": result.window, "anatomical_window": result.anatomical_window}
+    facts: dict[str, Any] = collatable(
+        {
+            "guide": {
+                "name": result.method.name,
+                "weights_sha256": result.method.weights_sha256,
+                "card": result.method.card,
+            },
+            "mode": result.mode,
+            "kernel": result.kernel,
+            "levels": result.levels,
+            "colormap": result.colormap,
+            **{name: window and asdict(window) for name, window in windows.items()},
+            "audit": result.audit.to_dict(),
+        }
+    )
+    return facts
+
+
+def _on_grid_of(anatomical: Any, image: Tensor) -> Tensor:
+    """Give a result the geometry and the applied operations of the anatomical image."""
+    out = convert_to_tensor(image, track_meta=get_track_meta())
+    if not (isinstance(out, MetaTensor) and isinstance(anatomical, MetaTensor)):
+        return out
+    out.affine = anatomical.affine.clone()
+    out.applied_operations = deepcopy(anatomical.applied_operations)
+    name = (anatomical.meta.get("source") or {}).get("name")
+    if name:  # SaveImaged names files after it; MONAI keeps a path here, we only the name
+        out.meta[ImageMetaKey.FILENAME_OR_OBJ] = name
+    return out
+
+
+FuseLuminanceD = FuseLuminanceDict = FuseLuminanced
+AuditFusionD = AuditFusionDict = AuditFusiond

@@ -1,0 +1,100 @@
+"""Long work: something that reports progress, can be cancelled, and never raises into a GUI."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from medfuse.errors import MedfuseError
+
+Progress = Callable[[float, str], None]
+log = logging.getLogger(__name__)
+
+
+class Cancelled(Exception):
+    """Raised inside a job by its progress report when the user cancelled."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job ended well."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job ended with an error of one line."""
+
+    text: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The job was cancelled; nothing is left behind."""
+
+
+Outcome = Done | Failed | Stopped
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for a thread. It must not touch a viewer, a layer or a widget.
+
+    Attributes
+    ----------
+    title : str
+        What the user sees while it runs.
+    work : callable (progress) -> value
+        Calls ``progress(fraction, text)`` often; that call raises when the job is cancelled.
+    """
+
+    title: str
+    work: Callable[[Progress], Any]
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Ask the job to stop at its next progress report."""
+        self._stop.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self._stop.is_set()
+
+    def run(self, notify: Progress | None = None) -> Outcome:
+        """Do the work; every end is a value."""
+
+        def progress(fraction: float, text: str) -> None:
+            if self._stop.is_set():
+                raise Cancelled
+            if notify is not None:
+                notify(min(max(fraction, 0.0), 1.0), text)
+
+        try:
+            progress(0.0, self.title)
+            value = self.work(progress)
+        except Cancelled:
+            return Stopped()
+        except Exception as error:  # the boundary of the GUI
+            return failure(error)
+        return Stopped() if self._stop.is_set() else Done(value)
+
+
+def failure(error: BaseException) -> Failed:
+    """Say an error in one line; ours have one already."""
+    if isinstance(error, MedfuseError):
+        return Failed(str(error), error.code)
+    if isinstance(error, ValueError):  # medfuse.fuse says wrong settings so
+        text = " ".join(str(error).split())
+        return Failed(f"Cannot do this: {text}. Change the setting. [E_SETTINGS]", "E_SETTINGS")
+    log.exception("internal failure")
+    text = " ".join(str(error).split())[:200]
+    return Failed(
+        f"Internal failure: {type(error).__name__}: {text}. Please report it. [E_INTERNAL]",
+        "E_INTERNAL",
+    )

@@ -1,0 +1,255 @@
+"""What a fusion shows: its layers, made in a thread, put into the viewer in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+
+from medfuse.fusion import FusionResult
+from medfuse.imaging.export import to_bytes
+from medfuse.kernel.color import apply_colormap, rgb_to_ycbcr, ycbcr_to_rgb
+from napari_plugin.colors import WEIGHTS, napari_colormap
+from napari_plugin.layers import TAG, TRANSFORM, Source, shown
+
+GREY_LEVEL = 1 / 255
+PICTURE, WEIGHTS_MAP, SHARE = "picture", "weights", "share"
+OUT_OF_RANGE, CLIPPED = "out-of-range", "clipped-colour"
+ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
+CHECKER, EDGES = "checkerboard", "edges"
+MASK_COLORS = {1: (1.0, 0.25, 0.85, 1.0), 2: (0.2, 0.9, 1.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Output:
+    """One layer to show.
+
+    Attributes
+    ----------
+    role : str
+        By this it is found again, whatever the user calls it.
+    kind : {"image", "labels"}
+    data : array (slices, rows, columns[, 3])
+    style : dict
+        Look when the layer is new; the user's later choices are kept.
+    fixed : dict
+        Look that belongs to the values and is set at every run.
+    """
+
+    role: str
+    name: str
+    kind: str
+    data: NDArray[Any]
+    style: dict[str, Any] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+
+def fusion_outputs(
+    result: FusionResult, source: Source, on_grid: MetaTensor, *, words: tuple[str, str]
+) -> tuple[Output, ...]:
+    """Make the layers of a result.
+
+    Parameters
+    ----------
+    result : FusionResult
+    source : Source
+        The anatomical layer, whose grid and transform all layers get.
+    on_grid : (C, X, Y, Z) MetaTensor
+        Functional image on that grid.
+    words : (str, str)
+        Modality of the functional and the anatomical image, for the names.
+    """
+    functional, anatomical = words
+
+    def view(volume: Any) -> NDArray[Any]:
+        return shown(volume, source.order, flat=source.flat)
+
+    unit_range = {"contrast_limits": (0.0, 1.0)}
+    ratio = {"colormap": WEIGHTS, "visible": False}
+    outputs = [
+        _on_grid(result, on_grid, view, f"Fusion: {functional} on {anatomical} grid"),
+        Output(LUMINANCE, "Fusion: luminance (for 3-D)", "image", view(result.luminance),
+               {"visible": False, "colormap": "gray"}, unit_range),
+        Output(WEIGHTS_MAP, f"Fusion: weights (1 = {anatomical})", "image", view(result.weights),
+               ratio, unit_range),
+        Output(SHARE, f"Fusion: share of {anatomical}", "image", view(result.share),
+               ratio, unit_range),
+        Output(PICTURE, f"Fusion: {functional} + {anatomical}", "image",
+               np.ascontiguousarray(view(to_bytes(result.rgb))), {"rgb": True}),
+        Output(OUT_OF_RANGE, "Fusion: out of range", "labels", view(out_of_range(result)),
+               {"visible": False, "opacity": 0.8}),
+        Output(CLIPPED, "Fusion: clipped colour", "labels", view(clipped(result, on_grid)),
+               {"visible": False, "opacity": 0.8}),
+    ]  # fmt: skip
+    return tuple(outputs)
+
+
+def _on_grid(result: FusionResult, on_grid: MetaTensor, view: Any, name: str) -> Output:
+    if result.colormap is None:
+        data = np.ascontiguousarray(view(on_grid))
+        return Output(ON_GRID, name, "image", data, {"visible": False, "rgb": True})
+    window = result.window
+    limits = (window.low, window.high) if window else (0.0, 1.0)
+    return Output(
+        ON_GRID,
+        name,
+        "image",
+        view(on_grid),
+        {"visible": False},
+        {"contrast_limits": limits, "colormap": napari_colormap(result.colormap)},
+    )
+
+
+def out_of_range(result: FusionResult) -> torch.Tensor:
+    """(1, ...) uint8: 1 brighter, 2 darker than both sources by more than one grey level."""
+    a, b, y = result.functional_luminance, result.anatomical, result.luminance
+    mask = (y > torch.maximum(a, b) + GREY_LEVEL).to(torch.uint8)
+    return mask + 2 * (y < torch.minimum(a, b) - GREY_LEVEL).to(torch.uint8)
+
+
+def clipped(result: FusionResult, on_grid: MetaTensor) -> torch.Tensor:
+    """(1, ...) uint8: 1 where a colour had to be clipped to RGB by more than one grey level."""
+    mask = torch.zeros(result.luminance.shape, dtype=torch.uint8)
+    func, y, covered = (
+        x.as_tensor() if isinstance(x, MetaTensor) else x
+        for x in (on_grid, result.luminance, result.coverage)
+    )
+    for k in range(y.shape[1]):  # a plane at a time, to save memory
+        colour = func[None, :, k]
+        if result.colormap is not None:
+            low, high = (result.window.low, result.window.high) if result.window else (0.0, 1.0)
+            colour = apply_colormap((colour - low) / (high - low), result.colormap)
+        chroma = rgb_to_ycbcr(colour)[:, 1:]
+        chroma = torch.where(covered[None, :, k], chroma, torch.full_like(chroma, 0.5))
+        rgb = ycbcr_to_rgb(torch.cat([y[None, :, k], chroma], dim=1))
+        change = (rgb.clamp(0, 1) - rgb).abs().amax(dim=1)
+        mask[:, k] = (change > GREY_LEVEL).to(torch.uint8)
+    return mask
+
+
+def checkerboard(result: FusionResult, source: Source, *, blocks: int = 8) -> Output:
+    """Both sources in turns: structures must run on across the fields."""
+    anatomical = np.asarray(result.anatomical)[0]
+    size = max(1, max(anatomical.shape) // blocks)
+    index = np.indices(anatomical.shape, sparse=True)
+    odd = sum(i // size for i in index) % 2 == 1
+    covered = odd & np.asarray(result.coverage)[0]
+    functional = torch.as_tensor(np.asarray(result.functional_luminance))
+    colour = apply_colormap(functional[:, None], "hot")[0].numpy()
+    rgb = np.where(covered[None], colour, anatomical[None])
+    data = np.ascontiguousarray(shown(to_bytes(rgb), source.order, flat=source.flat))
+    return Output(CHECKER, "Check: checkerboard", "image", data, {"rgb": True})
+
+
+def edges(result: FusionResult, source: Source) -> Output:
+    """Strong edges of the functional image, to lay over the anatomical one."""
+    image = np.asarray(result.functional_luminance)[0]
+    steps = [np.gradient(image, axis=a) for a in range(image.ndim) if image.shape[a] > 1]
+    strength = np.sqrt(sum(step**2 for step in steps))
+    strength = np.where(np.asarray(result.coverage)[0], strength, 0)
+    positive = strength[strength > GREY_LEVEL]
+    limit = np.quantile(positive[:: max(1, positive.size // 200_000)], 0.85) if positive.size else 1
+    mask = (strength > limit).astype(np.uint8)[None]
+    return Output(
+        EDGES, "Check: edges", "labels", shown(mask, source.order, flat=source.flat),
+        {"opacity": 0.7},
+    )  # fmt: skip
+
+
+def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> dict[str, Any]:
+    """Put outputs into the viewer: existing layers are updated, missing ones added.
+
+    Returns
+    -------
+    dict
+        Role -> layer.
+    """
+    layers = {}
+    for output in outputs:
+        layer = find(viewer, output.role)
+        if layer is not None and not _fits(layer, output):
+            viewer.layers.remove(layer)
+            layer = None
+        if layer is None:
+            layer = _add(viewer, output, source)
+        else:
+            _update(layer, output, source)
+        layers[output.role] = layer
+    return layers
+
+
+def find(viewer: Any, role: str) -> Any | None:
+    """The layer with this role, whatever its name; None where it is not there."""
+    return next((layer for layer in viewer.layers if role_of(layer) == role), None)
+
+
+def role_of(layer: Any) -> str | None:
+    """Role of a layer that medfuse made as an output, else None."""
+    entry = layer.metadata.get(TAG)
+    return entry.get("role") if isinstance(entry, dict) else None
+
+
+def remove(viewer: Any, role: str) -> None:
+    """Take the layer with this role out of the viewer, if it is there."""
+    layer = find(viewer, role)
+    if layer is not None:
+        viewer.layers.remove(layer)
+
+
+def metadata(role: str, source: Source) -> dict[str, Any]:
+    """Metadata of an output layer: its role, grid and true affine."""
+    return {
+        TAG: {
+            "role": role,
+            "affine": source.affine.tolist(),
+            "shape": list(source.grid.shape),
+            "order": asdict(source.order),
+        }
+    }
+
+
+def _fits(layer: Any, output: Output) -> bool:
+    same_kind = type(layer).__name__.lower() == output.kind
+    is_rgb = bool(output.style.get("rgb"))
+    axes = output.data.ndim - is_rgb
+    return same_kind and getattr(layer, "rgb", False) == is_rgb and layer.ndim == axes
+
+
+def _add(viewer: Any, output: Output, source: Source) -> Any:
+    options = {**source.transform, **output.style, **output.fixed, "name": output.name}
+    options["metadata"] = metadata(output.role, source)
+    if output.kind == "labels":
+        from napari.utils.colormaps import DirectLabelColormap
+
+        colors = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), **MASK_COLORS}
+        options["colormap"] = DirectLabelColormap(color_dict=colors)
+        return viewer.add_labels(output.data, **options)
+    return viewer.add_image(output.data, **options)
+
+
+def _update(layer: Any, output: Output, source: Source) -> None:
+    layer.data = output.data
+    for name in TRANSFORM:
+        if not _same(getattr(layer, name), source.transform[name]):
+            setattr(layer, name, source.transform[name])
+    for name, value in output.fixed.items():
+        setattr(layer, name, value)
+    layer.metadata = metadata(output.role, source)
+    layer.refresh()
+
+
+def _same(old: Any, new: Any) -> bool:
+    try:
+        return bool(np.array_equal(np.asarray(old), np.asarray(new)))
+    except (TypeError, ValueError):
+        return False
+
+
+def all_outputs(viewer: Any) -> Iterator[Any]:
+    """Every layer of the viewer that medfuse made as an output."""
+    return (layer for layer in viewer.layers if role_of(layer) is not None)

@@ -1,0 +1,123 @@
+"""Readers for napari: DICOM folders, NIfTI files and finished medfuse result folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from napari_plugin.layers import LayerData
+
+Reader = Callable[[Any], list[LayerData]]
+NIFTI = (".nii", ".nii.gz")
+LOOK_AT = 64  # files of a folder that are opened to recognise it
+
+
+def get_reader(path: str | list[str]) -> Reader | None:
+    """Choose a reader, or decline.
+
+    Parameters
+    ----------
+    path : str or list of str
+        What was dropped or opened; of several paths each must be ours.
+
+    Returns
+    -------
+    callable or None
+        Takes the path and gives napari LayerData tuples.
+    """
+    paths = [Path(p) for p in ([path] if isinstance(path, str | os.PathLike) else path)]
+    if not paths or not all(_is_ours(p) for p in paths):
+        return None
+    return read_paths
+
+
+def read_paths(path: str | list[str]) -> list[LayerData]:
+    """Read one or several paths.
+
+    Raises
+    ------
+    MedfuseError
+        One line; napari shows it as a notification.
+    """
+    paths = [path] if isinstance(path, str | os.PathLike) else path
+    parts = [Path(p) for p in paths]
+    folders = {p.parent for p in parts}
+    # A DICOM series that was dropped file by file is one volume.
+    if len(parts) > 1 and len(folders) == 1 and all(_has_dicom_mark(p) for p in parts):
+        return _read_dicom(folders.pop())
+    return [layer for part in parts for layer in _read_one(part)]
+
+
+def is_result(path: Path) -> bool:
+    """Whether a folder is a finished medfuse result."""
+    return (path / "provenance.json").is_file() and (path / "fused_rgb.nii.gz").is_file()
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_dir():
+        return is_result(path) or any(_has_dicom_mark(p) for p in islice(_files(path), LOOK_AT))
+    return path.is_file() and (path.name.lower().endswith(NIFTI) or _has_dicom_mark(path))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files of a folder and of its direct subfolders; never a whole disk."""
+    try:
+        entries = sorted(islice(folder.iterdir(), 10 * LOOK_AT))
+        yield from (p for p in entries if p.is_file())
+        for sub in islice((p for p in entries if p.is_dir()), 8):
+            yield from (p for p in sorted(islice(sub.iterdir(), LOOK_AT)) if p.is_file())
+    except OSError:
+        return
+
+
+def _has_dicom_mark(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _read_one(path: Path) -> list[LayerData]:
+    if path.is_dir() and is_result(path):
+        from napari_plugin.results import read_result
+
+        return read_result(path)
+    if path.is_dir() or _has_dicom_mark(path):
+        return _read_dicom(path)
+    return [_load(path, path.name.removesuffix(".gz").removesuffix(".nii"))]
+
+
+def _read_dicom(path: Path) -> list[LayerData]:
+    """Every readable image series of a folder; one that fails alone raises its error."""
+    from medfuse.imaging.reader import describe
+
+    found = describe(path)
+    sound = [series for series in found if not series["problems"]]
+    if len(sound) < 2:
+        return [_load(path, path.name if path.is_dir() else path.parent.name)]
+    return [
+        _load(path, f"{path.name} {series['modality']} {series['series']}", series["uid_end"])
+        for series in sound
+    ]
+
+
+def _load(path: Path, name: str, series: str | None = None) -> LayerData:
+    from medfuse.imaging.reader import load
+    from napari_plugin.layers import layer_data
+
+    volume = load(path, series=series)
+    for note in volume.meta.get("notes") or ():
+        _say(f"{name}: {note}")
+    modality = volume.meta["modality"]
+    label = name if modality == "unknown" else f"{modality} {name}"
+    return layer_data(volume, name=label, path=str(path), series=series)
+
+
+def _say(text: str) -> None:
+    from napari.utils.notifications import show_info
+
+    show_info(text)

@@ -1,0 +1,48 @@
+"""Sample data: the small open study that comes with the source of medfuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medfuse.errors import InputError
+from napari_plugin.layers import LayerData, layer_data
+
+STUDY = Path(__file__).resolve().parent.parent / "sample_data" / "study"
+
+
+def brain() -> list[LayerData]:
+    """T1 MRI of a brain and a simulated FDG PET of it, not aligned."""
+    folder = STUDY / "simulated-brain"
+    return [
+        _open(folder / "t1.nii.gz", "T1 brain", modality="MRI"),
+        _open(folder / "simulated-pet.nii.gz", "simulated FDG brain", modality="PET"),
+    ]
+
+
+def sarcoma() -> list[LayerData]:
+    """T2 MRI and FDG PET of a thigh with a sarcoma: clinical DICOM, far apart and turned."""
+    folder = STUDY / "sts001"
+    return [_open(folder / "mr-t2", "T2 thigh"), _open(folder / "pet-fdg", "FDG thigh")]
+
+
+def ct_mri() -> list[LayerData]:
+    """T1 MRI and CT of the same thigh, aligned."""
+    folder = STUDY / "sts001-aligned"
+    return [
+        _open(folder / "mr-t1.nii.gz", "T1 thigh", modality="MRI"),
+        _open(folder / "ct.nii.gz", "CT thigh", modality="CT", values_in="HU"),
+    ]
+
+
+def _open(path: Path, name: str, **said: str) -> LayerData:
+    from medfuse.imaging.reader import load
+
+    if not path.exists():
+        raise InputError(
+            "E_NO_SAMPLE",
+            what="Cannot open the sample",
+            where=path.name,
+            cause="the sample data are part of the source repository and not of this installation",
+            remedy="Install from a clone of the repository with pip install -e .",
+        )
+    return layer_data(load(path, **said), name=name, path=str(path))
