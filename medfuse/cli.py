@@ -283,6 +283,41 @@ def train(
         terminal.say(f"Wrote {out} and its card.", style="green")
 
 
+@app.command(
+    epilog="Example:  medfuse evaluate --a PET/ --b MRI/ --method swift --method unet "
+    "--profile paper --json table.json"
+)
+def evaluate(
+    a: Annotated[Path, typer.Option("--a", help="Folder of A pictures (colour or functional).")],
+    b: Annotated[Path, typer.Option("--b", help="Folder of B pictures (MRI or infrared).")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="Repeat for several. [default: swift]"),
+    ] = None,
+    fused: Annotated[
+        list[str] | None, typer.Option(help="NAME=DIR: also judge finished pictures of a folder.")
+    ] = None,
+    profile: Annotated[
+        Literal["paper", "reference"], typer.Option(help="Definitions of the metrics.")
+    ] = "reference",
+    kernel: KernelName = "binomial",
+    save: Annotated[Path | None, typer.Option(help="Write the fused pictures here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table here.")] = None,
+) -> None:
+    """Judge methods on paired pictures, always beside the trivial rules."""
+    from medfuse import evaluation
+
+    folders = dict(_name_and_folder(item) for item in fused or [])
+    with terminal.progress_bar("medfuse evaluate") as progress:
+        table = evaluation.evaluate(
+            a, b, method or ["swift"], profile=profile, kernel=kernel, fused=folders, save=save,
+            on_progress=progress,
+        )  # fmt: skip
+    terminal.out.print(evaluation.render(table))
+    if json_file:
+        evaluation.write_json(table, json_file)
+
+
 @app.command()
 def methods(as_json: AsJson = False) -> None:
     """List the guides that can be chosen."""
@@ -313,8 +348,7 @@ def info(
         terminal.print_json(found)
         return
     for number, item in enumerate(found, start=1):
-        rows = [(key, _plain(value)) for key, value in item.items() if value not in (None, [], {})]
-        terminal.table(f"{number} of {len(found)}", ("what", "value"), rows)
+        terminal.table(f"{number} of {len(found)}", ("what", "value"), _rows(item))
 
 
 def main() -> None:
@@ -396,6 +430,18 @@ def _training_folders(data: Path | None, a: Path | None, b: Path | None) -> tupl
     )
 
 
+def _name_and_folder(item: str) -> tuple[str, Path]:
+    name, found, folder = item.partition("=")
+    if not found or not name:
+        raise UsageError(
+            "E_USAGE",
+            what="Cannot read --fused",
+            cause=f"expected NAME=DIR, got {item!r}",
+            remedy="Write for example --fused other=results/other",
+        )
+    return name, Path(folder)
+
+
 def _describe_pair(anatomical: Path, functional: Path, out: Path, *, as_json: bool) -> None:
     from medfuse.imaging.reader import describe
 
@@ -405,8 +451,7 @@ def _describe_pair(anatomical: Path, functional: Path, out: Path, *, as_json: bo
         return
     for role, items in found.items():
         for item in items:
-            rows = [(k, _plain(v)) for k, v in item.items() if v not in (None, [], {})]
-            terminal.table(role, ("what", "value"), rows)
+            terminal.table(role, ("what", "value"), _rows(item))
     terminal.say(f"Would write {out}; nothing was done (--dry-run).")
 
 
@@ -471,8 +516,17 @@ def _print_event(event: dict[str, Any]) -> None:
     )
 
 
+def _rows(item: dict[str, Any]) -> list[tuple[str, str]]:
+    """A description as rows; the steps of the SUV say the same as its record, and better."""
+    shown = {k: v for k, v in item.items() if v not in (None, [], {}) and k != "suv"}
+    return [(key, _plain(value)) for key, value in shown.items()]
+
+
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, list):
+        numbers = all(isinstance(v, int | float) for v in value)
+        return " x ".join(f"{v:g}" for v in value) if numbers else "\n".join(map(str, value))
+    return str(value)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ from medfuse.imaging.export import ResultFolder, write_mip, write_nifti, write_p
 from medfuse.imaging.export import is_complete as folder_is_complete
 from medfuse.imaging.reader import load
 from medfuse.imaging.registration import Registration, register
+from medfuse.imaging.windows import apply_window
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import get_method
 from medfuse.provenance import build_provenance, write_provenance
-from medfuse.report import ReportVolumes, render_report, write_figures
+from medfuse.report import render_report
+from medfuse.report_figures import ReportVolumes, write_figures
 
 Progress = Callable[[float, str], None]
 
@@ -155,7 +157,7 @@ def run_case(
         record = _Record(case, command, key, settings, anat, func, registration, result)
         with clock("report"):
             notify(0.85, "report")
-            write_figures(folder.path, _report_volumes(anat, func, on_grid, result, registration))
+            write_figures(folder.path, _report_volumes(record, on_grid))
             write_provenance(folder.path, _provenance(record, audit, notes, clock.seconds))
             render_report(folder.path)
     notify(1.0, "done")
@@ -408,21 +410,21 @@ def _write_images(
         write_mip(folder / "png", np.asarray(result.rgb), affine)
 
 
-def _report_volumes(
-    anat: MetaTensor,
-    func: MetaTensor,
-    on_grid: MetaTensor,
-    result: FusionResult,
-    registration: Registration,
-) -> ReportVolumes:
+def _report_volumes(record: _Record, on_grid: MetaTensor) -> ReportVolumes:
+    result = record.result
+    values = np.asarray(on_grid)[0]
     return ReportVolumes(
-        anatomical=np.asarray(result.anatomical[0]),
-        functional=np.asarray(result.functional_luminance[0]),
+        anatomical=np.asarray(result.anatomical)[0],
+        functional=apply_window(values, result.window) if result.window else values,
         fused=np.asarray(result.rgb),
-        weights=np.asarray(result.weights[0]),
-        share=np.asarray(result.share[0]),
-        coverage=np.asarray(result.coverage[0]),
+        weights=np.asarray(result.weights)[0],
+        share=np.asarray(result.share)[0],
+        coverage=np.asarray(result.coverage)[0],
         affine=np.asarray(on_grid.affine, dtype=float),
+        functional_values=values,
+        colormap=result.colormap or "gray",
+        window=result.window,
+        anatomical_window=result.anatomical_window,
     )
 
 

@@ -104,10 +104,15 @@ def _suv(record: dict[str, Any] | None) -> dict[str, Any] | None:
     for name in (*known, *others):
         label, unit = _SUV_ROWS.get(name, (name.replace("_", " "), ""))
         if record[name] not in (None, [], ""):
-            rows.append((label, f"{number(record[name])} {unit}".strip()))
+            rows.append((label, f"{_exact(record[name])} {unit}".strip()))
     return {
         "rows": rows,
         "formula": record.get("formula"),
         "refusal": record.get("refusal"),
         "remarks": record.get("remarks") or [],
     }
+
+
+def _exact(value: Any) -> str:
+    """Nine digits, so that the arithmetic can be repeated."""
+    return f"{value:,.9g}" if isinstance(value, float) else number(value)

@@ -23,7 +23,7 @@ OBLIQUE = 0.3  # a second letter is shown from about 17 degrees on
 CROSS_GAP = 0.055
 CROSS_COLOUR = (150, 200, 255)
 EDGE_COLOUR = (70, 225, 235)
-INK = (240, 243, 247)
+LIGHT_INK, DARK_INK = (240, 243, 247), (0, 0, 0)
 GAP = 6
 BLOCK = 14  # checkerboard squares along the longer side
 
@@ -130,8 +130,9 @@ def share_colours(values: NDArray[Any]) -> Bytes:
     return rounded
 
 
-def letter(image: Bytes, letters: tuple[str, str, str, str]) -> Bytes:
-    """Write the orientation letters (left, right, top, bottom) on a panel."""
+def letter(image: Bytes, letters: tuple[str, str, str, str], *, paper: int = 0) -> Bytes:
+    """Write the orientation letters (left, right, top, bottom) on a panel of ground `paper`."""
+    ink, halo = (DARK_INK, LIGHT_INK) if paper else (LIGHT_INK, DARK_INK)
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     height, width = image.shape[:2]
@@ -144,7 +145,7 @@ def letter(image: Bytes, letters: tuple[str, str, str, str]) -> Bytes:
         ((width / 2, height - margin), "mb"),
     )
     for text, (place, anchor) in zip(letters, places, strict=True):
-        draw.text(place, text, fill=INK, font=font, anchor=anchor, stroke_width=2, stroke_fill=0)
+        draw.text(place, text, fill=ink, font=font, anchor=anchor, stroke_width=2, stroke_fill=halo)
     return np.asarray(picture)
 
 
@@ -199,7 +200,8 @@ def side_by_side(
     height = max(p.shape[0] for p in panels)
     space = np.full((height, GAP, 3), paper, np.uint8)
     cells = [
-        letter(centred(p, height, paper=paper), w) for p, w in zip(panels, letters, strict=True)
+        letter(centred(p, height, paper=paper), w, paper=paper)
+        for p, w in zip(panels, letters, strict=True)
     ]
     return np.hstack([part for cell in cells for part in (cell, space)][:-1])
 

@@ -43,7 +43,7 @@ def test_weights_have_the_shape_of_the_images_and_lie_in_unit_range(guide, size)
     weights = guide.weights(a, b)
     assert weights.shape == a.shape
     assert weights.dtype == torch.float32
-    assert 0 <= weights.min()
+    assert weights.min() >= 0
     assert weights.max() <= 1
 
 

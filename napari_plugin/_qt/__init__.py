@@ -1,0 +1,1 @@
+"""Widgets of the panel; they ask and show, the model decides."""

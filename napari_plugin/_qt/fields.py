@@ -1,0 +1,255 @@
+"""Small fields of the panel: a layer with its questions, a window, a slider with its number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_plugin.layers import facts
+
+MODALITIES = ("MRI", "PET", "SPECT", "CT")
+UNITS = ("SUVbw", "Bq/ml", "HU", "counts", "a.u.")
+ASK = "please state"
+
+
+def small(text: str = "") -> QLabel:
+    """A wrapped label that may be narrow."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def narrow(combo: QComboBox) -> QComboBox:
+    """Let a combo box shrink below its longest entry."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(8)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+class LayerField(QWidget):
+    """Choose a layer; asks what the layer does not say.
+
+    Signals
+    -------
+    chosen (object)
+        The layer.
+    stated (object, dict)
+        The layer and what the user says about it.
+    """
+
+    chosen = Signal(object)
+    stated = Signal(object, dict)
+
+    def __init__(self, role: str, tip: str) -> None:
+        super().__init__()
+        self._layers: list[Any] = []
+        self.combo = narrow(QComboBox())
+        self.combo.setAccessibleName(f"{role} layer")
+        self.combo.setToolTip(tip)
+        self.combo.activated.connect(self._on_chosen)
+        self.facts = small()
+        self.facts.setAccessibleName(f"Facts about the {role} layer")
+        self.questions = QWidget()
+        form = QFormLayout(self.questions)
+        form.setContentsMargins(0, 0, 0, 0)
+        self.modality = self._question("modality", MODALITIES, "What made this image?")
+        self.unit = self._question("unit", UNITS, "Unit of the voxel values; a.u. is no unit.")
+        self.is_mm = QCheckBox("The layer's scale is in mm")
+        self.is_mm.setToolTip("Tick if scale and translate of this layer are millimetres.")
+        self.is_mm.toggled.connect(self._on_mm)
+        form.addRow("Modality", self.modality)
+        form.addRow("Unit", self.unit)
+        form.addRow(self.is_mm)
+        self._form = form
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.combo, self.facts, self.questions):
+            box.addWidget(widget)
+
+    def show_layers(self, layers: list[Any], current: Any | None) -> None:
+        """Fill the list and mark the chosen layer."""
+        self._layers = layers
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        for layer in layers:
+            self.combo.addItem(layer.name)
+        self.combo.setCurrentIndex(layers.index(current) if current in layers else -1)
+        self.combo.setPlaceholderText("no image open" if not layers else "choose a layer")
+        self.combo.blockSignals(False)
+
+    def show_facts(self, layer: Any | None, missing: tuple[str, ...]) -> None:
+        """Say what is known of the layer, and ask for the rest."""
+        self.facts.setText(describe_layer(layer) if layer is not None else "")
+        self.questions.setVisible(bool(missing))
+        asked = {"modality": self.modality, "unit": self.unit, "voxel size in mm": self.is_mm}
+        for word, widget in asked.items():
+            self._form.setRowVisible(widget, word in missing)
+        for combo in (self.modality, self.unit):
+            combo.setCurrentIndex(0)
+        self.is_mm.blockSignals(True)
+        self.is_mm.setChecked(False)
+        self.is_mm.blockSignals(False)
+
+    def _question(self, word: str, choices: tuple[str, ...], tip: str) -> QComboBox:
+        combo = narrow(QComboBox())
+        combo.addItems([ASK, *choices])
+        combo.setToolTip(tip)
+        combo.setAccessibleName(word)
+        combo.activated.connect(lambda index: self._on_stated(word, combo.itemText(index)))
+        return combo
+
+    def _current(self) -> Any | None:
+        index = self.combo.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def _on_chosen(self, index: int) -> None:
+        self.chosen.emit(self._layers[index])
+
+    def _on_stated(self, word: str, text: str) -> None:
+        if text != ASK and self._current() is not None:
+            self.stated.emit(self._current(), {word: text})
+
+    def _on_mm(self, ticked: bool) -> None:
+        if ticked and self._current() is not None:
+            self.stated.emit(self._current(), {"scale_is_mm": True})
+
+
+def describe_layer(layer: Any) -> str:
+    """One line: modality, unit, voxel size, number of voxels."""
+    meta = facts(layer)
+    shape = layer.data[0].shape if layer.multiscale else layer.data.shape
+    size = " x ".join(str(n) for n in shape[: layer.ndim])
+    parts = [meta.get("modality") or "modality unknown"]
+    parts.append("colour" if layer.rgb else meta.get("unit") or "unit unknown")
+    parts.append(f"{size} voxels")
+    if "spacing" in meta:
+        parts.append(
+            " x ".join(f"{s:.2f}".rstrip("0").rstrip(".") for s in meta["spacing"]) + " mm"
+        )
+    return "  ·  ".join(parts)
+
+
+class WindowField(QWidget):
+    """Low and high value of a display window, with its unit; automatic until it is edited."""
+
+    changed = Signal()
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self.auto = QCheckBox("auto")
+        self.auto.setChecked(True)
+        self.auto.setToolTip("Choose the window by modality and unit, as the command line does.")
+        self.auto.setAccessibleName(f"Automatic {role} window")
+        self.low, self.high = (
+            self._number(f"Low end of the {role} window"),
+            self._number(f"High end of the {role} window"),
+        )
+        self.unit = QLabel("")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        for widget in (self.low, QLabel("to"), self.high, self.unit, self.auto):
+            row.addWidget(widget)
+        row.setStretch(0, 1)
+        row.setStretch(2, 1)
+        self.auto.toggled.connect(lambda _: self.changed.emit())
+
+    @property
+    def value(self) -> tuple[float, float] | None:
+        """(low, high), or None for the automatic window."""
+        return None if self.auto.isChecked() else (self.low.value(), self.high.value())
+
+    def show_window(self, low: float, high: float, unit: str, rule: str) -> None:
+        """Show a window that was chosen automatically; an edited one is kept."""
+        self.unit.setText(unit)
+        if not self.auto.isChecked():
+            return
+        step = max((high - low) / 50, 1e-6)
+        for box, number in ((self.low, low), (self.high, high)):
+            box.blockSignals(True)
+            box.setDecimals(2 if high - low < 100 else 0)
+            box.setSingleStep(step)
+            box.setValue(number)
+            box.setToolTip(f"Automatic: {rule}")
+            box.blockSignals(False)
+
+    def _number(self, name: str) -> QDoubleSpinBox:
+        box = QDoubleSpinBox()
+        box.setRange(-1e9, 1e9)
+        box.setKeyboardTracking(False)
+        box.setAccessibleName(name)
+        box.setToolTip(f"{name}; editing it switches auto off.")
+        box.setMinimumWidth(64)
+        box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        box.valueChanged.connect(self._on_edited)
+        return box
+
+    def _on_edited(self, _: float) -> None:
+        self.auto.blockSignals(True)
+        self.auto.setChecked(False)
+        self.auto.blockSignals(False)
+        self.changed.emit()
+
+
+class NumberSlider(QWidget):
+    """A slider with its value beside it; double-click on the number sets it back to 0."""
+
+    changed = Signal(float)
+
+    def __init__(self, name: str, limit: float, step: float, unit: str, tip: str) -> None:
+        super().__init__()
+        self._step, self._unit = step, unit
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(-round(limit / step), round(limit / step))
+        self.slider.setAccessibleName(name)
+        self.slider.setToolTip(tip)
+        self.slider.setMinimumWidth(60)
+        self.label = QLabel()
+        self.label.setMinimumWidth(58)
+        self.label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.slider, 1)
+        row.addWidget(self.label)
+        self.slider.valueChanged.connect(self._on_moved)
+        self._say()
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return self.slider.value() * self._step
+
+    @value.setter
+    def value(self, number: float) -> None:
+        self.slider.setValue(round(number / self._step))
+
+    def reset(self) -> None:
+        """Back to 0 without a signal."""
+        self.slider.blockSignals(True)
+        self.slider.setValue(0)
+        self.slider.blockSignals(False)
+        self._say()
+
+    def _on_moved(self, _: int) -> None:
+        self._say()
+        self.changed.emit(self.value)
+
+    def _say(self) -> None:
+        digits = 0 if self._step >= 1 else 1 if self._step >= 0.1 else 2
+        self.label.setText(f"{self.value:+.{digits}f} {self._unit}".strip())

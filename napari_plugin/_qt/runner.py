@@ -1,0 +1,106 @@
+"""Run jobs in a thread, one at a time, with progress in the panel and in napari."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, Signal
+
+from napari_plugin.jobs import Done, Failed, Job, Outcome
+
+WAIT_S = 20.0
+
+
+class JobRunner(QObject):
+    """One job at a time; its outcome arrives in the main thread.
+
+    Signals
+    -------
+    started (str)
+        Title of the job.
+    progressed (float, str)
+        Fraction and what is being done.
+    ended (object)
+        The :data:`~napari_plugin.jobs.Outcome`, after the callback had its value.
+    """
+
+    started = Signal(str)
+    progressed = Signal(float, str)
+    ended = Signal(object)
+    _arrived = Signal(object, object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._job: Job | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+        self._closed = False
+        self._arrived.connect(self._finish)  # queued: it is emitted in the thread
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs."""
+        return self._job is not None
+
+    def start(self, job: Job, then: Callable[[Any], None]) -> bool:
+        """Run a job; ``then`` gets its value in the main thread. False where one runs already."""
+        if self._closed or self._job is not None:
+            return False
+        self._job = job
+        self._idle.clear()
+        worker = create_worker(self._work, job, then, _start_thread=False)
+        self.started.emit(job.title)
+        worker.start()
+        return True
+
+    def cancel(self) -> None:
+        """Ask the running job to stop."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def shut_down(self) -> bool:
+        """Cancel and wait; afterwards nothing starts and nothing arrives."""
+        self._closed = True
+        self.cancel()
+        return self._idle.wait(WAIT_S)
+
+    def _work(self, job: Job, then: Callable[[Any], None]) -> None:
+        try:
+            outcome = job.run(self._notify)
+            if not self._closed:
+                self._arrived.emit(outcome, then)
+        finally:
+            self._idle.set()
+
+    def _notify(self, fraction: float, text: str) -> None:
+        if not self._closed:
+            self.progressed.emit(fraction, text)
+
+    def _finish(self, outcome: Outcome, then: Callable[[Any], None]) -> None:
+        if self._closed:
+            return
+        self._job = None
+        if isinstance(outcome, Done):
+            outcome = self._deliver(outcome, then)
+        self.ended.emit(outcome)
+
+    @staticmethod
+    def _deliver(outcome: Done, then: Callable[[Any], None]) -> Outcome:
+        from napari_plugin.jobs import failure
+
+        try:
+            then(outcome.value)
+        except Exception as error:  # the boundary of the GUI
+            return failure(error)
+        return outcome
+
+
+def report(outcome: Outcome) -> None:
+    """Show a failed job as a napari notification of one line."""
+    if isinstance(outcome, Failed):
+        from napari.utils.notifications import show_error
+
+        show_error(outcome.text)
