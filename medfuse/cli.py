@@ -46,6 +46,10 @@ GamutPolicy = Annotated[
     Literal["fit", "clip"],
     typer.Option(help="Colours outside RGB: move luminance (fit) or cut channels (clip, paper)."),
 ]
+Bias = Annotated[
+    float,
+    typer.Option(min=-1, max=1, help="Shift the weights to the anatomical (+) or functional (-)."),
+]
 RegistrationMode = Annotated[
     Literal["auto", "rigid", "identity"],
     typer.Option(help="auto trusts a shared frame of reference; identity trusts the headers."),
@@ -118,6 +122,7 @@ def fuse(
     kernel: KernelName = "binomial",
     colormap: Colormap = None,
     gamut: GamutPolicy = "fit",
+    bias: Bias = 0.0,
     registration: RegistrationMode = "auto",
     preset: Preset = "default",
     initial: Initial = None,
@@ -176,6 +181,7 @@ def batch(
     kernel: KernelName = "binomial",
     colormap: Colormap = None,
     gamut: GamutPolicy = "fit",
+    bias: Bias = 0.0,
     registration: RegistrationMode = "auto",
     preset: Preset = "default",
     accept_suspect: AcceptSuspect = False,

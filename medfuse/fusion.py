@@ -88,6 +88,8 @@ def fuse(
     gamut: Gamut = "fit",
     window: tuple[float, float] | None = None,
     anatomical_window: tuple[float, float] | None = None,
+    bias: float = 0.0,
+    weights: Any = None,
     progress: Progress | None = None,
 ) -> FusionResult:
     """Fuse the luminance of two images on one grid; keep the functional colour.
@@ -115,6 +117,11 @@ def fuse(
     window, anatomical_window : (low, high), optional
         Display window in the unit of the image. Default: by unit and modality where the image
         carries a unit; images without one must lie in [0, 1].
+    bias : float in [-1, 1]
+        Shift of the weights toward the anatomical (positive) or the functional image (negative);
+        1 takes the anatomical alone, -1 the functional alone.
+    weights : (1, H, W) or (1, H, W, D) array or tensor in [0, 1], optional
+        Use this map instead of asking the guide, e.g. a stored one to replay a fusion.
     progress : callable (fraction, text), optional
         Raise from it to cancel.
 
@@ -125,7 +132,7 @@ def fuse(
     Raises
     ------
     ValueError
-        If shapes disagree, or values without a unit leave [0, 1].
+        If shapes disagree, values without a unit leave [0, 1], or an option is out of its range.
     GeometryError
         If both images carry geometry and the grids differ.
     UsageError, WeightsError
@@ -140,6 +147,8 @@ def fuse(
     _check_pair(func, anat)
     if colormap is not None and colormap not in COLORMAPS:
         raise ValueError(f"unknown colour map {colormap!r}; choose one of {', '.join(COLORMAPS)}")
+    if not -1 <= bias <= 1:
+        raise ValueError(f"bias must lie in [-1, 1], got {bias:g}")
     guide = get_method(method)
     sources = _Sources(
         functional=func,
@@ -149,6 +158,8 @@ def fuse(
         colormap=_colormap(func, colormap),
         coverage=_coverage(func, anat),
         gamut=gamut,
+        bias=bias,
+        weights=None if weights is None else _given_weights(weights, anat),
         flat=flat,
     )
     notify = progress or (lambda fraction, text: None)
@@ -169,6 +180,8 @@ class _Sources:
     colormap: str | None
     coverage: Tensor | None  # (X, Y, Z) bool
     gamut: Gamut
+    bias: float
+    weights: Tensor | None  # (1, X, Y, Z)
     flat: bool  # the images came without a third axis
 
     def ycbcr(self, functional: Tensor) -> Tensor:
@@ -205,7 +218,11 @@ def _run(sources: _Sources, guide: Method, mode: Mode, kernel: Kernel, notify: P
     for start in range(0, slices, CHUNK):
         notify(0.2 * start / slices, "colour")
         _prepare_chunk(sources, planes, slice(start, start + CHUNK))
-    _choose_weights(guide, planes, orders, notify)
+    if sources.weights is None:
+        _choose_weights(guide, planes, orders, notify)
+        _shift(planes.values["weights"], sources.bias)
+    else:
+        planes.values["weights"] = orders[0].apply(sources.weights).transpose(0, 1).contiguous()
     covered = planes.values.get("coverage")
     if covered is not None:
         planes.values["weights"].masked_fill_(~covered, 1.0)
@@ -281,6 +298,14 @@ def _choose_weights(
         total += _reorder(chosen, order, planes.order)
     if len(orders) > 1:
         total /= len(orders)
+
+
+def _shift(weights: Tensor, bias: float) -> None:
+    """Move weights in place toward 1 (bias > 0) or 0 (bias < 0); they stay in [0, 1]."""
+    if bias > 0:
+        weights.lerp_(torch.ones(()), bias)
+    elif bias < 0:
+        weights.mul_(1 + bias)
 
 
 def _reorder(x: Tensor, old: DisplayOrder, new: DisplayOrder) -> Tensor:
@@ -413,6 +438,19 @@ def _channel_first(image: Any, role: str) -> Tensor:
     if role == "anatomical" and image.shape[0] != 1:
         raise ValueError("the anatomical image must have one channel, got 3")
     return image.float() if image.ndim == 4 else _plain(image).float().unsqueeze(-1)
+
+
+def _given_weights(weights: Any, anat: Tensor) -> Tensor:
+    given = _plain(_channel_first(weights, "weight"))
+    if given.shape != (1, *anat.shape[1:]):
+        raise ValueError(
+            f"weights must be {(1, *anat.shape[1:])} like the anatomical image, "
+            f"got {tuple(given.shape)}"
+        )
+    low, high = torch.aminmax(given)
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"weights must lie in [0, 1], got {low:g} to {high:g}")
+    return given
 
 
 def _plain(x: Tensor) -> Tensor:

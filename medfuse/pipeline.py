@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from monai.data import MetaTensor
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 import medfuse
 from medfuse.audit import Audit, Check
@@ -43,6 +43,7 @@ class CaseSettings(BaseModel):
     kernel: Kernel = "binomial"
     colormap: str | None = None
     gamut: Gamut = "fit"
+    bias: float = Field(0.0, ge=-1, le=1)
     registration: Literal["auto", "rigid", "identity"] = "auto"
     preset: Literal["fast", "default", "thorough"] = "default"
     initial: str | None = None
@@ -258,6 +259,7 @@ def fuse_case(
             colormap=settings.colormap,
             kernel=settings.kernel,
             gamut=settings.gamut,
+            bias=settings.bias,
             window=settings.window,
             anatomical_window=settings.anatomical_window,
             progress=progress,
@@ -450,6 +452,7 @@ def _provenance(
                 "kernel": result.kernel,
                 "levels": result.levels,
                 "gamut": result.gamut,
+                "bias": record.settings.bias,
             },
             "result": {},
         },

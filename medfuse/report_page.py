@@ -56,22 +56,17 @@ def data_uri(content: bytes, kind: str) -> str:
 
 def number(value: Any) -> str:
     """Show a number with four significant digits, anything else as text; a dash for nothing."""
+    if isinstance(value, list | tuple):
+        return ", ".join(number(v) for v in value)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        plain = value == 0 or 1e-3 <= abs(value) < 1e6
-        return (
-            f"{value:.4g}"
-            if plain and abs(value) < 1e4
-            else f"{value:,.0f}"
-            if plain
-            else f"{value:.2e}"
-        )
-    if isinstance(value, list | tuple):
-        return ", ".join(number(v) for v in value)
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if 1e4 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"
 
 
 def _shrink(content: bytes, scale: float) -> bytes:

@@ -182,9 +182,8 @@ def _thumbnails(out: Path, rows: list[CaseRow]) -> dict[str, str]:
 
 
 def _describe_dataset(out: Path) -> None:
-    """Say in the words of BIDS that this is a derivative; another program's file stays."""
-    path = out / DESCRIPTION
-    if path.exists() and '"medfuse"' not in path.read_text("utf-8", errors="replace"):
+    """Say in the words of BIDS that this is a derivative, unless that has been said."""
+    if (out / DESCRIPTION).exists():
         return
     content = {
         "Name": "medfuse fused images",
@@ -192,4 +191,4 @@ def _describe_dataset(out: Path) -> None:
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "medfuse", "Version": medfuse.__version__}],
     }
-    write_through(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_through(out / DESCRIPTION, (json.dumps(content, indent=1) + "\n").encode())

@@ -18,7 +18,7 @@ from psygnal import Signal
 
 from medfuse.audit import Audit
 from medfuse.errors import RegistrationError, SeriesError, UsageError
-from medfuse.fusion import FusionResult, fuse
+from medfuse.fusion import DEFAULT_COLORMAP, FusionResult, fuse
 from medfuse.imaging.registration import Registration, register
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import luma
@@ -161,6 +161,35 @@ class FusionModel:
         """What has to be asked about a layer before it can be used."""
         return missing(layer) if layer is not None else ()
 
+    def word(self, layer: Any | None) -> str:
+        """Modality of a layer, empty where it is unknown."""
+        found = facts(layer).get("modality", "") if layer is not None else ""
+        return "" if found == "unknown" else found
+
+    def colormap(self) -> str:
+        """The chosen colour map, or the one that the modality gets."""
+        return self.settings.colormap or DEFAULT_COLORMAP.get(self.word(self.functional), "ember")
+
+    def patients_differ(self) -> bool:
+        """Whether the headers of the chosen layers name two patients."""
+        layers = [layer for layer in (self.anatomical, self.functional) if layer is not None]
+        found = {(facts(layer).get("source") or {}).get("patient") for layer in layers}
+        return len(found - {None}) > 1
+
+    def registration_text(self) -> tuple[str, bool]:
+        """What the panel says about the registration, and whether it is suspect."""
+        found = self.registration
+        if found is None or self._registered != self._pair_key():
+            return "Not registered yet.", False
+        text = (
+            f"{found.verdict.upper()}: moved {found.shift_mm:.1f} mm, turned "
+            f"{found.rotation_deg:.1f} degrees ({found.method}). Overlap "
+            f"{100 * found.overlap:.0f} %, mutual information {found.metric_before:.2f} before, "
+            f"{found.metric_after:.2f} after."
+        )
+        suspect = found.verdict == "suspect"
+        return (f"{text} {'; '.join(found.reasons)}" if suspect else text), suspect
+
     def state(self, layer: Any, **said: Any) -> None:
         """Store what the user says about a layer: ``modality``, ``unit``, ``scale_is_mm``."""
         state(layer, **said)
@@ -289,7 +318,7 @@ class FusionModel:
         """Equal as long as both layers hold the same data at the same place."""
         layers = (self.anatomical, self.functional)
         return tuple(
-            (layer.unique_id, id(layer.data), layer.data_to_world(np.zeros(layer.ndim)),
+            None if layer is None else (layer.unique_id, id(layer.data), layer.data_to_world(np.zeros(layer.ndim)),
              layer.data_to_world(np.ones(layer.ndim)))
             for layer in layers
         )  # fmt: skip

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medfuse.fusion import FusionResult
 from medfuse.imaging.export import to_bytes
-from medfuse.kernel.color import apply_colormap, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.color import apply_colormap, luma
 from napari_plugin.colors import WEIGHTS, napari_colormap
 from napari_plugin.layers import TAG, TRANSFORM, Source, shown
 
@@ -83,7 +83,7 @@ def fusion_outputs(
                np.ascontiguousarray(view(to_bytes(result.rgb))), {"rgb": True}),
         Output(OUT_OF_RANGE, "Fusion: out of range", "labels", view(out_of_range(result)),
                {"visible": False, "opacity": 0.8}),
-        Output(CLIPPED, "Fusion: clipped colour", "labels", view(clipped(result, on_grid)),
+        Output(CLIPPED, "Fusion: clipped colour", "labels", view(clipped(result)),
                {"visible": False, "opacity": 0.8}),
     ]  # fmt: skip
     return tuple(outputs)
@@ -107,29 +107,24 @@ def _on_grid(result: FusionResult, on_grid: MetaTensor, view: Any, name: str) ->
 
 def out_of_range(result: FusionResult) -> torch.Tensor:
     """(1, ...) uint8: 1 brighter, 2 darker than both sources by more than one grey level."""
-    a, b, y = result.functional_luminance, result.anatomical, result.luminance
+    sources = (result.functional_luminance, result.anatomical, result.luminance)
+    a, b, y = (_tensor(x) for x in sources)
     mask = (y > torch.maximum(a, b) + GREY_LEVEL).to(torch.uint8)
     return mask + 2 * (y < torch.minimum(a, b) - GREY_LEVEL).to(torch.uint8)
 
 
-def clipped(result: FusionResult, on_grid: MetaTensor) -> torch.Tensor:
-    """(1, ...) uint8: 1 where a colour had to be clipped to RGB by more than one grey level."""
-    mask = torch.zeros(result.luminance.shape, dtype=torch.uint8)
-    func, y, covered = (
-        x.as_tensor() if isinstance(x, MetaTensor) else x
-        for x in (on_grid, result.luminance, result.coverage)
-    )
-    for k in range(y.shape[1]):  # a plane at a time, to save memory
-        colour = func[None, :, k]
-        if result.colormap is not None:
-            low, high = (result.window.low, result.window.high) if result.window else (0.0, 1.0)
-            colour = apply_colormap((colour - low) / (high - low), result.colormap)
-        chroma = rgb_to_ycbcr(colour)[:, 1:]
-        chroma = torch.where(covered[None, :, k], chroma, torch.full_like(chroma, 0.5))
-        rgb = ycbcr_to_rgb(torch.cat([y[None, :, k], chroma], dim=1))
-        change = (rgb.clamp(0, 1) - rgb).abs().amax(dim=1)
+def clipped(result: FusionResult) -> torch.Tensor:
+    """(1, ...) uint8: 1 where luminance had to move, by over a grey level, to make an RGB colour."""
+    mask = torch.empty(result.luminance.shape, dtype=torch.uint8)
+    rgb, luminance = (_tensor(x) for x in (result.rgb, result.luminance))
+    for k in range(mask.shape[1]):  # a plane at a time, to save memory
+        change = (luma(rgb[None, :, k])[0] - luminance[:, k]).abs_()
         mask[:, k] = (change > GREY_LEVEL).to(torch.uint8)
     return mask
+
+
+def _tensor(x: torch.Tensor) -> torch.Tensor:
+    return x.as_tensor() if isinstance(x, MetaTensor) else x
 
 
 def checkerboard(result: FusionResult, source: Source, *, blocks: int = 8) -> Output:
@@ -140,7 +135,7 @@ def checkerboard(result: FusionResult, source: Source, *, blocks: int = 8) -> Ou
     odd = sum(i // size for i in index) % 2 == 1
     covered = odd & np.asarray(result.coverage)[0]
     functional = torch.as_tensor(np.asarray(result.functional_luminance))
-    colour = apply_colormap(functional[:, None], "hot")[0].numpy()
+    colour = apply_colormap(functional[:, None], "ember")[0].numpy()
     rgb = np.where(covered[None], colour, anatomical[None])
     data = np.ascontiguousarray(shown(to_bytes(rgb), source.order, flat=source.flat))
     return Output(CHECKER, "Check: checkerboard", "image", data, {"rgb": True})

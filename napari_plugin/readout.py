@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_plugin.colors import read_back
+from napari_plugin.colors import read_colour
 from napari_plugin.layers import Source
 
 
@@ -61,11 +61,12 @@ def describe_point(shown: Readable, index: Sequence[float]) -> str:
 def _colour_value(shown: Readable, where: tuple[int, ...]) -> str:
     if shown.colormap is None:
         return "no value"
-    position = read_back(np.asarray(shown.picture[where], dtype=np.float32) / 255, shown.colormap)
-    if position is None:
+    found = read_colour(np.asarray(shown.picture[where], dtype=np.float32) / 255, shown.colormap)
+    if found is None:
         return "no single value"
     low, high = shown.window
-    return f"{_number(low + position * (high - low))} {shown.units[0]}"
+    value, unsure = low + found[0] * (high - low), found[1] * (high - low)
+    return f"{_number(value)} ± {unsure:.2g} {shown.units[0]}"
 
 
 def _number(value: float) -> str:

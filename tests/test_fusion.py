@@ -234,3 +234,29 @@ def test_cancelling_from_the_progress_callback_stops_the_work():
     a, b = pair(20, 20, 4)
     with pytest.raises(Cancelled):
         medfuse.fuse(functional=a, anatomical=b, method="mean", progress=stop)
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(1, 1.0), (-1, 0.0), (0.5, 0.65), (-0.5, 0.15)])
+def test_bias_shifts_the_weights_and_stays_in_range(bias, expected):
+    a, b = pair(20, 20)
+    res = medfuse.fuse(functional=a, anatomical=b, method=Constant(0.3), bias=bias)
+    assert torch.allclose(res.weights, torch.full_like(res.weights, expected))
+
+
+@pytest.mark.parametrize("mode", ["slices", "volume"])
+def test_a_stored_weight_map_replays_the_fusion_to_the_bit(mode):
+    a, b = pair(34, 30, 18)
+    first = medfuse.fuse(functional=a, anatomical=b, mode=mode, bias=0.2)
+    again = medfuse.fuse(functional=a, anatomical=b, mode=mode, weights=first.weights)
+    assert torch.equal(first.luminance, again.luminance)
+    assert torch.equal(first.rgb, again.rgb)
+
+
+def test_weights_of_another_shape_or_range_and_wild_bias_are_refused():
+    a, b = pair(20, 20)
+    with pytest.raises(ValueError, match="like the anatomical image"):
+        medfuse.fuse(functional=a, anatomical=b, weights=a[:, :10])
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        medfuse.fuse(functional=a, anatomical=b, weights=a + 1)
+    with pytest.raises(ValueError, match="bias"):
+        medfuse.fuse(functional=a, anatomical=b, bias=1.5)

@@ -307,7 +307,7 @@ def _step(along: np.ndarray, planes: Sequence[Plane], place: Place) -> float:
         )
     mean = float(along[-1] - along[0]) / len(steps)
     off_grid = np.abs(along - (along[0] + mean * np.arange(len(along)))).max()
-    uneven = np.abs(steps - usual).max() > max(STEP_TOLERANCE[0], STEP_TOLERANCE[1] * usual)
+    uneven = np.abs(steps - mean).max() > max(STEP_TOLERANCE[0], STEP_TOLERANCE[1] * mean)
     if uneven or off_grid > max(GRID_TOLERANCE[0], GRID_TOLERANCE[1] * mean):
         raise place.error(
             GeometryError,

@@ -92,9 +92,9 @@ def _decoded(
 
 
 def fingerprint(plane: Plane, place: Place) -> bytes:
-    """Hash of the stored pixels of one plane."""
+    """Hash of the stored values of one plane, whatever their encoding."""
     _, arrays = decode(plane.file, [plane.frame], place)
-    return hashlib.sha256(np.ascontiguousarray(next(arrays)).tobytes()).digest()
+    return hashlib.sha256(next(arrays).astype("<i8").tobytes()).digest()
 
 
 def rescale(stored: np.ndarray, plane: Plane) -> tuple[np.ndarray, int]:

@@ -64,6 +64,8 @@ class ResultFolder:
         anything else there is refused and stays untouched.
     key : str, optional
         What made the result; ``is_complete`` compares it.
+    case : str, optional
+        Name for the manifest; default the name of the folder.
 
     Raises
     ------
@@ -71,9 +73,10 @@ class ResultFolder:
         ``E_WRITE``: disk full, read-only, a file or foreign files at the target.
     """
 
-    def __init__(self, target: Path, *, key: str | None = None) -> None:
+    def __init__(self, target: Path, *, key: str | None = None, case: str | None = None) -> None:
         self.target = Path(target).resolve()
         self.key = key
+        self.case = case or self.target.name
         stem = f"{PREFIX}{self.target.name}-{os.getpid()}"
         self.path = self.target.parent / f"{stem}.tmp"
         self._aside = self.target.parent / f"{stem}.old"
@@ -108,8 +111,13 @@ class ResultFolder:
 
     def _commit(self) -> None:
         files = inventory(self.path, flush=True)
-        manifest = {"schema": MANIFEST_SCHEMA, "key": self.key, "files": files}
-        text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+        manifest = {
+            "schema": MANIFEST_SCHEMA,
+            "case": self.case,
+            "key": self.key,
+            "files": files,
+        }
+        text = json.dumps(manifest, indent=1) + "\n"
         write_through(self.path / MANIFEST, text.encode())
         self._release()
         for folder in (*(p for p in self.path.rglob("*") if p.is_dir()), self.path):

@@ -74,18 +74,19 @@ def _require_columns(columns: list[str], manifest: Path) -> None:
         cause = f"the column {missing[0]!r} is missing"
         raise _refuse(manifest, cause, f"The first line must name {', '.join(REQUIRED)}")
     extra = [name for name in columns if name not in REQUIRED]
-    unknown = sorted(set(extra) - _known_settings()) if extra else []
+    known = _known_settings() if extra else []
+    unknown = [name for name in extra if name not in known]
     if unknown:
-        remedy = f"Remove it or choose from {', '.join(sorted(_known_settings()))}"
+        remedy = f"Remove it or choose from {', '.join(known)}"
         raise _refuse(manifest, f"the column {unknown[0]!r} is unknown", remedy)
     if len(set(columns)) < len(columns):
         raise _refuse(manifest, "a column is named twice", "Remove one of them")
 
 
-def _known_settings() -> set[str]:
+def _known_settings() -> list[str]:
     from medfuse.pipeline import CaseSettings  # imports torch: only where it is needed
 
-    return set(CaseSettings.model_fields)
+    return sorted(CaseSettings.model_fields)
 
 
 def _case(row: dict[str, str], manifest: Path, namer: Namer, *, line: int) -> Case:
@@ -119,8 +120,6 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
     given: dict[str, Any] = {k: v for k, v in row.items() if v and k not in REQUIRED}
     if not given:
         return {}
-    from medfuse.pipeline import CaseSettings
-
     for name in _PAIRS & given.keys():
         given[name] = tuple(re.split(r"[\s:;,]+", given[name]))
     if "initial" in given:

@@ -76,7 +76,7 @@ class Namer:
     """Gives names that are fit for folders everywhere, and never the same twice."""
 
     def __init__(self) -> None:
-        self._used: set[str] = set()
+        self._used = {"logs", "batch.jsonl", "summary.csv", "study.html"}  # beside the results
 
     def __call__(self, text: str) -> str:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._-")[:MAX_NAME] or "case"

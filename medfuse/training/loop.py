@@ -39,7 +39,10 @@ CHECKPOINT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """What happened up to now, for a progress bar."""
+    """What happened up to now, for a progress bar.
+
+    ``validation`` is set after a validation, with ``weights``, those that were validated.
+    """
 
     step: int
     fraction: float
@@ -48,6 +51,7 @@ class TrainingProgress:
     parts: dict[str, float]
     validation: float | None = None
     picture: Path | None = None
+    weights: dict[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,23 +220,31 @@ class _Run:
 
     def loop(self, interrupted: threading.Event) -> Literal["finished", "early", "interrupted"]:
         state, recipe = self.state, self.recipe
-        clock, saved = time.monotonic() - state.seconds, state.seconds
+        saved = state.seconds
         while self.fraction() < 1:
             if interrupted.is_set():
                 return "interrupted"
-            losses = self._step()
-            state.seconds = time.monotonic() - clock
+            with self._counted():
+                losses = self._step()
             validated, picture = None, None
             if self.fraction() >= (state.validations + 1) / recipe.validations:
-                validated, picture = self._validate()
-                state.seconds = time.monotonic() - clock
+                with self._counted():
+                    validated, picture = self._validate()
             if state.seconds - saved > CHECKPOINT_SECONDS and self.fraction() < 1:
-                save_state(self.checkpoint, state, self.key)
+                with self._counted():
+                    save_state(self.checkpoint, state, self.key)
                 saved = state.seconds
             self._report(losses, validated, picture)
             if state.without_gain >= recipe.patience:
                 return "early"
         return "finished"
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count this as training time; what the caller does with the progress is not."""
+        started = time.monotonic()
+        yield
+        self.state.seconds += time.monotonic() - started
 
     def _step(self) -> Losses:
         state, recipe, fraction = self.state, self.recipe, self.fraction()
@@ -313,6 +325,7 @@ class _Run:
                 parts={name: float(part) for name, part in losses.parts.items()},
                 validation=validated,
                 picture=picture,
+                weights=None if validated is None else self.state.weights(),
             )
         )
 

@@ -1,0 +1,152 @@
+"""Many cases: one process each, resumed where they were left, and one that fails stops no other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medfuse.batch.ledger import BatchSummary, Ledger, read_ledger
+from medfuse.batch.lock import BatchLock
+from medfuse.batch.loop import Batch, OnEvent
+from medfuse.errors import UsageError
+from medfuse.imaging.folder import writing
+from medfuse.pipeline import CaseResult, CaseSettings
+from medfuse.study import Study
+from medfuse.worker import Job, PipelineRunner, Runner
+
+__all__ = ["BatchSummary", "Job", "PipelineRunner", "Runner", "read_ledger", "run_batch"]
+
+EXIT_NO_CASE = 3
+
+
+def run_batch(
+    study: Study,
+    out: Path,
+    settings: CaseSettings,
+    *,
+    workers: int = 1,
+    force: bool = False,
+    timeout_s: float | None = None,
+    on_event: OnEvent | None = None,
+    command: str = "",
+    runner: Runner | None = None,
+) -> BatchSummary:
+    """Fuse all cases of a study into ``out/<case>/``.
+
+    Every case runs in a process of its own: a crash, a kill or a hang ends that case alone. Cases
+    with a whole result of the same inputs and settings are skipped. Beside the results lie
+    ``batch.jsonl`` (what happened when, appended), ``summary.csv``, ``study.html`` and, of failed
+    cases, ``logs/<case>.log``.
+
+    Parameters
+    ----------
+    study : Study
+        From `medfuse.study.discover`.
+    out : Path
+        Made when it is not there; outside the study, or in a ``derivatives`` folder of it.
+    settings : CaseSettings
+        For all cases; the overrides of a case go before.
+    workers : int
+        Cases at a time; the cores are shared among them.
+    force : bool
+        Redo finished cases.
+    timeout_s : float, optional
+        A case that takes longer is ended.
+    on_event : callable, optional
+        Gets dicts: ``{"event": "case-start" | "progress" | "case-end" | ..., "case": ...}``; those
+        with a ``status`` end a case.
+    command : str
+        For provenance.
+    runner : Runner, optional
+        What is done with a case; default `PipelineRunner`.
+
+    Returns
+    -------
+    BatchSummary
+        With the exit code. After SIGINT or SIGTERM the running cases are dropped and it is 130.
+
+    Raises
+    ------
+    UsageError
+        ``E_OUTPUT_IN_INPUT``.
+    OutputError
+        ``E_WRITE``, ``E_LOCKED``.
+
+    Notes
+    -----
+    Processes are spawned: a script that calls this needs ``if __name__ == "__main__":``.
+    """
+    named = [skipped for skipped in study.skipped if skipped.case]
+    if not study.cases and not named:
+        return BatchSummary(out, (), EXIT_NO_CASE)
+    _require_apart(study, out)
+    with writing(out):
+        (out / "logs").mkdir(parents=True, exist_ok=True)
+    threads = max(1, _cores() // max(1, workers))
+    jobs = [
+        Job(
+            case.name,
+            case.anatomical.absolute(),
+            case.functional.absolute(),
+            (out / case.name).absolute(),
+            {**settings.model_dump(), **case.overrides},
+            command,
+            threads,
+        )
+        for case in study.cases
+    ]
+    with BatchLock(out) as lock, Ledger(out) as ledger, _stop_signals() as stop:
+        batch = Batch(out, runner or PipelineRunner(), lock, ledger, on_event, force, timeout_s)
+        for skipped in named:
+            batch.end(CaseResult(skipped.case, "failed", code=skipped.code, message=skipped.reason))
+        return batch.run(jobs, max(1, workers), stop)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _require_apart(study: Study, out: Path) -> None:
+    """Refuse an output that would lie among, or replace, inputs."""
+    target, root = out.resolve(), study.root.resolve()
+    inside = target.is_relative_to(root)
+    if inside and "derivatives" not in target.relative_to(root).parts:
+        raise _refuse("it lies inside the study")
+    for case in study.cases:
+        for path in (case.anatomical, case.functional):
+            if path.resolve().is_relative_to(target / case.name):
+                raise _refuse(f"the result of {case.name} would replace its input")
+
+
+def _refuse(cause: str) -> UsageError:
+    return UsageError(
+        "E_OUTPUT_IN_INPUT",
+        what="Cannot use the output folder",
+        cause=cause,
+        remedy="Choose a folder outside the study, or derivatives/ inside it",
+    )
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event while the batch runs."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in earlier.items():
+        if handler != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,0 +1,171 @@
+"""What a batch leaves behind beside its results: the ledger and the summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import medfuse
+from medfuse.imaging.folder import write_through, writing
+from medfuse.pipeline import CaseResult
+from medfuse.study.scan import LEDGER
+
+SUMMARY = "summary.csv"
+COLUMNS = ("case", "status", "verdict", "code", "seconds", "message", "notes", "report")
+BIDS_VERSION = "1.9.0"
+
+# A spreadsheet would run such a cell as a formula (OWASP, CSV injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Ledger:
+    """Append-only record of a batch, one JSON line an event, safe on disk before it goes on.
+
+    A line that a power cut left unfinished stays alone and harms no other.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / LEDGER
+
+    def __enter__(self) -> Self:
+        with writing(self._path):
+            self._file = self._path.open("ab+")
+            end = self._file.seek(0, os.SEEK_END)
+            if end:
+                self._file.seek(end - 1)
+                if self._file.read(1) != b"\n":
+                    self._file.write(b"\n")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Append an event with the time.
+
+        Raises
+        ------
+        OutputError
+            ``E_WRITE``.
+        """
+        stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+        with writing(self._path):
+            self._file.write(json.dumps(stamped, ensure_ascii=False).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+
+def read_ledger(out: Path) -> list[dict[str, Any]]:
+    """Events of all batches on an output folder; unfinished lines are left out."""
+    events = []
+    for line in (out / LEDGER).read_bytes().splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What became of a study.
+
+    Attributes
+    ----------
+    exit_code : int
+        0 all well, 3 no case, 4 output not writable, 8 some cases failed, 130 interrupted.
+    not_run : tuple of str
+        Cases that were not begun or not ended.
+    """
+
+    out: Path
+    results: tuple[CaseResult, ...]
+    exit_code: int
+    not_run: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def count(self, status: str) -> int:
+        """Cases with a status."""
+        return sum(result.status == status for result in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; the folders relative to the output."""
+        return {
+            "exit_code": self.exit_code,
+            **{status: self.count(status) for status in ("done", "skipped", "failed")},
+            "not_run": list(self.not_run),
+            "seconds": round(self.seconds, 3),
+            "notes": list(self.notes),
+            "cases": [result_fields(result) for result in self.results],
+        }
+
+
+def result_fields(result: CaseResult) -> dict[str, Any]:
+    """Plain values of a result, without the path of its folder."""
+    return {
+        "case": result.case,
+        "status": result.status,
+        "verdict": result.verdict,
+        "code": result.code,
+        "message": result.message,
+        "seconds": result.seconds,
+        "notes": list(result.notes),
+    }
+
+
+def write_summary(out: Path, results: Iterable[CaseResult], not_run: Iterable[str]) -> None:
+    """Write summary.csv, a line a case.
+
+    Raises
+    ------
+    OutputError
+        ``E_WRITE``.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        has_report = (out / result.case / "report.html").is_file()
+        row = result_fields(result) | {
+            "notes": " | ".join(result.notes),
+            "report": f"{result.case}/report.html" if has_report else "",
+        }
+        writer.writerow({name: _safe(value) for name, value in row.items()})
+    for case in not_run:
+        writer.writerow({"case": _safe(case), "status": "not run"})
+    write_through(out / SUMMARY, text.getvalue().encode())
+
+
+def write_description(out: Path) -> None:
+    """Write the dataset_description.json of a BIDS derivative."""
+    content = {
+        "Name": "medfuse results",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "medfuse", "Version": medfuse.__version__}],
+    }
+    text = json.dumps(content, indent=1) + "\n"
+    write_through(out / "dataset_description.json", text.encode())
+
+
+def _safe(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = " ".join(value.split())
+    return f"'{text}" if value.startswith(_FORMULA) or text.startswith(_FORMULA) else text

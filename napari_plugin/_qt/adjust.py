@@ -1,0 +1,106 @@
+"""Looking at the alignment and moving it by hand."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QGridLayout,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_plugin._qt.fields import NumberSlider
+from napari_plugin.model import FusionModel
+
+SHIFTS = {"Left": "to the patient's left", "Posterior": "to the back", "Inferior": "to the feet"}
+TURNS = {"Pitch": "about the left-right axis", "Roll": "about the front-back axis",
+         "Yaw": "about the head-feet axis"}  # fmt: skip
+
+
+class AdjustBox(QWidget):
+    """Before/after, checkerboard, edges, and sliders that move the functional image.
+
+    Signals
+    -------
+    nudged ()
+        The registration of the model was changed by hand.
+    view_changed (str, bool)
+        "before", "checkerboard" or "edges" was switched.
+    """
+
+    nudged = Signal()
+    view_changed = Signal(str, bool)
+
+    def __init__(self, model: FusionModel) -> None:
+        super().__init__()
+        self.model = model
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        checks = QGridLayout()
+        self.before = self._check("before", "Before", "Show the functional image where the file "
+                                  "has it, without registration.")  # fmt: skip
+        self.checker = self._check("checkerboard", "Checkerboard", "Both images in turns: "
+                                   "structures must run on across the fields.")  # fmt: skip
+        self.edges = self._check("edges", "Edges", "Strong edges of the functional image over "
+                                 "the picture.")  # fmt: skip
+        for column, check in enumerate((self.before, self.checker, self.edges)):
+            checks.addWidget(check, 0, column)
+        self.toggle = QToolButton()
+        self.toggle.setText("Adjust by hand")
+        self.toggle.setCheckable(True)
+        self.toggle.setToolTip("Sliders that move the functional image in steps of 0.5 mm and "
+                               "0.5 degrees.")  # fmt: skip
+        self.sliders = self._sliders()
+        self.sliders.setVisible(False)
+        self.toggle.toggled.connect(self.sliders.setVisible)
+        box.addLayout(checks)
+        box.addWidget(self.toggle)
+        box.addWidget(self.sliders)
+
+    def refresh(self) -> None:
+        """Follow the model: what can be looked at, and sliders back to 0 for a new base."""
+        has_result = self.model.fusion is not None
+        for check in (self.before, self.checker, self.edges):
+            check.setEnabled(has_result)
+        self.toggle.setEnabled(self.model.registration is not None)
+        shift, turn = self.model.nudged
+        for slider, value in zip((*self.shifts, *self.turns), (*shift, *turn), strict=True):
+            if abs(slider.value - value) > 1e-9:
+                slider.reset()
+                slider.value = value
+
+    def _check(self, view: str, text: str, tip: str) -> QCheckBox:
+        check = QCheckBox(text)
+        check.setToolTip(tip)
+        check.toggled.connect(lambda on: self.view_changed.emit(view, on))
+        return check
+
+    def _sliders(self) -> QWidget:
+        widget = QWidget()
+        form = QFormLayout(widget)
+        form.setContentsMargins(0, 0, 0, 0)
+        self.shifts = [NumberSlider(n, 30.0, 0.5, "mm", f"Move {t}.") for n, t in SHIFTS.items()]
+        self.turns = [NumberSlider(n, 20.0, 0.5, "deg", f"Turn {t}.") for n, t in TURNS.items()]
+        for name, slider in zip((*SHIFTS, *TURNS), (*self.shifts, *self.turns), strict=True):
+            form.addRow(name, slider)
+            slider.changed.connect(self._on_moved)
+        self.reset = QPushButton("Back to the registration")
+        self.reset.setToolTip("Undo all adjustments by hand.")
+        self.reset.clicked.connect(self._on_reset)
+        form.addRow(self.reset)
+        return widget
+
+    def _on_moved(self, _: float) -> None:
+        shift = tuple(slider.value for slider in self.shifts)
+        turn = tuple(slider.value for slider in self.turns)
+        if self.model.nudge(shift, turn):
+            self.nudged.emit()
+
+    def _on_reset(self) -> None:
+        for slider in (*self.shifts, *self.turns):
+            slider.reset()
+        self._on_moved(0.0)

@@ -1,0 +1,143 @@
+"""The second tab: is the picture faithful? A table, a plain explanation, two plots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QBrush, QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_plugin._qt.fields import small
+from napari_plugin.model import Fusion, FusionModel
+
+COLORS = {"pass": "#3fa66a", "look": "#d9a13b", "fail": "#e0574f"}
+HEADLINES = {
+    "pass": "PASS: every check is within its limit.",
+    "look": "LOOK: at least one number deserves a look before the picture is used.",
+    "fail": "FAIL: do not use this picture.",
+}
+
+
+class AuditTab(QWidget):
+    """Verdicts of the last fusion."""
+
+    def __init__(self, model: FusionModel) -> None:
+        super().__init__()
+        self.model = model
+        self.headline = small("Nothing was fused yet.")
+        self.headline.setAccessibleName("Audit verdict")
+        self.table = QTableWidget(0, 3)
+        self.table.setAccessibleName("Audit checks")
+        self.table.setToolTip("Choose a line to read what it means.")
+        self.table.setHorizontalHeaderLabels(["Check", "Value", "Verdict"])
+        self.table.verticalHeader().setVisible(False)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setWordWrap(True)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
+        self.table.setMinimumHeight(280)
+        self.table.itemSelectionChanged.connect(self._explain)
+        self.text = small()
+        self.text.setMinimumHeight(64)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.text.setAccessibleName("Explanation of the chosen check")
+        self.figure = Figure(figsize=(3.2, 3.6), layout="constrained")
+        self.canvas = FigureCanvasQTAgg(self.figure)
+        self.canvas.setMinimumHeight(300)
+        self.canvas.setToolTip("Weights and share of the whole volume.")
+        box = QVBoxLayout(self)
+        box.setContentsMargins(4, 4, 4, 4)
+        for widget in (self.headline, self.table, self.text, self.canvas):
+            box.addWidget(widget)
+        box.setStretch(1, 1)
+        model.fusion_changed.connect(self.refresh)
+
+    def refresh(self) -> None:
+        """Show the audit of the last fusion."""
+        fusion = self.model.fusion
+        if fusion is None:
+            return
+        audit = fusion.audit
+        self.headline.setText(HEADLINES[audit.verdict])
+        self.headline.setStyleSheet(f"color: {COLORS[audit.verdict]}; font-weight: bold;")
+        self.table.setRowCount(len(audit.checks))
+        for row, check in enumerate(audit.checks):
+            cells = (check.title, _short(check), check.verdict.upper())
+            for column, text in enumerate(cells):
+                item = QTableWidgetItem(text)
+                item.setToolTip(check.text)
+                self.table.setItem(row, column, item)
+            item.setForeground(QBrush(QColor(COLORS[check.verdict])))
+        self.table.resizeRowsToContents()
+        worst = next((r for r, c in enumerate(audit.checks) if c.verdict == audit.verdict), 0)
+        self.table.selectRow(worst)
+        self._plot(fusion)
+
+    def _explain(self) -> None:
+        fusion, row = self.model.fusion, self.table.currentRow()
+        if fusion is not None and 0 <= row < len(fusion.audit.checks):
+            check = fusion.audit.checks[row]
+            limit = "" if check.threshold is None else f" Limit: {check.threshold:g}."
+            self.text.setText(f"{check.title}: {check.text}{limit}")
+
+    def _plot(self, fusion: Fusion) -> None:
+        back, ink = self._theme()
+        self.figure.clear()
+        self.figure.set_facecolor(back)
+        self.canvas.setStyleSheet(f"background-color: {back};")
+        above, below = self.figure.subplots(2, 1)
+        _, name = fusion.pair.words
+        weights, share = (np.asarray(x)[0] for x in (fusion.result.weights, fusion.result.share))
+        covered = np.asarray(fusion.result.coverage)[0]
+        step = max(1, weights.size // 2_000_000)
+        inside = weights.reshape(-1)[::step][covered.reshape(-1)[::step]]
+        above.hist(inside, bins=50, range=(0, 1), color="#5ca8f2")
+        above.set_xlabel(f"weight (0 functional, 1 {name})")
+        above.set_ylabel("voxels")
+        order = fusion.pair.anatomical.order
+        shown, mask = order.apply(share), order.apply(covered)
+        count = mask.sum(axis=(1, 2))
+        profile = np.where(mask, shown, 0).sum(axis=(1, 2)) / np.maximum(count, 1)
+        number = np.arange(len(profile))
+        below.plot(number[count > 0], profile[count > 0], color="#ee7321", marker=".", ms=3)
+        below.set_ylim(0, 1)
+        below.set_xlabel("slice, from superior")
+        below.set_ylabel(f"share of {name}")
+        for axes in (above, below):
+            axes.set_facecolor(back)
+            axes.tick_params(colors=ink, labelsize=7)
+            axes.xaxis.label.set(color=ink, size=8)
+            axes.yaxis.label.set(color=ink, size=8)
+            axes.yaxis.get_offset_text().set(color=ink, size=7)
+            for spine in axes.spines.values():
+                spine.set_color(ink)
+        self.canvas.draw_idle()
+
+    def _theme(self) -> tuple[str, str]:
+        """Background and text colour of the viewer's theme."""
+        from napari.utils.theme import get_theme
+
+        theme: Any = get_theme(self.model.viewer.theme)
+        return theme.background.as_hex("long"), theme.text.as_hex("long")
+
+
+def _short(check: Any) -> str:
+    if "fraction" in check.unit:
+        return f"{100 * check.value:.1f} %"
+    number = f"{check.value:.3g}"
+    return f"{number} {check.unit}" if len(check.unit) <= 8 else number

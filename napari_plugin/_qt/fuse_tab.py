@@ -1,0 +1,285 @@
+"""The first tab: images, alignment, look, fusion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from medfuse.kernel.color import COLORMAPS
+from medfuse.methods.base import get_method, list_methods
+from napari_plugin._qt.adjust import AdjustBox
+from napari_plugin._qt.fields import LayerField, NumberSlider, WindowField, narrow, small
+from napari_plugin.colors import explain
+from napari_plugin.model import FusionModel
+
+REGISTRATIONS = {
+    "auto": "Trust a shared frame of reference, else register (recommended).",
+    "rigid": "Always register: rotation and shift, by mutual information.",
+    "identity": "Trust the positions in the files; nothing is moved.",
+}
+MODES = {
+    "slices": "Slice by slice, as the guide was trained.",
+    "volume": "In 3-D: no steps between slices; slower and needs more memory.",
+}
+AUTO_COLORMAP = "auto"
+
+
+class FuseTab(QWidget):
+    """Fields for a :class:`FusionModel`.
+
+    Signals
+    -------
+    open_clicked, register_clicked ()
+        The panel does it.
+    windows_stale ()
+        Other layers were chosen: default windows have to be found.
+    look_changed ()
+        Something that a preview can show.
+    """
+
+    open_clicked = Signal()
+    register_clicked = Signal()
+    windows_stale = Signal()
+    look_changed = Signal()
+
+    def __init__(self, model: FusionModel) -> None:
+        super().__init__()
+        self.model = model
+        box = QVBoxLayout(self)
+        box.setContentsMargins(4, 4, 4, 4)
+        for group in (self._images(), self._align(), self._look(), self._guide()):
+            box.addWidget(group)
+        box.addStretch(1)
+        model.layers_changed.connect(self.refresh)
+        model.registration_changed.connect(self._show_registration)
+        self.refresh()
+        self._show_registration()
+
+    # -- construction ------------------------------------------------------------------------
+
+    def _images(self) -> QGroupBox:
+        group = QGroupBox("1  Images")
+        form = _form(group)
+        self.anatomical = LayerField(
+            "anatomical", "MRI (or CT for PET-CT). The result has its grid and its detail."
+        )
+        self.functional = LayerField(
+            "functional", "PET, SPECT, or CT for CT-MRI. It gives the colour."
+        )
+        self.open = QPushButton("Open...")
+        self.open.setToolTip("Open a DICOM folder or a NIfTI file; or drop it on this panel.")
+        self.swap = QPushButton("Swap")
+        self.swap.setToolTip("Exchange the anatomical and the functional layer.")
+        row = QHBoxLayout()
+        row.addWidget(self.open)
+        row.addWidget(self.swap)
+        form.addRow("Anatomical", self.anatomical)
+        form.addRow("Functional", self.functional)
+        form.addRow("", row)
+        self.open.clicked.connect(self.open_clicked)
+        self.swap.clicked.connect(self._on_swap)
+        for role, field in (("anatomical", self.anatomical), ("functional", self.functional)):
+            field.chosen.connect(lambda layer, role=role: self._on_chosen(role, layer))
+            field.stated.connect(self._on_stated)
+        return group
+
+    def _align(self) -> QGroupBox:
+        group = QGroupBox("2  Alignment")
+        form = _form(group)
+        self.registration = narrow(QComboBox())
+        _fill(self.registration, REGISTRATIONS)
+        self.registration.setAccessibleName("Registration")
+        self.registration.setToolTip("How the functional image is brought to the anatomical one.")
+        self.register = QPushButton("Register")
+        self.register.setToolTip("Align now. Fuse does it by itself where it was not done.")
+        row = QHBoxLayout()
+        row.addWidget(self.registration, 1)
+        row.addWidget(self.register)
+        self.registration_text = small()
+        self.registration_text.setAccessibleName("Registration result")
+        self.accept = QCheckBox("Accept suspect registration")
+        self.accept.setToolTip("Fuse although the registration is suspect. Look at it first.")
+        self.mismatch = QCheckBox("Different patient IDs are right")
+        self.mismatch.setToolTip("Fuse although the headers name two patients.")
+        self.adjust = AdjustBox(self.model)
+        form.addRow("Register", row)
+        form.addRow(self.registration_text)
+        form.addRow(self.accept)
+        form.addRow(self.mismatch)
+        form.addRow(self.adjust)
+        self.accept.setVisible(False)
+        self.mismatch.setVisible(False)
+        self.registration.currentTextChanged.connect(
+            lambda text: self.model.choose(registration=text)
+        )
+        self.register.clicked.connect(self.register_clicked)
+        self.accept.toggled.connect(lambda on: self.model.choose(accept_suspect=on))
+        self.mismatch.toggled.connect(lambda on: self.model.choose(allow_patient_mismatch=on))
+        return group
+
+    def _look(self) -> QGroupBox:
+        group = QGroupBox("3  Windows and colour")
+        form = _form(group)
+        self.window_field = WindowField("functional")
+        self.anatomical_window = WindowField("anatomical")
+        self.colormap = narrow(QComboBox())
+        _fill(
+            self.colormap,
+            {AUTO_COLORMAP: "grey for CT, else hot"} | {name: explain(name) for name in COLORMAPS},
+        )
+        self.colormap.setAccessibleName("Colour map")
+        self.colormap.setToolTip("Colours of the functional image.")
+        self.colormap_text = small()
+        form.addRow("Functional", self.window_field)
+        form.addRow("Anatomical", self.anatomical_window)
+        form.addRow("Colours", self.colormap)
+        form.addRow("", self.colormap_text)
+        self.window_field.changed.connect(self._on_look)
+        self.anatomical_window.changed.connect(self._on_look)
+        self.colormap.currentTextChanged.connect(self._on_look)
+        return group
+
+    def _guide(self) -> QGroupBox:
+        group = QGroupBox("4  Fusion")
+        form = _form(group)
+        self.method = narrow(QComboBox())
+        for name, summary in list_methods():
+            self.method.addItem(name)
+            self.method.setItemData(
+                self.method.count() - 1, method_tip(name, summary), Qt.ItemDataRole.ToolTipRole
+            )
+        self.method.setAccessibleName("Method")
+        self.mode = narrow(QComboBox())
+        _fill(self.mode, MODES)
+        self.mode.setAccessibleName("Mode")
+        self.mode.setToolTip("\n".join(f"{name}: {tip}" for name, tip in MODES.items()))
+        self.bias = NumberSlider(
+            "Weight bias", 1.0, 0.05, "",
+            "Shift the weights of the guide: left shows more of the functional, right more of the "
+            "anatomical image. Recorded in the provenance.",
+        )  # fmt: skip
+        form.addRow("Method", self.method)
+        form.addRow("Mode", self.mode)
+        ends = QHBoxLayout()
+        self.bias_low, self.bias_high = QLabel("PET"), QLabel("MRI")
+        ends.addWidget(self.bias_low)
+        ends.addWidget(self.bias, 1)
+        ends.addWidget(self.bias_high)
+        form.addRow("Emphasis", ends)
+        self.method.currentTextChanged.connect(self._on_method)
+        self.mode.currentTextChanged.connect(lambda text: self.model.choose(mode=text))
+        self.bias.changed.connect(self._on_bias)
+        self._on_method(self.method.currentText())
+        return group
+
+    # -- from the model ----------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show layers and what is missing."""
+        layers = self.model.candidates()
+        chosen = (self.model.anatomical, self.model.functional)
+        for field, layer in zip((self.anatomical, self.functional), chosen, strict=True):
+            field.show_layers(layers, layer)
+            field.show_facts(layer, self.model.missing(layer))
+        ready = None not in chosen and not any(self.model.missing(layer) for layer in chosen)
+        self.register.setEnabled(ready)
+        self.swap.setEnabled(None not in chosen)
+        self.mismatch.setVisible(self.model.patients_differ())
+        for label, layer, word in (
+            (self.bias_low, chosen[1], "functional"),
+            (self.bias_high, chosen[0], "anatomical"),
+        ):
+            label.setText(self.model.word(layer) or word)
+        self._say_colours()
+        if ready:
+            self.windows_stale.emit()
+
+    def _show_registration(self) -> None:
+        text, suspect = self.model.registration_text()
+        self.registration_text.setText(text)
+        self.registration_text.setStyleSheet("color: #e0574f;" if suspect else "")
+        self.accept.setVisible(suspect)
+        if not suspect:
+            self.accept.setChecked(False)
+        self.adjust.refresh()
+
+    # -- from the user -----------------------------------------------------------------------
+
+    def _on_chosen(self, role: str, layer: Any) -> None:
+        setattr(self.model, role, layer)
+        self.refresh()
+        self._show_registration()
+
+    def _on_swap(self) -> None:
+        self.model.anatomical, self.model.functional = self.model.functional, self.model.anatomical
+        self.refresh()
+        self._show_registration()
+
+    def _on_stated(self, layer: Any, said: dict[str, Any]) -> None:
+        self.model.state(layer, **said)
+
+    def _on_look(self, *_: Any) -> None:
+        name = self.colormap.currentText()
+        self.model.choose(
+            window=self.window_field.value,
+            anatomical_window=self.anatomical_window.value,
+            colormap=None if name == AUTO_COLORMAP else name,
+        )
+        self._say_colours()
+        self.look_changed.emit()
+
+    def _on_method(self, name: str) -> None:
+        tip = self.method.itemData(self.method.currentIndex(), Qt.ItemDataRole.ToolTipRole)
+        self.method.setToolTip(tip or "")
+        self.model.choose(method=name)
+        self.look_changed.emit()
+
+    def _on_bias(self, value: float) -> None:
+        self.model.choose(bias=value)
+        self.look_changed.emit()
+
+    def _say_colours(self) -> None:
+        if self.model.functional is not None and self.model.functional.rgb:
+            self.colormap_text.setText("The functional layer has its own colours; they are kept.")
+        else:
+            self.colormap_text.setText(explain(self.model.colormap()))
+
+
+def method_tip(name: str, summary: str) -> str:
+    """The card of a method, for hovering."""
+    try:
+        info = get_method(name).info
+    except Exception as error:  # a missing weights file must not close the panel
+        return f"{name}: {summary}\nNot available: {error}"
+    lines = [f"{name}: {summary}", f"{info.kind}, {info.parameters:,} parameters"]
+    for key in ("training_data", "data", "license", "limits", "intended_use"):
+        if info.card.get(key):
+            lines.append(f"{key.replace('_', ' ')}: {info.card[key]}")
+    return "\n".join(lines)
+
+
+def _form(group: QGroupBox) -> QFormLayout:
+    form = QFormLayout(group)
+    form.setContentsMargins(6, 8, 6, 6)
+    form.setVerticalSpacing(5)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+    return form
+
+
+def _fill(combo: QComboBox, choices: dict[str, str]) -> None:
+    for text, tip in choices.items():
+        combo.addItem(text)
+        combo.setItemData(combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)

@@ -1,0 +1,363 @@
+"""The panel "Fuse MRI+PET": three tabs, one button, one line about the cursor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, Qt, QTimer, QUrl
+from qtpy.QtGui import QDesktopServices, QKeySequence
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_plugin import views
+from napari_plugin._qt.audit_tab import AuditTab
+from napari_plugin._qt.fields import small
+from napari_plugin._qt.fuse_tab import FuseTab
+from napari_plugin._qt.napari_tasks import NapariTask
+from napari_plugin._qt.record_tab import RecordTab
+from napari_plugin._qt.runner import JobRunner, report
+from napari_plugin.case import export_job, record_text
+from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
+from napari_plugin.model import FusionModel
+
+if TYPE_CHECKING:
+    import napari
+
+PREVIEW_MS = 20  # a slider that is dragged sends many values; the last of these counts
+REFUSE_MS = 700  # rest after a change before the whole volume is fused again
+
+
+class FusePanel(QWidget):
+    """Fuse an anatomical with a functional image.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        Or a ``ViewerModel``.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.model = FusionModel(napari_viewer)
+        self.runner = JobRunner()
+        self.quiet = JobRunner()  # default windows, without a progress bar
+        self.result_folder: Path | None = None
+        self._closed = False
+        self._task = NapariTask(napari_viewer, self.shut_down)
+        self.setAcceptDrops(True)
+        self.setMinimumWidth(270)
+        self._build()
+        self._timers()
+        self._connect()
+        self._find_windows()
+
+    # -- construction ------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.fuse_tab = FuseTab(self.model)
+        self.audit_tab = AuditTab(self.model)
+        self.record_tab = RecordTab(self.model)
+        self.tabs = QTabWidget()
+        self.tabs.setAccessibleName("Fuse MRI+PET")
+        for tab, name, tip in (
+            (self.fuse_tab, "Fuse", "Choose, align, fuse"),
+            (self.audit_tab, "Audit", "Is the picture faithful?"),
+            (self.record_tab, "Provenance", "What was done; export"),
+        ):
+            self.tabs.addTab(_scrolling(tab), name)
+            self.tabs.setTabToolTip(self.tabs.count() - 1, tip)
+        self.fuse = QPushButton("Fuse")
+        self.fuse.setToolTip("Register where needed, fuse, audit (Ctrl+Return).")
+        self.fuse.setShortcut(QKeySequence("Ctrl+Return"))
+        self.fuse.setMinimumHeight(32)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop; nothing is changed.")
+        self.cancel.setEnabled(False)
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 100)
+        self.progress.setAccessibleName("Progress")
+        self.status = small("Ready.")
+        self.status.setAccessibleName("Status")
+        self.cursor = small("Move the mouse over the fused picture to read values.")
+        self.cursor.setAccessibleName("Values under the cursor")
+        self.cursor.setMinimumHeight(48)
+        self.cursor.setAlignment(Qt.AlignmentFlag.AlignTop)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(2, 2, 2, 2)
+        box.addWidget(self.tabs, 1)
+        box.addLayout(self._view_buttons())
+        row = QHBoxLayout()
+        row.addWidget(self.fuse, 2)
+        row.addWidget(self.cancel, 1)
+        box.addLayout(row)
+        for widget in (self.progress, self.status, self.cursor):
+            box.addWidget(widget)
+
+    def _view_buttons(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self.view_buttons = {}
+        for name, tip in views.PLANES.items():
+            button = QPushButton(name.capitalize() if name != "3d" else "3-D")
+            button.setToolTip(tip)
+            button.clicked.connect(lambda _=False, name=name: views.look(self.viewer, name))
+            row.addWidget(button)
+            self.view_buttons[name] = button
+        return row
+
+    def _timers(self) -> None:
+        self._preview_timer = self._timer(PREVIEW_MS, self._preview)
+        self._refuse_timer = self._timer(REFUSE_MS, self._refuse)
+
+    def _timer(self, milliseconds: int, action: Any) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.timeout.connect(action)
+        return timer
+
+    def _connect(self) -> None:
+        tab = self.fuse_tab
+        tab.open_clicked.connect(self._on_open)
+        tab.register_clicked.connect(self.start_registration)
+        tab.windows_stale.connect(self._find_windows)
+        tab.look_changed.connect(self._on_look)
+        tab.adjust.nudged.connect(self._on_look)
+        tab.adjust.view_changed.connect(self._on_view)
+        self.record_tab.save_clicked.connect(self._on_save)
+        self.record_tab.export_clicked.connect(self._on_export)
+        self.record_tab.report_clicked.connect(self._on_report)
+        self.fuse.clicked.connect(self.start_fusion)
+        self.cancel.clicked.connect(self.runner.cancel)
+        self.runner.started.connect(self._on_started)
+        self.runner.progressed.connect(self._on_progress)
+        self.runner.ended.connect(self._on_ended)
+        self.viewer.cursor.events.position.connect(self._on_cursor)
+        self.viewer.events.status.connect(self._on_status)
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.shut_down)
+
+    # -- work --------------------------------------------------------------------------------
+
+    def start_registration(self) -> None:
+        """Align the chosen layers in a thread."""
+        self._start(self.model.registration_job, self.model.show_registration)
+
+    def start_fusion(self) -> None:
+        """Register where needed and fuse the chosen layers in a thread."""
+        self._refuse_timer.stop()
+        self._start(self.model.fusion_job, self.model.show_fusion)
+
+    def _start(self, make: Any, then: Any) -> None:
+        try:
+            job: Job = make()
+        except Exception as error:  # the boundary of the GUI
+            self._on_ended(failure(error))
+            return
+        self.runner.start(job, then)
+
+    def _find_windows(self) -> None:
+        try:
+            job = self.model.windows_job()
+        except Exception:  # said when the user presses Fuse
+            return
+        self.quiet.start(job, self._show_windows)
+
+    def _show_windows(self, windows: Any) -> None:
+        fields = (self.fuse_tab.window_field, self.fuse_tab.anatomical_window)
+        for field, window in zip(fields, windows, strict=True):
+            field.setEnabled(window is not None)
+            if window is not None:
+                field.show_window(window.low, window.high, window.unit, window.rule)
+
+    def _on_look(self) -> None:
+        if self.model.fusion is not None:
+            self._preview_timer.start()
+            self._refuse_timer.start()
+
+    def _preview(self) -> None:
+        try:
+            self.model.preview()
+        except Exception as error:  # the boundary of the GUI
+            self._on_ended(failure(error))
+
+    def _refuse(self) -> None:
+        """Fuse the whole volume after a change; a run that is out of date is stopped first."""
+        if self.runner.is_busy:
+            self.runner.cancel()
+            self._refuse_timer.start()
+            return
+        self.start_fusion()
+
+    def _on_view(self, view: str, on: bool) -> None:
+        try:
+            self.model.show_view(view, on)
+        except Exception as error:  # the boundary of the GUI
+            self._on_ended(failure(error))
+
+    def _on_started(self, title: str) -> None:
+        self._task.begin(title, self.runner.cancel)
+        self.fuse.setEnabled(False)
+        self.fuse_tab.register.setEnabled(False)
+        self.cancel.setEnabled(True)
+        self.progress.setValue(0)
+        self.status.setText(f"{title}...")
+
+    def _on_progress(self, fraction: float, text: str) -> None:
+        self.progress.setValue(round(100 * fraction))
+        self.status.setText(f"{text}...")
+        self._task.progress(fraction, text)
+
+    def _on_ended(self, outcome: Outcome) -> None:
+        self._task.end()
+        self.cancel.setEnabled(False)
+        self.fuse.setEnabled(True)
+        self.fuse_tab.register.setEnabled(True)
+        match outcome:
+            case Failed(text=text):
+                self.progress.setValue(0)
+                self.status.setText(text)
+                report(outcome)
+            case Done():
+                self.progress.setValue(100)
+                self.status.setText(self.model.summary())
+            case _:
+                self.progress.setValue(0)
+                self.status.setText("Cancelled; nothing was changed.")
+        self.fuse_tab.adjust.refresh()
+
+    # -- files -------------------------------------------------------------------------------
+
+    def _on_open(self) -> None:
+        menu = QMenu(self)
+        folder = menu.addAction("DICOM or result folder...")
+        file = menu.addAction("NIfTI or DICOM file...")
+        button = self.fuse_tab.open
+        chosen = menu.exec(button.mapToGlobal(button.rect().bottomLeft()))
+        if chosen is folder:
+            path = QFileDialog.getExistingDirectory(self, "Open folder")
+        elif chosen is file:
+            path, _ = QFileDialog.getOpenFileName(self, "Open file")
+        else:
+            return
+        if path:
+            self.open_paths([path])
+
+    def open_paths(self, paths: list[str]) -> None:
+        """Load paths with medfuse's reader; each becomes one or more layers."""
+        from napari_plugin.reader import read_paths
+
+        def add(layers: list[Any]) -> None:
+            for data, options, _ in layers:
+                self.viewer.add_image(data, **options)
+            self.fuse_tab.refresh()
+
+        names = ", ".join(Path(p).name for p in paths)
+        self.runner.start(Job(f"Opening {names}", lambda progress: read_paths(paths)), add)
+
+    def _on_save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save provenance", "provenance.json", "JSON (*.json)"
+        )
+        if path and self.model.fusion is not None:
+            try:
+                Path(path).write_text(record_text(self.model.fusion) + "\n", encoding="utf-8")
+            except OSError as error:
+                self._on_ended(failure(error))
+
+    def _on_export(self) -> None:
+        path = QFileDialog.getSaveFileName(self, "New result folder", "fusion-result")[0]
+        if path:
+            self.export(Path(path))
+
+    def export(self, folder: Path) -> None:
+        """Write the last fusion as a result folder."""
+        fusion = self.model.fusion
+        if fusion is not None:
+            self.runner.start(export_job(fusion, folder), self._exported)
+
+    def _exported(self, folder: Path) -> None:
+        self.result_folder = folder
+        self.record_tab.exported.setText(f"Written: {folder.name}")
+        self.record_tab.report.setEnabled(True)
+
+    def _on_report(self) -> None:
+        if self.result_folder is not None:
+            page = self.result_folder / "report.html"
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(page)))
+
+    # -- read-out ----------------------------------------------------------------------------
+
+    def _on_cursor(self, event: Any = None) -> None:
+        line = self.model.read_out(self.viewer.cursor.position)
+        if line:
+            self.cursor.setText(line)
+            self._show_status(line)
+
+    def _on_status(self, event: Any) -> None:
+        """Put our line into napari's status bar, which napari fills from its own thread."""
+        line = self.model.read_out(self.viewer.cursor.position)
+        if line:
+            self._show_status(line)
+
+    def _show_status(self, line: str) -> None:
+        if self.viewer.status != line:
+            self.viewer.status = line
+
+    # -- Qt ----------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+        if paths:
+            self.open_paths(paths)
+            event.acceptProposedAction()
+
+    def event(self, event: QEvent) -> bool:
+        """Notice that napari took the panel out of its window."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.shut_down()
+        return super().event(event)
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        self.shut_down()
+        super().closeEvent(event)
+
+    def shut_down(self) -> bool:
+        """Stop all work and let go of the viewer; True when no thread of ours is left."""
+        if self._closed:
+            return True
+        self._closed = True
+        for timer in (self._preview_timer, self._refuse_timer):
+            timer.stop()
+        ended = [runner.shut_down() for runner in (self.runner, self.quiet)]
+        self._task.end()
+        self.viewer.cursor.events.position.disconnect(self._on_cursor)
+        self.viewer.events.status.disconnect(self._on_status)
+        self.model.close()
+        return all(ended)
+
+
+def _scrolling(widget: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(widget)
+    return area

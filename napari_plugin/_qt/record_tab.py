@@ -1,0 +1,82 @@
+"""The third tab: what was done, as text; copy, save, export, open."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QFontDatabase
+from qtpy.QtWidgets import (
+    QApplication,
+    QGridLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_plugin._qt.fields import small
+from napari_plugin.case import record_text
+from napari_plugin.model import FusionModel
+
+NOTICE = "Research use only. Not a medical device, not for diagnosis or treatment."
+
+
+class RecordTab(QWidget):
+    """Provenance of the last fusion."""
+
+    save_clicked = Signal()
+    export_clicked = Signal()
+    report_clicked = Signal()
+
+    def __init__(self, model: FusionModel) -> None:
+        super().__init__()
+        self.model = model
+        self.text = QPlainTextEdit("Nothing was fused yet.")
+        self.text.setReadOnly(True)
+        self.text.setTabChangesFocus(True)
+        self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.text.setAccessibleName("Provenance")
+        self.text.setMinimumHeight(260)
+        self.text.setToolTip("What was done, to what, with what. Holds no patient data.")
+        self.copy = self._button("Copy", "Copy this text.")
+        self.save = self._button("Save text...", "Save this text as a JSON file.")
+        self.export = self._button(
+            "Export result folder...",
+            "Write volumes, transform, audit, provenance and report, as medfuse fuse does.",
+        )
+        self.report = self._button("Open report", "Open the report of the last export.")
+        grid = QGridLayout()
+        grid.addWidget(self.copy, 0, 0)
+        grid.addWidget(self.save, 0, 1)
+        grid.addWidget(self.export, 1, 0, 1, 2)
+        grid.addWidget(self.report, 2, 0, 1, 2)
+        self.exported = small()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(4, 4, 4, 4)
+        box.addWidget(QLabel("What was done"))
+        box.addWidget(self.text, 1)
+        box.addLayout(grid)
+        box.addWidget(self.exported)
+        box.addWidget(small(NOTICE))
+        self.copy.clicked.connect(lambda: QApplication.clipboard().setText(self.text.toPlainText()))
+        self.save.clicked.connect(self.save_clicked)
+        self.export.clicked.connect(self.export_clicked)
+        self.report.clicked.connect(self.report_clicked)
+        for button in (self.copy, self.save, self.export, self.report):
+            button.setEnabled(False)
+        model.fusion_changed.connect(self.refresh)
+
+    def refresh(self) -> None:
+        """Show the record of the last fusion."""
+        fusion = self.model.fusion
+        if fusion is None:
+            return
+        self.text.setPlainText(record_text(fusion))
+        for button in (self.copy, self.save, self.export):
+            button.setEnabled(True)
+
+    @staticmethod
+    def _button(text: str, tip: str) -> QPushButton:
+        button = QPushButton(text)
+        button.setToolTip(tip)
+        return button

@@ -1,0 +1,41 @@
+"""Ways to look at the volume: three planes and 3-D."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PLANES = {
+    "axial": "Axial slices: front up, patient's left on the right.",
+    "coronal": "Coronal slices: head up, patient's left on the right.",
+    "sagittal": "Sagittal slices: head up, front on the left.",
+    "3d": "3-D: shows the luminance, because colour pictures are slices only.",
+}
+_ORDER = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
+
+
+def look(viewer: Any, plane: str) -> None:
+    """Turn the viewer to a plane, or to 3-D.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        With three axes in the order inferior, posterior, left; other scenes are left alone.
+    plane : {"axial", "coronal", "sagittal", "3d"}
+    """
+    from napari_plugin import outputs
+
+    if viewer.dims.ndim != 3:
+        return
+    luminance = outputs.find(viewer, outputs.LUMINANCE)
+    if plane == "3d":
+        viewer.dims.order = _ORDER["axial"]
+        viewer.dims.ndisplay = 3
+        if luminance is not None:
+            luminance.visible = True
+            viewer.camera.angles = (0.0, 0.0, 90.0)
+    else:
+        viewer.dims.ndisplay = 2
+        viewer.dims.order = _ORDER[plane]
+        if luminance is not None:
+            luminance.visible = False
+    viewer.reset_view()

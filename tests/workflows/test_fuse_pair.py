@@ -1,0 +1,38 @@
+"""The script that a researcher copies."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from medfuse.imaging.folder import is_complete
+
+SCRIPT = Path(__file__).resolve().parents[2] / "workflows" / "fuse_pair.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("fuse_pair", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_fuses_a_case_of_the_sample_study_as_it_is(script, tmp_path, capsys):
+    assert script.main(["-o", str(tmp_path), "--registration", "identity"]) == 0
+    said = capsys.readouterr().out
+    assert is_complete(tmp_path / "case", rehash=True)
+    assert "Nothing but the two sources" in said
+    assert "audit: pass" in said or "audit: look" in said
+
+
+def test_a_refused_scan_is_one_line_and_no_folder(script, tmp_path, capsys):
+    (tmp_path / "empty.nii.gz").write_bytes(b"")
+    arguments = [str(tmp_path / "empty.nii.gz"), str(tmp_path), "-o", str(tmp_path / "out")]
+    assert script.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "[E_EMPTY_FILE]" in said
+    assert not (tmp_path / "out").exists()
