@@ -6,85 +6,41 @@ thread; what it brings back is put into the viewer by the ``show_*`` methods in 
 
 from __future__ import annotations
 
+import time
 import weakref
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 from napari.layers import Image
 from psygnal import Signal
 
-from medfuse.audit import Audit
-from medfuse.errors import RegistrationError, SeriesError, UsageError
-from medfuse.fusion import DEFAULT_COLORMAP, FusionResult, fuse
-from medfuse.imaging.registration import Registration, register
+from medfuse.errors import UsageError
+from medfuse.fusion import DEFAULT_COLORMAP
+from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window, default_window
-from medfuse.kernel.color import luma
-from medfuse.methods.base import Method, get_method
 from napari_plugin import outputs
-from napari_plugin.case import case_checks
-from napari_plugin.guides import BiasedGuide
 from napari_plugin.jobs import Job, Progress
-from napari_plugin.layers import Source, facts, missing, read_layer, state
-from napari_plugin.readout import Readable, describe_point
+from napari_plugin.layers import facts, linear_map, missing, read_layer, state
+from napari_plugin.moving import moved_by_hand, unmoved
+from napari_plugin.preview import paint_slice
+from napari_plugin.readout import describe_point
+from napari_plugin.work import (
+    Fusion,
+    Pair,
+    Settings,
+    fuse_pair,
+    part,
+    readable,
+    refuse_mixed_patients,
+    refuse_suspect,
+    register_pair,
+)
 
-RegistrationMode = Literal["auto", "rigid", "identity"]
 FUNCTIONAL_FIRST = ("PET", "SPECT", "CT")
 ANATOMICAL_FIRST = ("MRI", "CT")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user chose besides the layers.
-
-    ``window``, ``anatomical_window``: (low, high) in the unit of the image; None takes the
-    default. ``bias``: -1 (functional) to 1 (anatomical). ``accept_suspect``: fuse although the
-    registration is suspect. ``allow_patient_mismatch``: fuse although headers name two patients.
-    """
-
-    registration: RegistrationMode = "auto"
-    method: str = "swift"
-    mode: Literal["slices", "volume"] = "slices"
-    colormap: str | None = None
-    window: tuple[float, float] | None = None
-    anatomical_window: tuple[float, float] | None = None
-    bias: float = 0.0
-    accept_suspect: bool = False
-    allow_patient_mismatch: bool = False
-
-    def guide(self) -> Method:
-        """The guide, with its bias where there is one."""
-        method = get_method(self.method)
-        return BiasedGuide(method, self.bias) if self.bias else method
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The two layers as they were when a job began."""
-
-    anatomical: Source
-    functional: Source
-    key: tuple[Any, ...]
-
-    @property
-    def words(self) -> tuple[str, str]:
-        """Modality of the functional and of the anatomical image."""
-        return tuple(s.meta["modality"] for s in (self.functional, self.anatomical))
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """A finished fusion and all that belongs to it."""
-
-    pair: Pair
-    settings: Settings
-    registration: Registration | None
-    on_grid: MetaTensor
-    result: FusionResult
-    audit: Audit
-    outputs: tuple[outputs.Output, ...]
+Vector = tuple[float, float, float]
+STILL: Vector = (0.0, 0.0, 0.0)
 
 
 class FusionModel:
@@ -109,7 +65,9 @@ class FusionModel:
         self.settings = Settings()
         self.registration: Registration | None = None
         self.fusion: Fusion | None = None
+        self._found: Registration | None = None  # before it was moved by hand
         self._registered: tuple[Any, ...] | None = None
+        self.nudged: tuple[Vector, Vector] = (STILL, STILL)
         self._anatomical: weakref.ref[Any] | None = None
         self._functional: weakref.ref[Any] | None = None
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -250,8 +208,8 @@ class FusionModel:
         pair, settings = self.pair(), self.settings
 
         def work(progress: Progress) -> tuple[Pair, Registration]:
-            _refuse_mixed_patients(pair, settings)
-            return pair, _register(pair, settings, progress)
+            refuse_mixed_patients(pair, settings)
+            return pair, register_pair(pair, settings, progress)
 
         return Job("Registration", work)
 
@@ -261,10 +219,10 @@ class FusionModel:
         known = self.registration if self._registered == pair.key else None
 
         def work(progress: Progress) -> Fusion:
-            _refuse_mixed_patients(pair, settings)
-            registration = known or _register(pair, settings, _part(progress, 0.0, 0.5))
-            _refuse_suspect(registration, settings)
-            return fuse_pair(pair, registration, settings, _part(progress, 0.5, 1.0))
+            refuse_mixed_patients(pair, settings)
+            registration = known or register_pair(pair, settings, part(progress, 0.0, 0.5))
+            refuse_suspect(registration, settings)
+            return fuse_pair(pair, registration, settings, part(progress, 0.5, 1.0))
 
         return Job("Fusion", work)
 
@@ -273,13 +231,78 @@ class FusionModel:
     def show_registration(self, found: tuple[Pair, Registration]) -> None:
         """Keep a registration for the pair it was made for."""
         pair, registration = found
-        self.registration, self._registered = registration, pair.key
+        self._keep(registration, pair)
         self.registration_changed.emit()
+
+    def nudge(self, shift: Vector, turn: Vector) -> bool:
+        """Move the functional image by hand, counted from the registration that was found.
+
+        Parameters
+        ----------
+        shift : (3,) float
+            To the patient's left, posterior, inferior; mm.
+        turn : (3,) float
+            About the left-right, front-back and head-feet axis through the middle of the
+            anatomical image; degrees, right-handed in RAS.
+
+        Returns
+        -------
+        bool
+            Whether there was a registration to move.
+        """
+        if self._found is None:
+            return False
+        self.nudged = (shift, turn)
+        centre = self.pair().anatomical.grid.centre
+        self.registration = moved_by_hand(self._found, shift, turn, centre)
+        self.registration_changed.emit()
+        return True
+
+    def preview(self) -> float | None:
+        """Fuse the slice that is looked at and paint it into the picture.
+
+        Returns
+        -------
+        float or None
+            Seconds it took; None where there is no picture of this pair to paint into.
+        """
+        layer = outputs.find(self.viewer, outputs.PICTURE)
+        fusion = self.fusion
+        if layer is None or fusion is None or fusion.pair.key != self._pair_key():
+            return None
+        start = time.perf_counter()
+        index = layer.world_to_data(np.asarray(self.viewer.dims.point)[-layer.ndim :])
+        moved = self.registration if self.registration is not fusion.registration else None
+        paint_slice(layer.data, fusion, self.settings, moved, index)
+        layer.refresh(extent=False, thumbnail=False)
+        return time.perf_counter() - start
+
+    def show_view(self, view: str, on: bool) -> None:
+        """Switch "before", "checkerboard" or "edges"."""
+        if self.fusion is None:
+            return
+        source = self.fusion.pair.anatomical
+        if view == "before":
+            self._show_before(on)
+        elif not on:
+            outputs.remove(self.viewer, view)
+        else:
+            make = outputs.checkerboard if view == outputs.CHECKER else outputs.edges
+            outputs.show(self.viewer, (make(self.fusion.result, source),), source)
+
+    def summary(self) -> str:
+        """One line on the last fusion."""
+        if self.fusion is None:
+            return "Ready."
+        headline = {"pass": "every check passed", "look": "worth a look", "fail": "do not use"}
+        verdict = self.fusion.audit.verdict
+        return f"Audit: {verdict.upper()}, {headline[verdict]}. See the Audit tab."
 
     def show_fusion(self, fusion: Fusion) -> None:
         """Put the result into the viewer; layers of an earlier run are updated in place."""
-        new = self.registration is not fusion.registration
-        self.registration, self._registered = fusion.registration, fusion.pair.key
+        new = self._registered != fusion.pair.key
+        if new:  # else a registration that was moved by hand meanwhile is kept
+            self._keep(fusion.registration, fusion.pair)
         self.fusion = fusion
         outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
         if new:
@@ -288,7 +311,8 @@ class FusionModel:
 
     def forget_registration(self) -> None:
         """Drop the registration, e.g. because another way of registering was chosen."""
-        self.registration = self._registered = None
+        self.registration = self._found = self._registered = None
+        self.nudged = (STILL, STILL)
         self.registration_changed.emit()
 
     def choose(self, **changes: Any) -> None:
@@ -310,18 +334,35 @@ class FusionModel:
 
     # -- private -----------------------------------------------------------------------------
 
+    def _keep(self, registration: Registration | None, pair: Pair) -> None:
+        self.registration = self._found = registration
+        self._registered = pair.key
+        self.nudged = (STILL, STILL)
+
+    def _show_before(self, on: bool) -> None:
+        layer = outputs.find(self.viewer, outputs.ON_GRID)
+        picture = outputs.find(self.viewer, outputs.PICTURE)
+        fusion = self.fusion
+        if layer is None or fusion is None or fusion.registration is None:
+            return
+        source = fusion.pair.anatomical
+        if on:
+            functional = unmoved(fusion)
+            layer.data = outputs.shown(functional, source.order, flat=source.flat)
+        else:
+            kept = next(o for o in fusion.outputs if o.role == outputs.ON_GRID)
+            layer.data = kept.data
+        layer.visible = on
+        if picture is not None:
+            picture.visible = not on
+
     def _alive(self, reference: weakref.ref[Any] | None) -> Any | None:
         layer = reference() if reference is not None else None
         return layer if layer is not None and layer in self.viewer.layers else None
 
     def _pair_key(self) -> tuple[Any, ...]:
-        """Equal as long as both layers hold the same data at the same place."""
         layers = (self.anatomical, self.functional)
-        return tuple(
-            None if layer is None else (layer.unique_id, id(layer.data), layer.data_to_world(np.zeros(layer.ndim)),
-             layer.data_to_world(np.ones(layer.ndim)))
-            for layer in layers
-        )  # fmt: skip
+        return tuple(None if layer is None else _layer_key(layer) for layer in layers)
 
     def _on_layers(self, event: Any = None) -> None:
         if event is not None and outputs.role_of(event.value) is not None:
@@ -345,100 +386,9 @@ class FusionModel:
             layer.events.name.disconnect(self._on_name)
 
 
-def fuse_pair(
-    pair: Pair, registration: Registration | None, settings: Settings, progress: Progress
-) -> Fusion:
-    """Resample, fuse, audit and prepare the layers. Runs in a thread."""
-    anatomical = pair.anatomical.volume()
-    on_grid = bring_to_grid(pair, registration)
-    result = fuse(
-        functional=on_grid,
-        anatomical=anatomical,
-        method=settings.guide(),
-        mode=settings.mode,
-        colormap=None if pair.functional.rgb else settings.colormap,
-        window=None if pair.functional.rgb else settings.window,
-        anatomical_window=settings.anatomical_window,
-        progress=_part(progress, 0.1, 0.8),
-    )
-    audit = result.audit.with_checks(case_checks(registration, pair))
-    progress(0.85, "layers")
-    layers = outputs.fusion_outputs(result, pair.anatomical, on_grid, words=pair.words)
-    return Fusion(pair, settings, registration, on_grid, result, audit, layers)
-
-
-def bring_to_grid(pair: Pair, registration: Registration | None) -> MetaTensor:
-    """Functional image on the anatomical grid; colour pictures channel by channel."""
-    functional = pair.functional.volume()
-    if registration is None:
-        return functional
-    channels = [registration.resample(functional[c : c + 1]) for c in range(len(functional))]
-    if len(channels) == 1:
-        return channels[0]
-    out = channels[0].clone()
-    stacked = torch.cat([channel.as_tensor() for channel in channels])
-    return MetaTensor(stacked.clamp_(0, 1), affine=out.affine, meta=out.meta)
-
-
-def readable(fusion: Fusion) -> Readable:
-    """What the read-out needs of a fusion; views, no copies."""
-    source, result = fusion.pair.anatomical, fusion.result
-    by_role = {output.role: output.data for output in fusion.outputs}
-    units = tuple(s.meta.get("unit", "") for s in (fusion.pair.functional, source))
-    return Readable(
-        source=source,
-        anatomical=source.data,
-        functional=by_role[outputs.ON_GRID],
-        weights=by_role[outputs.WEIGHTS_MAP],
-        share=by_role[outputs.SHARE],
-        picture=by_role[outputs.PICTURE],
-        names=fusion.pair.words,
-        units=units,
-        window=(result.window.low, result.window.high) if result.window else (0.0, 1.0),
-        colormap=result.colormap,
-    )
-
-
-def _register(pair: Pair, settings: Settings, progress: Progress) -> Registration | None:
-    """Run the chosen registration; None where both flat images share one grid already."""
-    fixed, moving = pair.anatomical.volume(), pair.functional.volume()
-    flat = pair.anatomical.flat and pair.functional.flat
-    if flat and pair.anatomical.grid.same_as(pair.functional.grid):
-        return None
-    if len(moving) == 3:
-        grey = luma(moving.as_tensor()[None])[0]
-        moving = MetaTensor(grey, affine=moving.affine, meta=moving.meta)
-    return register(fixed=fixed, moving=moving, method=settings.registration, progress=progress)
-
-
-def _refuse_suspect(registration: Registration | None, settings: Settings) -> None:
-    if registration is None or settings.accept_suspect or registration.verdict != "suspect":
-        return
-    raise RegistrationError(
-        "E_REGISTRATION",
-        what="Registration is suspect, nothing was fused",
-        cause="; ".join(registration.reasons),
-        remedy="Move the image by hand (Adjust), choose identity, or tick 'Accept suspect "
-        "registration' after looking at the checkerboard",
-    )
-
-
-def _refuse_mixed_patients(pair: Pair, settings: Settings) -> None:
-    sources = (pair.anatomical, pair.functional)
-    patients = {(s.meta.get("source") or {}).get("patient") for s in sources} - {None}
-    if len(patients) < 2 or settings.allow_patient_mismatch:
-        return
-    raise SeriesError(
-        "E_MIXED_PATIENT",
-        what="Cannot fuse",
-        where=" and ".join(s.name for s in sources),
-        cause="the headers name two different patients (ID, birth date or sex differ)",
-        remedy="Check the pairing, or tick 'Different patient IDs are right'",
-    )
-
-
-def _part(progress: Progress, start: float, stop: float) -> Progress:
-    return lambda fraction, text: progress(start + (stop - start) * fraction, text)
+def _layer_key(layer: Any) -> tuple[Any, ...]:
+    """Equal as long as a layer holds the same array at the same place."""
+    return (layer.unique_id, id(layer.data), linear_map(layer).tobytes(), str(layer.units))
 
 
 def _first_of(layers: list[Any], modalities: tuple[str, ...]) -> Any | None:

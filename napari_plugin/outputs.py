@@ -114,7 +114,7 @@ def out_of_range(result: FusionResult) -> torch.Tensor:
 
 
 def clipped(result: FusionResult) -> torch.Tensor:
-    """(1, ...) uint8: 1 where luminance had to move, by over a grey level, to make an RGB colour."""
+    """(1, ...) uint8: 1 where luminance had to move, by a grey level, to make an RGB colour."""
     mask = torch.empty(result.luminance.shape, dtype=torch.uint8)
     rgb, luminance = (_tensor(x) for x in (result.rgb, result.luminance))
     for k in range(mask.shape[1]):  # a plane at a time, to save memory

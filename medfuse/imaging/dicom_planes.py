@@ -196,7 +196,7 @@ def _nuclear(file: DicomFile, place: Place) -> list[Plane]:
         raise _no_geometry(
             place, file, "the NM image is no reconstructed volume (ImageType lacks RECON TOMO)"
         )
-    if position is None or orientation is None or not step:
+    if position is None or orientation is None or not step or not math.isfinite(step):
         raise _no_geometry(
             place, file, "the NM image lacks detector position, orientation or SpacingBetweenSlices"
         )

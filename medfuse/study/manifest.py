@@ -120,6 +120,8 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
     given: dict[str, Any] = {k: v for k, v in row.items() if v and k not in REQUIRED}
     if not given:
         return {}
+    from medfuse.pipeline import CaseSettings
+
     for name in _PAIRS & given.keys():
         given[name] = tuple(re.split(r"[\s:;,]+", given[name]))
     if "initial" in given:

@@ -46,5 +46,7 @@
   }));
   dialog.addEventListener("click", () => dialog.close());
 
-  window.addEventListener("beforeprint", () => all("details").forEach((d) => { d.open = true; }));
+  window.addEventListener("beforeprint", () => {
+    all("details:not(.long)").forEach((part) => { part.open = true; });
+  });
 })();

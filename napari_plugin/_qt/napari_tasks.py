@@ -21,6 +21,7 @@ class NapariTask:
         self._window = getattr(viewer, "window", None)
         self._on_close = on_close
         self._bar: Any = None
+        self._cancel: Callable[[], Any] = on_close
         self._id: Any = None
 
     def begin(self, title: str, cancel: Callable[[], Any]) -> None:
@@ -30,7 +31,8 @@ class NapariTask:
         from napari.utils import cancelable_progress
         from napari.utils.task_status import Status
 
-        self._bar = cancelable_progress(total=100, desc=title, cancel_callback=cancel)
+        self._cancel = cancel
+        self._bar = cancelable_progress(total=100, desc=title)
         with contextlib.suppress(AttributeError):  # not a public interface of every napari
             self._id = self._window._register_task_status(
                 "medfuse", Status.BUSY, title, self._on_close
@@ -38,9 +40,12 @@ class NapariTask:
 
     def progress(self, fraction: float, text: str) -> None:
         """It got so far."""
-        if self._bar is not None:
-            self._bar.n = round(100 * fraction)
-            self._bar.set_description(text)
+        if self._bar is None:
+            return
+        if self._bar.is_canceled:  # napari has a cancel button of its own
+            self._cancel()
+        self._bar.set_description(text)
+        self._bar.update(max(0, round(100 * fraction) - self._bar.n))
 
     def end(self) -> None:
         """It ended."""

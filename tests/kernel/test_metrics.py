@@ -339,16 +339,16 @@ def test_rounding_noise_does_not_change_the_uptake_correlation(shared_data):
 
 
 @settings(max_examples=20, deadline=None)
-@given(gain=st.floats(-0.5, 0.5), offset=st.floats(0.5, 0.5))
-def test_lesion_contrast_is_the_gain_of_the_result(gain, offset):
+@given(gain=st.floats(-0.5, 0.5))
+def test_lesion_contrast_is_the_gain_of_the_result(gain):
     a, b, _ = pictures()
-    fused = gain * a + offset
+    fused = gain * a + 0.5
     left = compute(a, b, fused, profile="paper", only=["lesion_contrast"])["lesion_contrast"]
     assert left.item() == pytest.approx(gain, abs=1e-4)
 
 
 def test_lesion_contrast_looks_at_the_given_lesion_and_its_surround():
-    a = torch.full((1, 1, 64, 64), 0.2)
+    a = torch.full((1, 1, 64, 64), 0.02)
     a[..., 20:30, 20:30] = 0.6
     a[..., 50:60, 50:60] = 1.0  # hotter, but not what is asked for
     b = pictures((64, 64))[1]
@@ -385,7 +385,8 @@ def test_invented_edges_raise_nabf():
     clean, dotted = (
         compute(a, b, f, profile="reference", only=["Nabf"])["Nabf"] for f in (fused, dots)
     )
-    assert dotted > clean + 0.1
+    assert clean < 1e-6
+    assert dotted > 0.01
 
 
 def test_results_come_in_the_order_of_the_list_with_terms_behind_their_sum():

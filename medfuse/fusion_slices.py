@@ -1,0 +1,236 @@
+"""The work of a fusion in slice order: prepare, guide, blend, paint, a few slices at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from medfuse.audit import ReadBack
+from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.windows import Window
+from medfuse.kernel.color import COLORMAPS, clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.fusion import fuse_luminance
+from medfuse.kernel.pyramid import Kernel
+from medfuse.methods.base import Method
+
+Mode = Literal["slices", "volume"]
+Gamut = Literal["fit", "clip"]
+Progress = Callable[[float, str], None]
+
+CHUNK = 16  # slices at a time: large enough for the cores, small enough for their caches
+SAMPLES = 200_000  # voxels in which the audit reads uptake back
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The pair before windowing: (C, X, Y, Z); 2-D images have Z = 1."""
+
+    functional: Tensor
+    anatomical: Tensor
+    window: Window | None
+    anatomical_window: Window | None
+    colormap: str | None
+    coverage: Tensor | None  # (X, Y, Z) bool
+    gamut: Gamut
+    bias: float
+    weights: Tensor | None  # (1, X, Y, Z)
+    flat: bool  # the images came without a third axis
+
+    def ycbcr(self, functional: Tensor) -> Tensor:
+        """(N, C, R, K) functional values -> (N, 3, R, K) Y, Cb, Cr."""
+        if self.colormap is None:
+            return rgb_to_ycbcr(functional)
+        # Colour conversion is affine, so a table of YCbCr interpolates like the table of RGB.
+        table = rgb_to_ycbcr(COLORMAPS[self.colormap].T[None])[0].T.contiguous()
+        position = _windowed(functional[:, 0], self.window).mul_(len(table) - 1)
+        index = position.floor().clamp_max_(len(table) - 2)
+        fraction = position.sub_(index)
+        index = index.long()
+        steps = table.diff(dim=0)
+        planes = [torch.addcmul(table[:, c][index], steps[:, c][index], fraction) for c in range(3)]
+        return torch.stack(planes, dim=1)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Outputs in slice order, each (S, C, R, K), and the way back to (C, X, Y, Z)."""
+
+    order: DisplayOrder
+    values: dict[str, Tensor]
+    saturated: int
+
+    def volume(self, name: str) -> Tensor:
+        return self.order.invert(self.values[name].transpose(0, 1))
+
+
+def run_slices(
+    sources: Sources, guide: Method, mode: Mode, kernel: Kernel, notify: Progress
+) -> Planes:
+    orders = _orders(sources, mode)
+    planes = _allocate(sources, orders[0])
+    slices = planes.values["a"].shape[0]
+    for start in range(0, slices, CHUNK):
+        notify(0.2 * start / slices, "colour")
+        _prepare_chunk(sources, planes, slice(start, start + CHUNK))
+    if sources.weights is None:
+        _choose_weights(guide, planes, orders, notify)
+        _shift(planes.values["weights"], sources.bias)
+    else:
+        planes.values["weights"] = orders[0].apply(sources.weights).transpose(0, 1).contiguous()
+    covered = planes.values.get("coverage")
+    if covered is not None:
+        planes.values["weights"].masked_fill_(~covered, 1.0)
+    _blend(planes, guide.info.levels, mode, kernel, notify)
+    for start in range(0, slices, CHUNK):
+        notify(0.8 + 0.1 * start / slices, "picture")
+        _paint_chunk(planes, slice(start, start + CHUNK), sources.gamut)
+    notify(0.9, "audit")
+    return planes
+
+
+def _orders(sources: Sources, mode: Mode) -> list[DisplayOrder]:
+    """Slice order of the guide: one, or one for each axis in volume mode."""
+    image = sources.anatomical
+    if isinstance(image, MetaTensor):
+        grid = Grid.from_volume(image)
+        first = DisplayOrder.from_grid(grid)
+        others = [DisplayOrder.from_grid(grid, axis=a) for a in range(3) if a != first.axes[0]]
+    else:
+        plain = ((2, 0, 1), (0, 1, 2), (1, 0, 2))
+        first, *others = (
+            DisplayOrder("axial", axes, (False, False, False), (1.0, 1.0, 1.0)) for axes in plain
+        )
+    return [first, *others] if mode == "volume" and min(image.shape[1:]) > 1 else [first]
+
+
+def _allocate(sources: Sources, order: DisplayOrder) -> Planes:
+    slices, rows, columns = (sources.anatomical.shape[1 + axis] for axis in order.axes)
+    one, three = (slices, 1, rows, columns), (slices, 3, rows, columns)
+    names = ("a", "b", "weights", "luminance", "from_a", "from_b", "share", "gamut", "chroma")
+    values = {name: torch.empty(one) for name in names}
+    values["rgb"] = torch.empty(three)
+    values["cbcr"] = torch.empty((slices, 2, rows, columns))
+    values["chroma_before"] = torch.zeros(())
+    if sources.coverage is not None:
+        values["coverage"] = order.apply(sources.coverage).unsqueeze(1).contiguous()
+    func = order.apply(plain(sources.functional)).transpose(0, 1)
+    anat = order.apply(plain(sources.anatomical)).transpose(0, 1)
+    saturated = 0
+    if sources.window is not None and sources.functional.shape[0] == 1:
+        above = func > sources.window.high
+        if sources.coverage is not None:
+            above &= values["coverage"]
+        saturated = int(above.sum())
+    values |= {"functional": func, "anatomical": anat}
+    return Planes(order, values, saturated)
+
+
+def _prepare_chunk(sources: Sources, planes: Planes, part: slice) -> None:
+    v = planes.values
+    ycbcr = sources.ycbcr(v["functional"][part])
+    v["b"][part] = _windowed(v["anatomical"][part], sources.anatomical_window)
+    if "coverage" in v:
+        outside = ~v["coverage"][part]
+        ycbcr[:, :1].masked_fill_(outside, 0.0)
+        ycbcr[:, 1:].masked_fill_(outside, 0.5)
+    v["a"][part], v["cbcr"][part] = ycbcr[:, :1], ycbcr[:, 1:]
+
+
+def _choose_weights(
+    guide: Method, planes: Planes, orders: list[DisplayOrder], notify: Progress
+) -> None:
+    """Ask the guide along every order; average in the slice order of the result."""
+    v = planes.values
+    total = v["weights"].zero_()
+    for number, order in enumerate(orders):
+        a, b = (_reorder(v[name], planes.order, order) for name in ("a", "b"))
+        chosen = torch.empty_like(a)
+        for start in range(0, len(a), CHUNK):
+            part = slice(start, start + CHUNK)
+            chosen[part] = guide.weights(a[part].contiguous(), b[part].contiguous())
+            notify(0.2 + 0.4 * (number + start / len(a)) / len(orders), "guide")
+        total += _reorder(chosen, order, planes.order)
+    if len(orders) > 1:
+        total /= len(orders)
+
+
+def _shift(weights: Tensor, bias: float) -> None:
+    """Move weights in place toward 1 (bias > 0) or 0 (bias < 0); they stay in [0, 1]."""
+    if bias > 0:
+        weights.lerp_(torch.ones(()), bias)
+    elif bias < 0:
+        weights.mul_(1 + bias)
+
+
+def _reorder(x: Tensor, old: DisplayOrder, new: DisplayOrder) -> Tensor:
+    return x if old is new else new.apply(old.invert(x.transpose(0, 1))).transpose(0, 1)
+
+
+def _blend(planes: Planes, levels: int, mode: Mode, kernel: Kernel, notify: Progress) -> None:
+    """Fixed kernel, then the anatomical image alone where nothing functional was measured."""
+    v = planes.values
+    if mode == "volume":
+        a, b, w = (v[name].transpose(0, 1).unsqueeze(0) for name in ("a", "b", "weights"))
+        notify(0.6, "kernel")
+        fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
+        for name in ("luminance", "from_a", "from_b"):
+            v[name] = getattr(fused, name)[0].transpose(0, 1)
+        v["share"] = fused.share()[0].transpose(0, 1)
+    else:
+        for start in range(0, len(v["a"]), CHUNK):
+            part = slice(start, start + CHUNK)
+            notify(0.6 + 0.2 * start / len(v["a"]), "kernel")
+            fused = fuse_luminance(
+                v["a"][part], v["b"][part], v["weights"][part], levels=levels, kernel=kernel
+            )
+            v["luminance"][part], v["share"][part] = fused.luminance, fused.share()
+            v["from_a"][part], v["from_b"][part] = fused.from_a, fused.from_b
+    if "coverage" in v:
+        outside = ~v["coverage"]
+        v["from_a"].masked_fill_(outside, 0.0)
+        v["share"].masked_fill_(outside, 1.0)
+        for name in ("luminance", "from_b"):
+            v[name] = torch.where(outside, v["b"], v[name])
+
+
+def _paint_chunk(planes: Planes, part: slice, gamut: Gamut) -> None:
+    v = planes.values
+    luminance, cbcr = v["luminance"][part], v["cbcr"][part]
+    exact = ycbcr_to_rgb(torch.cat([luminance, cbcr], dim=1))
+    v["chroma_before"] = torch.maximum(v["chroma_before"], _chroma_drift(exact, cbcr).amax())
+    rgb, v["gamut"][part] = clip_gamut(exact) if gamut == "clip" else fit_gamut(luminance, cbcr)
+    v["chroma"][part] = _chroma_drift(rgb, cbcr)
+    v["rgb"][part] = rgb
+
+
+def _chroma_drift(rgb: Tensor, cbcr: Tensor) -> Tensor:
+    return rgb_to_ycbcr(rgb)[:, 1:].sub_(cbcr).abs_().amax(dim=1, keepdim=True)
+
+
+def read_back_sample(planes: Planes, sources: Sources) -> ReadBack | None:
+    """Every n-th covered voxel with uptake: its value, its 8-bit colour."""
+    if sources.colormap is None:
+        return None
+    v = planes.values
+    step = max(1, v["a"].numel() // SAMPLES)
+    values = _windowed(v["functional"].reshape(-1)[::step], sources.window)
+    wanted = values > 0.02
+    if "coverage" in v:
+        wanted &= v["coverage"].reshape(-1)[::step]
+    rgb = v["rgb"].transpose(0, 1).reshape(3, -1)[:, ::step][:, wanted]
+    return ReadBack(values[wanted], (rgb * 255).round_().div_(255), sources.colormap)
+
+
+def _windowed(x: Tensor, window: Window | None) -> Tensor:
+    if window is None:
+        return x.clone()
+    return torch.sub(x, window.low).div_(window.high - window.low).clamp_(0, 1)
+
+
+def plain(x: Tensor) -> Tensor:
+    return x.as_tensor() if isinstance(x, MetaTensor) else x

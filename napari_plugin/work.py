@@ -1,0 +1,175 @@
+"""What a job does in its thread: register, resample, fuse, audit, prepare layers.
+
+Nothing here touches a viewer, a layer or a widget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from monai.data import MetaTensor
+
+from medfuse.audit import Audit
+from medfuse.errors import RegistrationError, SeriesError
+from medfuse.fusion import FusionResult, Mode, fuse
+from medfuse.imaging.registration import Registration, register
+from medfuse.kernel.color import luma
+from medfuse.methods.base import Method, get_method
+from napari_plugin import outputs
+from napari_plugin.case import case_checks
+from napari_plugin.guides import BiasedGuide
+from napari_plugin.jobs import Progress
+from napari_plugin.layers import Source
+from napari_plugin.readout import Readable
+
+RegistrationMode = Literal["auto", "rigid", "identity"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose besides the layers.
+
+    ``window``, ``anatomical_window``: (low, high) in the unit of the image; None takes the
+    default. ``bias``: -1 (functional) to 1 (anatomical). ``accept_suspect``: fuse although the
+    registration is suspect. ``allow_patient_mismatch``: fuse although headers name two patients.
+    """
+
+    registration: RegistrationMode = "auto"
+    method: str = "swift"
+    mode: Mode = "slices"
+    colormap: str | None = None
+    window: tuple[float, float] | None = None
+    anatomical_window: tuple[float, float] | None = None
+    bias: float = 0.0
+    accept_suspect: bool = False
+    allow_patient_mismatch: bool = False
+
+    def guide(self) -> Method:
+        """The guide, with its bias where there is one."""
+        method = get_method(self.method)
+        return BiasedGuide(method, self.bias) if self.bias else method
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two layers as they were when a job began."""
+
+    anatomical: Source
+    functional: Source
+    key: tuple[Any, ...]
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Modality of the functional and of the anatomical image."""
+        return tuple(s.meta["modality"] for s in (self.functional, self.anatomical))
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A finished fusion and all that belongs to it."""
+
+    pair: Pair
+    settings: Settings
+    registration: Registration | None
+    on_grid: MetaTensor
+    result: FusionResult
+    audit: Audit
+    outputs: tuple[outputs.Output, ...]
+
+
+def fuse_pair(
+    pair: Pair, registration: Registration | None, settings: Settings, progress: Progress
+) -> Fusion:
+    """Resample, fuse, audit and prepare the layers. Runs in a thread."""
+    anatomical = pair.anatomical.volume()
+    on_grid = bring_to_grid(pair, registration)
+    result = fuse(
+        functional=on_grid,
+        anatomical=anatomical,
+        method=settings.guide(),
+        mode=settings.mode,
+        colormap=None if pair.functional.rgb else settings.colormap,
+        window=None if pair.functional.rgb else settings.window,
+        anatomical_window=settings.anatomical_window,
+        progress=part(progress, 0.1, 0.8),
+    )
+    audit = result.audit.with_checks(case_checks(registration, pair))
+    progress(0.85, "layers")
+    layers = outputs.fusion_outputs(result, pair.anatomical, on_grid, words=pair.words)
+    return Fusion(pair, settings, registration, on_grid, result, audit, layers)
+
+
+def bring_to_grid(pair: Pair, registration: Registration | None) -> MetaTensor:
+    """Functional image on the anatomical grid; colour pictures channel by channel."""
+    functional = pair.functional.volume()
+    if registration is None:
+        return functional
+    channels = [registration.resample(functional[c : c + 1]) for c in range(len(functional))]
+    if len(channels) == 1:
+        return channels[0]
+    out = channels[0].clone()
+    stacked = torch.cat([channel.as_tensor() for channel in channels])
+    return MetaTensor(stacked.clamp_(0, 1), affine=out.affine, meta=out.meta)
+
+
+def readable(fusion: Fusion) -> Readable:
+    """What the read-out needs of a fusion; views, no copies."""
+    source, result = fusion.pair.anatomical, fusion.result
+    by_role = {output.role: output.data for output in fusion.outputs}
+    units = tuple(s.meta.get("unit", "") for s in (fusion.pair.functional, source))
+    return Readable(
+        source=source,
+        anatomical=source.data,
+        functional=by_role[outputs.ON_GRID],
+        weights=by_role[outputs.WEIGHTS_MAP],
+        share=by_role[outputs.SHARE],
+        picture=by_role[outputs.PICTURE],
+        names=fusion.pair.words,
+        units=units,
+        window=(result.window.low, result.window.high) if result.window else (0.0, 1.0),
+        colormap=result.colormap,
+    )
+
+
+def register_pair(pair: Pair, settings: Settings, progress: Progress) -> Registration | None:
+    """Run the chosen registration; None where both flat images share one grid already."""
+    fixed, moving = pair.anatomical.volume(), pair.functional.volume()
+    flat = pair.anatomical.flat and pair.functional.flat
+    if flat and pair.anatomical.grid.same_as(pair.functional.grid):
+        return None
+    if len(moving) == 3:
+        grey = luma(moving.as_tensor()[None])[0]
+        moving = MetaTensor(grey, affine=moving.affine, meta=moving.meta)
+    return register(fixed=fixed, moving=moving, method=settings.registration, progress=progress)
+
+
+def refuse_suspect(registration: Registration | None, settings: Settings) -> None:
+    if registration is None or settings.accept_suspect or registration.verdict != "suspect":
+        return
+    raise RegistrationError(
+        "E_REGISTRATION",
+        what="Registration is suspect, nothing was fused",
+        cause="; ".join(registration.reasons),
+        remedy="Move the image by hand (Adjust), choose identity, or tick 'Accept suspect "
+        "registration' after looking at the checkerboard",
+    )
+
+
+def refuse_mixed_patients(pair: Pair, settings: Settings) -> None:
+    sources = (pair.anatomical, pair.functional)
+    patients = {(s.meta.get("source") or {}).get("patient") for s in sources} - {None}
+    if len(patients) < 2 or settings.allow_patient_mismatch:
+        return
+    raise SeriesError(
+        "E_MIXED_PATIENT",
+        what="Cannot fuse",
+        where=" and ".join(s.name for s in sources),
+        cause="the headers name two different patients (ID, birth date or sex differ)",
+        remedy="Check the pairing, or tick 'Different patient IDs are right'",
+    )
+
+
+def part(progress: Progress, start: float, stop: float) -> Progress:
+    return lambda fraction, text: progress(start + (stop - start) * fraction, text)

@@ -1,0 +1,23 @@
+"""A batch in a process of its own, for tests that kill it: python batch_main.py STUDY OUT."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from batch_runners import SmallWork
+
+from medfuse.study import discover
+
+if __name__ == "__main__":
+    from medfuse.batch import run_batch
+    from medfuse.pipeline import CaseSettings
+
+    summary = run_batch(
+        discover(Path(sys.argv[1])),
+        Path(sys.argv[2]),
+        CaseSettings(),
+        runner=SmallWork(),
+        on_event=lambda event: print(event["event"], event.get("case", ""), flush=True),
+    )
+    sys.exit(summary.exit_code)

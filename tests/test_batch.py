@@ -1,0 +1,280 @@
+"""Isolation, resume, ledger, lock, signals and exit codes of a batch."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medfuse.batch import BatchSummary, read_ledger, run_batch
+from medfuse.batch.lock import LOCK_NAME, BatchLock
+from medfuse.errors import OutputError, UsageError
+from medfuse.imaging.folder import PREFIX, is_complete
+from medfuse.pipeline import CaseSettings
+from medfuse.study import Case, Study, discover
+
+HERE = Path(__file__).resolve().parent
+SETTINGS = CaseSettings(method="mean")
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Small real work; its module must be importable in the case processes too."""
+    monkeypatch.syspath_prepend(HERE)
+    return importlib.import_module("batch_runners").SmallWork()
+
+
+def make_study(root: Path, *names: str, seconds: float = 0.0) -> Study:
+    root.mkdir(exist_ok=True)
+    cases = []
+    for name in names:
+        anatomical, functional = root / f"{name}-mr.txt", root / f"{name}-pet.txt"
+        anatomical.write_text(str(seconds))
+        functional.write_text(f"uptake of {name}")
+        cases.append(Case(name, anatomical, functional, "test"))
+    return Study(root, "folders", tuple(cases))
+
+
+def write_manifest(root: Path, *names: str, seconds: float = 0.0) -> None:
+    study = make_study(root, *names, seconds=seconds)
+    lines = [f"{c.name},{c.anatomical.name},{c.functional.name}" for c in study.cases]
+    (root / "cases.csv").write_text("\n".join(["case,anatomical,functional", *lines]))
+
+
+def by_case(summary: BatchSummary) -> dict[str, Any]:
+    return {result.case: result for result in summary.results}
+
+
+def leftovers(out: Path) -> list[str]:
+    return [p.name for p in out.iterdir() if p.name.startswith(PREFIX) or p.name == LOCK_NAME]
+
+
+def test_one_case_that_crashes_hangs_or_raises_ends_alone(tmp_path: Path, runner: Any) -> None:
+    names = ("exits", "killed", "bug", "refused", "hangs", "fine")
+    study, out, events = make_study(tmp_path / "in", *names), tmp_path / "out", []
+    summary = run_batch(
+        study, out, SETTINGS, workers=3, timeout_s=25, runner=runner, on_event=events.append
+    )
+    found = by_case(summary)
+    assert summary.exit_code == 8
+    assert {name: found[name].code for name in names} == {
+        "exits": "E_CRASHED",
+        "killed": "E_KILLED",
+        "bug": "E_INTERNAL",
+        "refused": "E_EMPTY_FILE",
+        "hangs": "E_TIMEOUT",
+        "fine": None,
+    }
+    assert found["fine"].status == "done"
+    assert found["fine"].verdict == "look"
+    assert is_complete(out / "fine")
+    assert "refused-pet.txt" in found["refused"].message
+    assert "ValueError: cannot do bug-pet.txt" in found["bug"].message
+    assert not any((out / name).exists() for name in names if name != "fine")
+    assert leftovers(out) == []
+    assert {"event": "progress", "case": "fine", "fraction": 0.5, "text": "half"} in events
+    check_files(out, events, tmp_path)
+
+
+def check_files(out: Path, events: list[dict[str, Any]], tmp_path: Path) -> None:
+    logs = {p.name: p.read_text() for p in (out / "logs").iterdir()}
+    assert "fine.log" not in logs
+    assert "library noise from batch_runners.py" in logs["exits.log"]
+    assert "Traceback" in logs["bug.log"]
+    ledger = read_ledger(out)
+    assert [e["event"] for e in (ledger[0], ledger[-1])] == ["batch-start", "batch-end"]
+    ends = {e["case"]: e["code"] for e in ledger if e["event"] == "case-end"}
+    assert ends == {e["case"]: e["code"] for e in events if e["event"] == "case-end"}
+    rows = {row["case"]: row for row in csv.DictReader((out / "summary.csv").open())}
+    assert rows["killed"]["code"] == "E_KILLED"
+    assert rows["fine"]["notes"] == "'=SUM(1) | a note"
+    written = [p.read_text() for p in out.rglob("*") if p.is_file()]
+    assert not any(str(place) in text for text in written for place in (tmp_path, HERE))
+
+
+def test_a_second_run_skips_finished_cases_until_inputs_or_settings_change(
+    tmp_path: Path, runner: Any
+) -> None:
+    study, out = make_study(tmp_path / "in", "a", "b"), tmp_path / "out"
+    options = {"runner": runner, "workers": 2}
+    assert run_batch(study, out, SETTINGS, **options).count("done") == 2
+    again = run_batch(study, out, SETTINGS, **options)
+    assert (again.count("skipped"), again.exit_code) == (2, 0)
+    assert again.results[0].verdict == "look"
+    study.cases[0].functional.write_text("changed")
+    third = by_case(run_batch(study, out, SETTINGS, **options))
+    assert (third["a"].status, third["b"].status) == ("done", "skipped")
+    assert (out / "a/copy.txt").read_text() == "changed"
+    (out / "b/copy.txt").write_text("cut")
+    other = Study(study.root, "folders", study.cases[1:])
+    assert run_batch(other, out, SETTINGS, **options).count("done") == 1
+    changed = CaseSettings(method="max")
+    assert run_batch(other, out, changed, **options).count("done") == 1
+    assert run_batch(other, out, changed, force=True, **options).count("done") == 1
+    assert len([e for e in read_ledger(out) if e["event"] == "batch-start"]) == 6
+
+
+def test_overrides_of_a_case_go_before_the_settings_of_the_batch(
+    tmp_path: Path, runner: Any
+) -> None:
+    study, out = make_study(tmp_path / "in", "a"), tmp_path / "out"
+    case = Case("a", *study.cases[0].__dict__.values(), overrides={}) if False else study.cases[0]
+    own = Case(case.name, case.anatomical, case.functional, "test", {"registration": "identity"})
+    run_batch(Study(study.root, "manifest", (own,)), out, SETTINGS, runner=runner)
+    used = json.loads((out / "a/settings.json").read_text())
+    assert (used["registration"], used["method"]) == ("identity", "mean")
+
+
+def test_a_study_without_a_case_is_exit_code_3_and_writes_nothing(tmp_path: Path) -> None:
+    summary = run_batch(Study(tmp_path, "folders", ()), tmp_path / "out", SETTINGS)
+    assert summary.exit_code == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_case_that_the_manifest_names_but_nobody_can_read_counts_as_failed(
+    tmp_path: Path, runner: Any
+) -> None:
+    write_manifest(tmp_path / "in", "good")
+    with (tmp_path / "in/cases.csv").open("a") as file:
+        file.write("\n../../evil,x,y\nlost,nowhere.nii,good-pet.txt")
+    out = tmp_path / "out"
+    summary = run_batch(discover(tmp_path / "in"), out, SETTINGS, runner=runner)
+    codes = {name: result.code for name, result in by_case(summary).items()}
+    assert codes == {"evil": "E_UNSAFE_PATH", "lost": "E_UNREADABLE", "good": None}
+    assert summary.exit_code == 8
+    assert {p.name for p in tmp_path.iterdir()} == {"in", "out"}
+
+
+@pytest.mark.parametrize("place", ["in", "in/results", "in/sub-01/out"])
+def test_an_output_among_the_inputs_is_refused(tmp_path: Path, place: str, runner: Any) -> None:
+    study = make_study(tmp_path / "in", "a")
+    with pytest.raises(UsageError, match="E_OUTPUT_IN_INPUT"):
+        run_batch(study, tmp_path / place, SETTINGS, runner=runner)
+    assert sorted(p.name for p in (tmp_path / "in").iterdir()) == ["a-mr.txt", "a-pet.txt"]
+
+
+def test_derivatives_inside_the_study_are_a_good_place(tmp_path: Path, runner: Any) -> None:
+    study = make_study(tmp_path / "in", "a")
+    out = tmp_path / "in/derivatives/medfuse"
+    assert run_batch(study, out, SETTINGS, runner=runner).exit_code == 0
+    assert discover(tmp_path / "in").cases == ()
+
+
+def test_a_result_that_would_replace_its_input_is_refused(tmp_path: Path, runner: Any) -> None:
+    study = make_study(tmp_path / "a", "a")
+    with pytest.raises(UsageError, match="would replace its input"):
+        run_batch(study, tmp_path, SETTINGS, runner=runner)
+
+
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, runner: Any) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="E_WRITE"):
+        run_batch(make_study(tmp_path / "in", "a"), tmp_path / "out", SETTINGS, runner=runner)
+
+
+def test_three_unwritable_results_in_a_row_stop_the_batch(tmp_path: Path, runner: Any) -> None:
+    study = make_study(tmp_path / "in", *(f"full-{n}" for n in range(5)))
+    summary = run_batch(study, tmp_path / "out", SETTINGS, runner=runner)
+    assert summary.exit_code == 4
+    assert [result.code for result in summary.results] == ["E_WRITE"] * 3
+    assert summary.not_run == ("full-3", "full-4")
+    rows = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
+    assert [row["status"] for row in rows] == ["failed"] * 3 + ["not run"] * 2
+
+
+def test_a_second_batch_on_the_same_output_is_told_who_holds_it(
+    tmp_path: Path, runner: Any
+) -> None:
+    study, out = make_study(tmp_path / "in", "a"), tmp_path / "out"
+    out.mkdir()
+    with BatchLock(out), pytest.raises(OutputError, match="E_LOCKED") as caught:
+        run_batch(study, out, SETTINGS, runner=runner)
+    assert f"process {os.getpid()} on {socket.gethostname()}" in str(caught.value)
+    assert not (out / LOCK_NAME).exists()
+
+
+def test_a_dead_lock_is_taken_over_and_a_foreign_one_only_when_it_is_old(tmp_path: Path) -> None:
+    lock = tmp_path / LOCK_NAME
+    lock.write_text(json.dumps({"pid": 1, "host": socket.gethostname(), "since": "2020"}))
+    with BatchLock(tmp_path):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+    lock.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2020"}))
+    with pytest.raises(OutputError, match="process 1 on elsewhere since 2020"):
+        BatchLock(tmp_path).__enter__()
+    long_ago = time.time() - 3600
+    os.utime(lock, (long_ago, long_ago))
+    with BatchLock(tmp_path):
+        assert json.loads(lock.read_text())["host"] == socket.gethostname()
+
+
+def test_a_line_that_a_power_cut_left_unfinished_harms_no_other(
+    tmp_path: Path, runner: Any
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "batch.jsonl").write_text('{"event": "case-end", "case": "old"}\n{"event": "ca')
+    run_batch(make_study(tmp_path / "in", "a"), out, SETTINGS, runner=runner)
+    events = [event["event"] for event in read_ledger(out)]
+    assert events == ["case-end", "batch-start", "case-start", "case-end", "batch-end"]
+
+
+def start_batch(study: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(HERE / "batch_main.py"), str(study), str(out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def half_built(out: Path) -> list[Path]:
+    return list(out.glob(f"{PREFIX}*.tmp/copy.txt"))
+
+
+def test_ctrl_c_drops_the_running_case_and_leaves_nothing_half_built(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_manifest(tmp_path / "in", "quick", "slow-1", "slow-2", seconds=300)
+    batch = start_batch(tmp_path / "in", out)
+    wait_for(lambda: half_built(out) and is_complete(out / "quick"))
+    batch.send_signal(signal.SIGINT)
+    stdout, stderr = batch.communicate(timeout=60)
+    assert batch.returncode == 130
+    assert stderr == ""
+    assert leftovers(out) == []
+    assert read_ledger(out)[-1]["not_run"] == ["slow-1", "slow-2"]
+    assert "case-end quick" in stdout
+
+
+def test_after_sigkill_of_the_parent_its_child_ends_and_a_rerun_completes(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_manifest(tmp_path / "in", "quick", "slow-1", seconds=300)
+    batch = start_batch(tmp_path / "in", out)
+    wait_for(lambda: half_built(out) and is_complete(out / "quick"))
+    batch.kill()
+    batch.wait()
+    child = int(next(out.glob(f"{PREFIX}*.tmp")).stem.rpartition("-")[2])
+    wait_for(lambda: not Path(f"/proc/{child}").exists() if Path("/proc").is_dir() else True)
+    assert leftovers(out) != []
+    assert not (out / "slow-1").exists()
+    write_manifest(tmp_path / "in", "quick", "slow-1", seconds=0)
+    second = start_batch(tmp_path / "in", out)
+    second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert leftovers(out) == []
+    assert is_complete(out / "slow-1")
+    statuses = [e["status"] for e in read_ledger(out) if e["event"] == "case-end"]
+    assert statuses[0] == "done"
+    assert len(statuses) == 3
