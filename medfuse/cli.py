@@ -342,6 +342,28 @@ def methods(as_json: AsJson = False) -> None:
     terminal.table("Methods", ("name", "kind", "parameters", "summary"), rows)
 
 
+@app.command(epilog="Example:  medfuse verify results/case1 --inputs study/case1")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Result folder of one case.")],
+    inputs: Annotated[
+        Path | None, typer.Option(help="Folder with its inputs: then the run is repeated too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a result: hashes, records and, with the inputs, a replay to the bit."""
+    from medfuse.verify import verify as run_verify
+
+    with terminal.progress_bar("medfuse verify", enabled=not as_json) as progress:
+        findings = run_verify(folder, inputs=inputs, progress=progress)
+    if as_json:
+        terminal.print_json([vars(finding) for finding in findings])
+    else:
+        rows = [(f.what, "pass" if f.ok else "fail", f.text) for f in findings]
+        terminal.table("Verification", ("what", "verdict", "finding"), rows)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
 @app.command(epilog="Example:  medfuse info pet_dicom/")
 def info(
     path: Annotated[Path, typer.Argument(help="A file or a folder.")], as_json: AsJson = False

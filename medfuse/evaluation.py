@@ -212,7 +212,7 @@ def render(table: EvaluationTable) -> Group:
 
 
 def _render_part(table: EvaluationTable, title: str, metrics: list[str]) -> Table:
-    out = Table(title=f"{title} [{table.profile}]", title_justify="left", pad_edge=False)
+    out = Table(title=f"{title} (profile {table.profile})", title_justify="left", pad_edge=False)
     out.add_column("method", no_wrap=True)
     for metric in metrics:
         out.add_column(_LABELS.get(metric, metric), justify="right")

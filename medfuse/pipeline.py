@@ -247,9 +247,13 @@ def fuse_case(
     anat: MetaTensor,
     settings: CaseSettings,
     *,
+    weights: np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> FusionResult:
-    """Fuse a functional volume that lies on the anatomical grid, as the settings say."""
+    """Fuse a functional volume that lies on the anatomical grid, as the settings say.
+
+    ``weights`` (1, X, Y, Z) replays a fusion from its stored map instead of asking the guide.
+    """
     try:
         return fuse(
             functional=on_grid,
@@ -260,6 +264,7 @@ def fuse_case(
             kernel=settings.kernel,
             gamut=settings.gamut,
             bias=settings.bias,
+            weights=weights,
             window=settings.window,
             anatomical_window=settings.anatomical_window,
             progress=progress,

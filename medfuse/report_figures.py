@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from medfuse.imaging.export import LUMA, Bytes, plane_orders, to_bytes, write_png
 from medfuse.imaging.folder import writing
 from medfuse.imaging.grid import DisplayOrder, Grid, transform_points
-from medfuse.kernel.color import apply_colormap
+from medfuse.kernel.color import COLORMAPS
 from medfuse.report_panels import (
     SHARE_COLOURS,
     Point,
@@ -278,8 +277,10 @@ def _panel(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:
 
 
 def _coloured(values: Floats, colormap: str) -> Bytes:
-    tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
-    return to_bytes(np.moveaxis(apply_colormap(tensor, colormap)[0].numpy(), 0, -1))
+    """`kernel.color.apply_colormap` for one slice, without waking torch's threads for it."""
+    table = COLORMAPS[colormap].numpy()
+    steps = np.linspace(0, 1, len(table))
+    return to_bytes(np.stack([np.interp(values, steps, channel) for channel in table.T], axis=-1))
 
 
 def _faint(values: Floats) -> Bytes:
@@ -310,8 +311,7 @@ def _hottest(volumes: ReportVolumes, grid: Grid) -> tuple[Point, dict[str, Any]]
     """
     given = volumes.functional_values
     values = np.asarray(_scalar(volumes.functional) if given is None else given, dtype=np.float32)
-    tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
-    smooth = torch.nn.functional.avg_pool3d(tensor, 3, 1, 1, count_include_pad=False)[0, 0].numpy()
+    smooth = _neighbour_mean(values if np.isfinite(values.sum()) else np.nan_to_num(values))
     allowed = volumes.coverage & _inner(grid)
     if allowed.any():
         smooth = np.where(allowed, smooth, -np.inf)
@@ -326,6 +326,16 @@ def _hottest(volumes: ReportVolumes, grid: Grid) -> tuple[Point, dict[str, Any]]
         "unit": volumes.window.unit if volumes.window is not None else None,
     }
     return (x, y, z), facts
+
+
+def _neighbour_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over 3 x 3 x 3 voxels; what lies beyond a face repeats the face."""
+    for axis, size in enumerate(values.shape):
+        padded = np.pad(values, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        lines = np.moveaxis(padded, axis, 0)
+        mean = (lines[:size] + lines[1 : size + 1] + lines[2 : size + 2]) / np.float32(3)
+        values = np.moveaxis(mean, 0, axis)
+    return values
 
 
 def _inner(grid: Grid) -> NDArray[np.bool_]:

@@ -2,18 +2,144 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medfuse.audit import Check
+from medfuse.errors import UsageError
+from napari_plugin.jobs import Job, Progress
 
 if TYPE_CHECKING:
     from medfuse.imaging.registration import Registration
+    from napari_plugin.layers import Source
+    from napari_plugin.work import Fusion, Pair
+
+COMMAND = "napari: Fuse MRI+PET"
 
 
-def case_checks(registration: Registration | None, pair: Any) -> list[Check]:
+def case_checks(registration: Registration | None, pair: Pair) -> list[Check]:
     """Checks of registration and unit, as ``medfuse fuse`` has them."""
-    from medfuse.pipeline import registration_check, unit_check
+    from medfuse.pipeline import _registration_check, _unit_check
 
-    functional = pair.functional.volume()
-    checks = [] if registration is None else [registration_check(registration)]
-    return checks if pair.functional.rgb else [*checks, unit_check(functional)]
+    checks = [] if registration is None else [_registration_check(registration)]
+    return checks if pair.functional.rgb else [*checks, _unit_check(pair.functional.volume())]
+
+
+def record_text(fusion: Fusion) -> str:
+    """Provenance of a fusion as JSON text, the same as in a result folder but for its files."""
+    if fusion.registration is None:
+        return json.dumps({"audit": fusion.audit.to_dict()}, indent=2)
+    record = _record(fusion, case=case_name(fusion), key=case_key(fusion))
+    return json.dumps(_provenance(record, fusion), indent=2, ensure_ascii=False)
+
+
+def export_job(fusion: Fusion, out: Path) -> Job:
+    """Write a result folder as ``medfuse fuse`` does; value is the folder.
+
+    Volumes, transform, audit and figures have the same bytes as those of the command line with
+    the same images and settings.
+
+    Raises
+    ------
+    UsageError
+        ``E_NOT_A_VOLUME`` for flat images, which have no place in a patient.
+    """
+    if fusion.registration is None:
+        raise UsageError(
+            "E_NOT_A_VOLUME",
+            what="Cannot export",
+            where=fusion.pair.anatomical.name,
+            cause="the images are flat pictures without a place in the patient",
+            remedy="Save the layers with File > Save",
+        )
+
+    def work(progress: Progress) -> Path:
+        from medfuse import pipeline
+        from medfuse.report import render_report
+        from medfuse.report_figures import write_figures
+
+        record = _record(fusion, case=out.name, key=case_key(fusion))
+        with pipeline.ResultFolder(out, key=record.key) as folder:
+            progress(0.1, "volumes")
+            pipeline._write_images(
+                folder.path, fusion.result, fusion.on_grid, record.registration, record.settings
+            )
+            audit = {**fusion.audit.to_dict(), "case": record.case}
+            pipeline._write_json(folder.path / "audit.json", audit)
+            progress(0.5, "figures")
+            write_figures(folder.path, pipeline._report_volumes(record, fusion.on_grid))
+            progress(0.8, "report")
+            pipeline.write_provenance(folder.path, _provenance(record, fusion))
+            render_report(folder.path)
+            progress(0.95, "finishing")
+        return out
+
+    return Job(f"Writing {out.name}", work)
+
+
+def case_name(fusion: Fusion) -> str:
+    """Name of a case that was not named by the user."""
+    return " + ".join(fusion.pair.words)
+
+
+def case_key(fusion: Fusion) -> str:
+    """Resume key: of the command line where both images came from files, else of the voxels."""
+    from medfuse import pipeline
+
+    pair, settings = fusion.pair, case_settings(fusion)
+    paths = [source.path for source in (pair.anatomical, pair.functional)]
+    if all(path is not None and Path(path).exists() for path in paths):
+        return str(pipeline.case_key(Path(paths[0]), Path(paths[1]), settings))
+    parts = [_voxels(source) for source in (pair.anatomical, pair.functional)]
+    text = json.dumps([*parts, settings.model_dump(mode="json")], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def case_settings(fusion: Fusion) -> Any:
+    """The panel's settings in the command line's form."""
+    from medfuse.pipeline import CaseSettings
+
+    chosen = fusion.settings
+    return CaseSettings(
+        method=chosen.method,
+        mode=chosen.mode,
+        colormap=chosen.colormap,
+        registration=chosen.registration,
+        window=chosen.window,
+        anatomical_window=chosen.anatomical_window,
+        accept_suspect=chosen.accept_suspect,
+        allow_patient_mismatch=chosen.allow_patient_mismatch,
+    )
+
+
+def _record(fusion: Fusion, *, case: str, key: str) -> Any:
+    from medfuse.pipeline import _Record
+
+    return _Record(
+        case,
+        COMMAND,
+        key,
+        case_settings(fusion),
+        fusion.pair.anatomical.volume(),
+        fusion.pair.functional.volume(),
+        fusion.registration,
+        fusion.result,
+    )
+
+
+def _provenance(record: Any, fusion: Fusion) -> dict[str, Any]:
+    from medfuse.pipeline import _provenance as build
+
+    reasons = fusion.registration.reasons if fusion.registration else ()
+    notes = (*record.anat.meta["notes"], *record.func.meta["notes"], *reasons)
+    return build(record, fusion.audit, notes, {})
+
+
+def _voxels(source: Source) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(source.data).data)
+    digest.update(source.affine.tobytes())
+    return digest.hexdigest()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medfuse.errors import GeometryError, UnitError, UsageError
 from medfuse.imaging.grid import DisplayOrder, Grid, Matrix, transform_points
+from napari_plugin.colors import napari_colormap
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
 UNIT = "mm"
@@ -49,6 +50,8 @@ class Source:
         The layer has two axes.
     transform : dict
         Scale, translate, units, ... for further layers on this grid.
+    path : str or None
+        File or folder it was read from by medfuse, where the voxels are still those of the file.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Source:
     meta: dict[str, Any]
     flat: bool
     transform: dict[str, Any]
+    path: str | None = None
 
     @property
     def grid(self) -> Grid:
@@ -120,6 +124,8 @@ def layer_data(volume: MetaTensor, *, name: str, **tags: Any) -> LayerData:
         sample = data[:: max(1, data.shape[0] // 32), ::4, ::4]
         low, high = np.percentile(sample, (0.5, 99.7))
         kwargs["contrast_limits"] = (float(low), float(max(high, low + 1e-6)))
+        if volume.meta.get("modality") in ("PET", "SPECT"):  # to be seen over the MRI
+            kwargs |= {"colormap": napari_colormap("ember"), "blending": "additive"}
     entry = {
         "meta": {key: volume.meta[key] for key in META_KEYS if key in volume.meta},
         "affine": grid.affine.tolist(),
@@ -180,8 +186,9 @@ def read_layer(layer: Any) -> Source:
     meta |= {"notes": [] if _is_ours(layer) else [f"{layer.name}: {PLAIN_NOTE}"], **facts(layer)}
     meta["spacing"] = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     transform = {name: getattr(layer, name) for name in TRANSFORM}
-    source = Source(layer.name, data, affine, order, layer.rgb, meta, layer.ndim == 2, transform)
-    return _checked(source)
+    path = (layer.metadata.get(TAG) or {}).get("path")
+    flat = layer.ndim == 2
+    return _checked(Source(layer.name, data, affine, order, layer.rgb, meta, flat, transform, path))
 
 
 def state(
@@ -243,6 +250,8 @@ def world_map(layer: Any) -> Matrix:
         return matrix
     full = np.eye(4)
     full[1:, 1:] = matrix
+    # Thick, so that the plane of the picture is its slice plane whatever the pixels.
+    full[0, 0] = 2 * max(np.linalg.norm(matrix[:2, :2], axis=0))
     return full
 
 

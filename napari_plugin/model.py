@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -288,7 +289,8 @@ class FusionModel:
             outputs.remove(self.viewer, view)
         else:
             make = outputs.checkerboard if view == outputs.CHECKER else outputs.edges
-            outputs.show(self.viewer, (make(self.fusion.result, source),), source)
+            for _ in outputs.show(self.viewer, (make(self.fusion.result, source),), source):
+                pass
 
     def summary(self) -> str:
         """One line on the last fusion."""
@@ -298,13 +300,13 @@ class FusionModel:
         verdict = self.fusion.audit.verdict
         return f"Audit: {verdict.upper()}, {headline[verdict]}. See the Audit tab."
 
-    def show_fusion(self, fusion: Fusion) -> None:
-        """Put the result into the viewer; layers of an earlier run are updated in place."""
+    def show_fusion(self, fusion: Fusion) -> Iterator[Any]:
+        """Put the result into the viewer, a layer at each step; earlier layers are updated."""
         new = self._registered != fusion.pair.key
         if new:  # else a registration that was moved by hand meanwhile is kept
             self._keep(fusion.registration, fusion.pair)
+        yield from outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
         self.fusion = fusion
-        outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
         if new:
             self.registration_changed.emit()
         self.fusion_changed.emit()

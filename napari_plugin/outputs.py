@@ -156,26 +156,24 @@ def edges(result: FusionResult, source: Source) -> Output:
     )  # fmt: skip
 
 
-def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> dict[str, Any]:
-    """Put outputs into the viewer: existing layers are updated, missing ones added.
+def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> Iterator[Output]:
+    """Put outputs into the viewer, one at each step: update its layer, or add it.
 
-    Returns
-    -------
-    dict
-        Role -> layer.
+    Stepwise, so that a window stays alive between two layers.
     """
-    layers = {}
+    chosen, is_new = viewer.layers.selection.active, False
     for output in outputs:
         layer = find(viewer, output.role)
         if layer is not None and not _fits(layer, output):
             viewer.layers.remove(layer)
             layer = None
         if layer is None:
-            layer = _add(viewer, output, source)
+            _add(viewer, output, source)
+            is_new = is_new or output.role == PICTURE
         else:
             _update(layer, output, source)
-        layers[output.role] = layer
-    return layers
+        yield output
+    viewer.layers.selection.active = find(viewer, PICTURE) if is_new else chosen
 
 
 def find(viewer: Any, role: str) -> Any | None:
@@ -243,8 +241,3 @@ def _same(old: Any, new: Any) -> bool:
         return bool(np.array_equal(np.asarray(old), np.asarray(new)))
     except (TypeError, ValueError):
         return False
-
-
-def all_outputs(viewer: Any) -> Iterator[Any]:
-    """Every layer of the viewer that medfuse made as an output."""
-    return (layer for layer in viewer.layers if role_of(layer) is not None)

@@ -57,7 +57,7 @@ def paint_slice(
     result = fuse(
         functional=functional,
         anatomical=anatomical,
-        method=settings.guide(),
+        method=settings.guide(remembering=True),
         colormap=None if fusion.pair.functional.rgb else settings.colormap,
         window=settings.window or _ends(fusion.result.window),
         anatomical_window=settings.anatomical_window or _ends(fusion.result.anatomical_window),
@@ -90,7 +90,8 @@ def _cut_volume(volume: MetaTensor, source: Source, axis: int, number: int) -> M
     plane = volume.as_tensor().narrow(1 + volume_axis, first, 1)
     affine = volume.affine.clone()
     affine[:3, 3] += affine[:3, volume_axis] * first
-    return MetaTensor(plane, affine=affine, meta=volume.meta)
+    meta = {key: value for key, value in volume.meta.items() if key != "affine"}
+    return MetaTensor(plane, affine=affine, meta=meta)
 
 
 def _ends(window: Window | None) -> tuple[float, float] | None:

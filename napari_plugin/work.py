@@ -6,6 +6,7 @@ Nothing here touches a viewer, a layer or a widget.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -19,7 +20,7 @@ from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, get_method
 from napari_plugin import outputs
 from napari_plugin.case import case_checks
-from napari_plugin.guides import BiasedGuide
+from napari_plugin.guides import BiasedGuide, RememberingGuide
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source
 from napari_plugin.readout import Readable
@@ -46,10 +47,22 @@ class Settings:
     accept_suspect: bool = False
     allow_patient_mismatch: bool = False
 
-    def guide(self) -> Method:
-        """The guide, with its bias where there is one."""
-        method = get_method(self.method)
+    def guide(self, *, remembering: bool = False) -> Method:
+        """The guide, with its bias where there is one; for previews one that remembers."""
+        method = (preview_guide if remembering else loaded_guide)(self.method)
         return BiasedGuide(method, self.bias) if self.bias else method
+
+
+@lru_cache(maxsize=4)
+def loaded_guide(name: str) -> Method:
+    """A guide that is verified and loaded once; it never changes afterwards."""
+    return get_method(name)
+
+
+@lru_cache(maxsize=4)
+def preview_guide(name: str) -> Method:
+    """The same guide, which remembers its last answer."""
+    return RememberingGuide(loaded_guide(name))
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,8 @@ def bring_to_grid(pair: Pair, registration: Registration | None) -> MetaTensor:
         return channels[0]
     out = channels[0].clone()
     stacked = torch.cat([channel.as_tensor() for channel in channels])
-    return MetaTensor(stacked.clamp_(0, 1), affine=out.affine, meta=out.meta)
+    meta = {key: value for key, value in out.meta.items() if key != "affine"}
+    return MetaTensor(stacked.clamp_(0, 1), affine=out.affine, meta=meta)
 
 
 def readable(fusion: Fusion) -> Readable:
@@ -141,7 +155,8 @@ def register_pair(pair: Pair, settings: Settings, progress: Progress) -> Registr
         return None
     if len(moving) == 3:
         grey = luma(moving.as_tensor()[None])[0]
-        moving = MetaTensor(grey, affine=moving.affine, meta=moving.meta)
+        meta = {key: value for key, value in moving.meta.items() if key != "affine"}
+        moving = MetaTensor(grey, affine=moving.affine, meta=meta)
     return register(fixed=fixed, moving=moving, method=settings.registration, progress=progress)
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,10 @@ def leftovers(out: Path) -> list[str]:
     return [p.name for p in out.iterdir() if p.name.startswith(PREFIX) or p.name == LOCK_NAME]
 
 
-def test_one_case_that_crashes_hangs_or_raises_ends_alone(tmp_path: Path, runner: Any) -> None:
-    names = ("exits", "killed", "bug", "refused", "hangs", "fine")
+def test_one_case_that_crashes_or_raises_ends_alone(tmp_path: Path, runner: Any) -> None:
+    names = ("exits", "killed", "bug", "refused", "fine")
     study, out, events = make_study(tmp_path / "in", *names), tmp_path / "out", []
-    summary = run_batch(
-        study, out, SETTINGS, workers=3, timeout_s=25, runner=runner, on_event=events.append
-    )
+    summary = run_batch(study, out, SETTINGS, workers=3, runner=runner, on_event=events.append)
     found = by_case(summary)
     assert summary.exit_code == 8
     assert {name: found[name].code for name in names} == {
@@ -72,7 +71,6 @@ def test_one_case_that_crashes_hangs_or_raises_ends_alone(tmp_path: Path, runner
         "killed": "E_KILLED",
         "bug": "E_INTERNAL",
         "refused": "E_EMPTY_FILE",
-        "hangs": "E_TIMEOUT",
         "fine": None,
     }
     assert found["fine"].status == "done"
@@ -102,6 +100,16 @@ def check_files(out: Path, events: list[dict[str, Any]], tmp_path: Path) -> None
     assert not any(str(place) in text for text in written for place in (tmp_path, HERE))
 
 
+def test_a_case_that_hangs_and_is_deaf_ends_after_its_time(tmp_path: Path, runner: Any) -> None:
+    study, out = make_study(tmp_path / "in", "hangs", "fine"), tmp_path / "out"
+    summary = run_batch(study, out, SETTINGS, timeout_s=8, runner=runner)
+    hung, fine = summary.results
+    assert hung.code == "E_TIMEOUT"
+    assert "it took longer than 8 s" in hung.message
+    assert fine.status == "done"
+    assert leftovers(out) == []
+
+
 def test_a_second_run_skips_finished_cases_until_inputs_or_settings_change(
     tmp_path: Path, runner: Any
 ) -> None:
@@ -128,8 +136,7 @@ def test_overrides_of_a_case_go_before_the_settings_of_the_batch(
     tmp_path: Path, runner: Any
 ) -> None:
     study, out = make_study(tmp_path / "in", "a"), tmp_path / "out"
-    case = Case("a", *study.cases[0].__dict__.values(), overrides={}) if False else study.cases[0]
-    own = Case(case.name, case.anatomical, case.functional, "test", {"registration": "identity"})
+    own = replace(study.cases[0], overrides={"registration": "identity"})
     run_batch(Study(study.root, "manifest", (own,)), out, SETTINGS, runner=runner)
     used = json.loads((out / "a/settings.json").read_text())
     assert (used["registration"], used["method"]) == ("identity", "mean")
@@ -230,7 +237,8 @@ def test_a_line_that_a_power_cut_left_unfinished_harms_no_other(
 
 def start_batch(study: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(HERE / "batch_main.py"), str(study), str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 def wait_for(condition: Any, seconds: float = 60.0) -> None:
@@ -244,12 +252,13 @@ def half_built(out: Path) -> list[Path]:
     return list(out.glob(f"{PREFIX}*.tmp/copy.txt"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_drops_the_running_case_and_leaves_nothing_half_built(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_manifest(tmp_path / "in", "quick", "slow-1", "slow-2", seconds=300)
     batch = start_batch(tmp_path / "in", out)
     wait_for(lambda: half_built(out) and is_complete(out / "quick"))
-    batch.send_signal(signal.SIGINT)
+    os.killpg(batch.pid, signal.SIGINT)  # as a terminal does, to the children too
     stdout, stderr = batch.communicate(timeout=60)
     assert batch.returncode == 130
     assert stderr == ""
@@ -258,6 +267,7 @@ def test_ctrl_c_drops_the_running_case_and_leaves_nothing_half_built(tmp_path: P
     assert "case-end quick" in stdout
 
 
+@pytest.mark.slow
 def test_after_sigkill_of_the_parent_its_child_ends_and_a_rerun_completes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_manifest(tmp_path / "in", "quick", "slow-1", seconds=300)

@@ -243,7 +243,7 @@ def printed(table) -> str:
 
 def test_every_printed_table_names_its_profile_and_fits_100_columns(folders):
     text = printed(evaluate(*folders, [], profile="paper"))
-    titles = [line for line in text.splitlines() if "[paper]" in line]
+    titles = [line for line in text.splitlines() if "(profile paper)" in line]
     assert len(titles) == 4
     assert all(name in text for name in (*TRIVIAL_RULES, "VIF_A", "VIF_B", "uptake r", "±"))
     assert "…" not in text

@@ -117,7 +117,7 @@ def test_colour_transforms_keep_geometry_facts_and_history():
 def test_values_without_a_unit_outside_0_to_1_are_not_coloured():
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got 0 to 7"):
         mt.ColorizeFunctional()(np.array([[[0.0, 7.0]]], np.float32))
-    coloured = mt.ColorizeFunctional(window=(0, 7))(np.array([[[0.0, 7.0]]], np.float32))
+    coloured = mt.ColorizeFunctional("gray", window=(0, 7))(np.array([[[0.0, 7.0]]], np.float32))
     assert torch.allclose(coloured[:, 0].T, torch.tensor([[0.0] * 3, [1.0] * 3]))
 
 

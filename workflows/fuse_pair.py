@@ -26,8 +26,8 @@ def workflow(out: Path, *, registration: str, method: str) -> Compose:
     """Chain of transforms from two paths to a result folder."""
     return Compose(
         [
-            # Says why it refuses a scan; MONAI's own readers would load it all the same. NIfTI does
-            # not name its modality: state it with ClinicalReader(modality="PET", values_in="SUVbw").
+            # Says why it refuses a scan; MONAI's own readers would load it all the same. NIfTI
+            # files do not name their modality: ClinicalReader(modality="PET", values_in="SUVbw").
             LoadImaged(["mri", "pet"], reader=ClinicalReader, ensure_channel_first=True),
             RegisterRigidd("pet", key_dst="mri", method=registration),
             FuseLuminanced("mri", "pet", method=method),
@@ -74,9 +74,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("-o", "--out", type=Path, default=Path("fused"))
     parser.add_argument("--case", default="case")
     parser.add_argument("--initial", type=Path, help="4x4 text, fixed -> moving point, RAS mm")
-    parser.add_argument(
-        "--registration", choices=["auto", "rigid", "identity"], default="auto"
-    )
+    parser.add_argument("--registration", choices=["auto", "rigid", "identity"], default="auto")
     parser.add_argument("--method", default="swift", help="a guide, or a .safetensors file")
     return parser.parse_args(arguments)
 

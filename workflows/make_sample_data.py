@@ -26,7 +26,7 @@ RAW, ALIGNED = "volumes/sts001-pet-mr-dicom", "volumes/sts001-aligned-pet-ct-mr"
 TEMPLATE = "volumes/mni-templates/cit168-t1-brain.nii.gz"
 
 #: Slices that hold the tumour (GTV_Mass) with a margin.
-MR_SLICES = slice(8, 32)
+MR_SLICES = slice(9, 33)
 ALIGNED_SLICES = slice(8, 48)
 #: Every n-th contour point is kept.
 CONTOUR_STEP = 15

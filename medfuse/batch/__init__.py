@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from medfuse.batch.ledger import BatchSummary, Ledger, read_ledger
 from medfuse.batch.lock import BatchLock

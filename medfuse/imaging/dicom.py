@@ -5,7 +5,7 @@ pydicom alone reads; no series reader that repairs geometry in silence is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -289,7 +289,7 @@ def _describe_series(series: Series, scan: Scan, where: str) -> dict[str, Any]:
         "name": series.label,
         "kind": "dicom",
         "series": series.number,
-        "uid_end": series.uid[-8:],
+        "uid_end": series.uid_end,
         "modality": series.modality,
         "unit": None,
         "images": series.images,
@@ -302,15 +302,13 @@ def _describe_series(series: Series, scan: Scan, where: str) -> dict[str, Any]:
         "notes": list(scan.notes),
         "problems": [str(p) for p in scan.problems.values()],
     }
-    checks: list[Callable[[], object]] = [
-        lambda: require_one_patient(series.files, series.label, where),
-        lambda: entry.update(_describe_plan(plan_series(series, where), scan.notes)),
-    ]
-    for check in checks:
-        try:
-            check()
-        except MedfuseError as problem:
-            entry["problems"].append(str(problem))
+    try:
+        require_one_patient(series.files, series.label, where)
+        plan = plan_series(series, where)
+        entry |= _describe_plan(plan, scan.notes)
+        _choose_frame(plan, None)
+    except MedfuseError as problem:
+        entry["problems"].append(str(problem))
     return entry
 
 

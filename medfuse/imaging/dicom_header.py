@@ -31,18 +31,19 @@ Junk = Literal[
 ]
 
 _TAG_NAMES = """
-    SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber
-    InstanceNumber Modality ImageType PatientID PatientBirthDate PatientSex PatientWeight
-    ImagePositionPatient ImageOrientationPatient PixelSpacing SpacingBetweenSlices
-    GantryDetectorTilt Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation
-    BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue
-    PixelPaddingRangeLimit RescaleSlope RescaleIntercept RescaleType ModalityLUTSequence
-    LossyImageCompression Units SUVType CorrectedImage DecayCorrection DecayCorrectionDateTime
-    RadiopharmaceuticalInformationSequence SeriesDate SeriesTime AcquisitionDate AcquisitionTime
-    AcquisitionDateTime FrameReferenceTime ActualFrameDuration AcquisitionNumber EchoTime
-    TriggerTime TemporalPositionIdentifier DiffusionBValue LongitudinalTemporalInformationModified
-    SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence DetectorInformationSequence
-    SliceVector RealWorldValueMappingSequence
+    SOPClassUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber InstanceNumber Modality
+    ImageType PatientID PatientBirthDate PatientSex PatientWeight ImagePositionPatient
+    ImageOrientationPatient PixelSpacing SpacingBetweenSlices Rows Columns NumberOfFrames
+    SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit
+    PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleSlope
+    RescaleIntercept RescaleType ModalityLUTSequence LossyImageCompression Units SUVType
+    CorrectedImage DecayCorrection DecayCorrectionDateTime
+    RadiopharmaceuticalInformationSequence SeriesDate SeriesTime AcquisitionDate
+    AcquisitionTime AcquisitionDateTime FrameReferenceTime ActualFrameDuration
+    AcquisitionNumber EchoTime TriggerTime TemporalPositionIdentifier DiffusionBValue
+    LongitudinalTemporalInformationModified SharedFunctionalGroupsSequence
+    PerFrameFunctionalGroupsSequence DetectorInformationSequence SliceVector
+    RealWorldValueMappingSequence
 """
 
 

@@ -29,8 +29,6 @@ _PIXEL_TAG_NAMES = """
     ExtendedOffsetTableLengths
 """
 _REEXPORT = "Export or copy the file again"
-#: A pixel data element starts with 8 or 12 bytes of tag, VR and length.
-_ELEMENT_HEAD = 8
 
 
 def require_readable(planes: Sequence[Plane], place: Place) -> None:
@@ -210,7 +208,7 @@ def _require_length(file: DicomFile, place: Place) -> None:
     header = file.header
     need = file.frames * ((integer(header, "BitsAllocated") or 0) // 8)
     need *= (integer(header, "Rows") or 0) * (integer(header, "Columns") or 0)
-    held = file.pixel_bytes - _ELEMENT_HEAD
+    held = file.pixel_bytes - (8 if file.transfer_syntax.is_implicit_VR else 12)  # tag, VR, length
     if need == 0 or held < need:
         raise place.error(
             InputError,

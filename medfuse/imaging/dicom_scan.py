@@ -7,6 +7,7 @@ left out and counted; several volumes are never chosen between by guess.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,13 +74,18 @@ class Series:
         """Name without patient data: "PET series 4"; without a number, the end of the UID."""
         if self.number is not None:
             return f"{self.modality} series {self.number}"
-        return f"{self.modality} series ..{self.uid[-6:]}"
+        return f"{self.modality} series ..{self.uid_end}"
+
+    @property
+    def uid_end(self) -> str:
+        """End of the UID, by which a series can be chosen; what is no UID character is masked."""
+        return re.sub(r"[^0-9.]", "?", self.uid)[-8:]
 
     @property
     def line(self) -> str:
         """One entry of a list to choose from."""
         number = "none" if self.number is None else self.number
-        return f"{number} ({self.modality}, {self.images} images, UID ..{self.uid[-8:]})"
+        return f"{number} ({self.modality}, {self.images} images, UID ..{self.uid_end})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +238,8 @@ def _group(root: Path, paths: list[tuple[Path, str]], *, only: str | None = None
             if file in ("damaged", "truncated", "deflated") or (file == "empty file" and is_dicom):
                 broken[name] = file
             else:
-                others[file] += 1
+                is_nifti = file == "not DICOM" and name.lower().endswith((".nii", ".nii.gz"))
+                others["NIfTI" if is_nifti else file] += 1
         elif only is None or file.series_uid == only:
             if kind := _other_kind(file):
                 others[kind] += 1
@@ -341,15 +348,10 @@ def _nothing_found(where: str, others: Counter[str]) -> MedfuseError:
             cause=f"only pictures of a scan (secondary capture), no scan: {found}",
             remedy="Export the original CT, MR, PET or SPECT series",
         )
-    return no_images(where, f"no CT, MR, PET or SPECT image was found: {found}")
-
-
-def no_images(where: str, cause: str) -> MedfuseError:
-    """Make the error for a place that holds no image to load."""
     return InputError(
         "E_NO_IMAGES",
         what="Cannot read",
         where=where,
-        cause=cause,
+        cause=f"no CT, MR, PET or SPECT image was found: {found}",
         remedy="Give a NIfTI file or the folder of a DICOM series",
     )

@@ -161,7 +161,7 @@ def is_complete(folder: Path, key: str | None = None, *, rehash: bool = False) -
             and (not rehash or file_sha256(folder / name) == file["sha256"])
             for name, file in manifest["files"].items()
         )
-    except (OSError, KeyError, TypeError, AttributeError):
+    except (OSError, KeyError, TypeError):
         return False
 
 
@@ -171,8 +171,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((Path(folder) / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    is_ours = isinstance(manifest, dict) and manifest.get("schema") == MANIFEST_SCHEMA
-    return manifest if is_ours else None
+    if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
+        return None
+    return manifest if isinstance(manifest.get("files"), dict) else None
 
 
 def remove_stale(out: Path) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from monai.config import PathLike
+from monai.config.type_definitions import PathLike
 from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys, SpaceKeys
 from monai.utils.misc import ensure_tuple

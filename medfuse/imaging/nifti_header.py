@@ -89,7 +89,7 @@ def parse_header(raw: bytes | bytearray, place: Place) -> NiftiHeader:
             "the header is of an image pair or of ANALYZE, not of a single NIfTI file",
             "Convert it to one .nii.gz file",
         )
-    header = kind(bytes(raw), check=False)
+    header = kind(bytes(raw), check=False)  # type: ignore[no-untyped-call]
     shape, frames = _shape(header, place)
     dtype = _dtype(header, place)
     slope, intercept, notes = _scaling(header, place)
@@ -180,7 +180,7 @@ def _affine(
 
 def _qform(header: nib.Nifti1Header, place: Place) -> np.ndarray:
     try:
-        return np.array(header.get_qform(), dtype=np.float64)
+        return np.array(header.get_qform(), dtype=np.float64)  # type: ignore[no-untyped-call]
     except (nib.spatialimages.HeaderDataError, ValueError, ArithmeticError):
         raise _bad_affine(place, "the quaternion of the qform is no rotation") from None
 

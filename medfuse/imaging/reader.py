@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medfuse.errors import InputError, MedfuseError
 from medfuse.imaging.dicom import Frame, describe_dicom, read_dicom
-from medfuse.imaging.dicom_scan import no_images
 from medfuse.imaging.nifti import describe_nifti, read_nifti
 from medfuse.imaging.suv import suv_unavailable
 from medfuse.imaging.volume import (
@@ -169,12 +168,11 @@ def _kind(path: Path) -> Literal["dicom", "nifti"]:
     ------
     InputError
         ``E_UNREADABLE``, ``E_EMPTY_FILE``, ``E_ARCHIVE``, ``E_NOT_NIFTI``, ``E_NOT_DICOM``,
-        ``E_NOT_AN_IMAGE``, ``E_NO_IMAGES`` (a folder of NIfTI files).
+        ``E_NOT_AN_IMAGE``.
     """
     name = display_name(path)
     try:
         if path.is_dir():
-            _refuse_nifti_folder(path, name)
             return "dicom"
         with path.open("rb") as stream:
             head = stream.read(1024)
@@ -189,13 +187,6 @@ def _kind(path: Path) -> Literal["dicom", "nifti"]:
     if _has_nifti_mark(inner) or (is_gzip and len(inner) < 348):
         return "nifti"  # too short a stream is reported where streams are verified
     raise _not_an_image(inner, name, is_gzip)
-
-
-def _refuse_nifti_folder(path: Path, name: str) -> None:
-    files = [p for p in path.iterdir() if p.is_file()]
-    images = sorted(p.name for p in files if p.name.lower().endswith((".nii", ".nii.gz")))
-    if images and len(images) == len([p for p in files if p.suffix.lower() != ".json"]):
-        raise no_images(name, f"it holds {len(images)} NIfTI files: {', '.join(images[:4])}")
 
 
 def _gunzip_start(path: Path) -> bytes:

@@ -119,7 +119,7 @@ def spacing_of(affine: np.ndarray) -> list[float]:
 
 def axis_codes(affine: np.ndarray) -> str:
     """Where the X, Y and Z indices increase to, e.g. "LPS" (nearest anatomical axes)."""
-    return "".join(nib.orientations.aff2axcodes(affine))
+    return "".join(nib.orientations.aff2axcodes(affine))  # type: ignore[no-untyped-call]
 
 
 def machine_memory() -> int:
@@ -159,7 +159,8 @@ def fill_nonfinite(values: np.ndarray, fill: float, place: Place) -> list[str]:
     """Set non-finite background to `fill`, in place; refuse it inside the body.
 
     Inside is what does not connect to the border of the volume through other non-finite voxels:
-    an image masked with NaN passes, sulci included; an image with holes does not.
+    an image masked with NaN passes, sulci included; an image with holes does not. Infinity is no
+    mark of background and counts as inside.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def fill_nonfinite(values: np.ndarray, fill: float, place: Place) -> list[str]:
     count = int(values.size - np.count_nonzero(finite))
     if count == 0:
         return []
-    inside = int(np.count_nonzero(_holes(finite)))
+    inside = int(np.count_nonzero(_holes(finite) | np.isinf(values)))
     share = inside / max(1, inside + int(np.count_nonzero(finite & (values != 0))))
     if count == values.size or share > MAX_NONFINITE_INSIDE:
         raise place.error(

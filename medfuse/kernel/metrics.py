@@ -21,7 +21,7 @@ from medfuse.kernel.metrics_gradient import (
     spatial_frequency,
 )
 from medfuse.kernel.metrics_images import PROFILES, Picture, Profile, prepare
-from medfuse.kernel.metrics_statistics import Correlation, entropy, mutual_information
+from medfuse.kernel.metrics_statistics import Correlation, Information, entropy
 from medfuse.kernel.metrics_structure import Fidelity, Similarity
 from medfuse.kernel.metrics_uptake import Uptake
 
@@ -177,6 +177,10 @@ class Judge:
         return Artifacts(self._sources, profile=self._profile)
 
     @cached_property
+    def _information(self) -> Information:
+        return Information(self._sources)
+
+    @cached_property
     def _correlation(self) -> Correlation:
         return Correlation(self._sources)
 
@@ -186,7 +190,7 @@ class Judge:
         return Uptake(scalar, self._b.luminance, lesion=self._lesion)
 
     def _judge_information(self, picture: Picture) -> dict[str, Tensor]:
-        return _summed("MI", mutual_information(self._sources, picture.gray))
+        return _summed("MI", self._information(picture.gray))
 
     def _judge_fidelity(self, picture: Picture) -> dict[str, Tensor]:
         return _summed("VIF", self._fidelity(picture.gray))

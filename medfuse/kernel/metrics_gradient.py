@@ -84,18 +84,20 @@ class Artifacts:
 
     def __init__(self, sources: Tensor, *, profile: Profile) -> None:
         # float64: "stronger than both sources" must not be decided by rounding.
-        self._strength, self._angle = _mirrored_edges(sources.double())
+        sx, sy = _mirrored_sobel(sources)
+        self._power, self._angle = sx * sx + sy * sy, _angle(sx, sy)
         least = 0.001 if profile == "reference" else 0.0
-        self._weight = torch.where(self._strength >= 2, self._strength**1.5, least)
+        self._weight = torch.where(self._power >= 4, self._power**0.75, least)
         self._total = _total(self._weight.sum(dim=0))
 
     def __call__(self, fused: Tensor) -> Tensor:
         """Nabf, (N,), of ``fused`` (N, H, W)."""
-        strength, angle = _mirrored_edges(fused.double())
-        new = (strength > self._strength).all(dim=0)
-        image = new.nonzero()[:, 0]  # the few pixels of all images where an edge is new
-        ratio = self._strength[:, new] / strength[new]
-        turn = ((self._angle[:, new] - angle[new]).abs() - _HALF_PI).abs() / _HALF_PI
+        sx, sy = _mirrored_sobel(fused)
+        power = sx * sx + sy * sy
+        new = (power > self._power).all(dim=0)
+        image = new.nonzero()[:, 0]  # of the few pixels of all images where an edge is new
+        ratio = torch.sqrt(self._power[:, new] / power[new])
+        turn = ((self._angle[:, new] - _angle(sx[new], sy[new])).abs() - _HALF_PI).abs() / _HALF_PI
         quality_strength = 0.9999 / (1 + torch.exp(-19 * (ratio - 0.5)))
         quality_angle = 0.9995 / (1 + torch.exp(-22 * (turn - 0.5)))
         lost = (1 - torch.sqrt(quality_strength * quality_angle)) * self._weight[:, new]
@@ -103,17 +105,26 @@ class Artifacts:
         return total / self._total
 
 
-def _mirrored_edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    sx, sy = _sobel(pad(x, (1, 1, 1, 1), mode="reflect") / 8)
-    angle = torch.atan((sx / sy).float()).nan_to_num_(nan=0.0)
-    return torch.sqrt(sx * sx + sy * sy), angle
+def _mirrored_sobel(x: Tensor) -> tuple[Tensor, Tensor]:
+    return _sobel(pad(x.double(), (1, 1, 1, 1), mode="reflect") / 8)
+
+
+def _angle(sx: Tensor, sy: Tensor) -> Tensor:
+    return torch.atan((sx / sy).float()).nan_to_num_(nan=0.0)
 
 
 def average_gradient(gray: Tensor) -> Tensor:
     """AG of (N, H, W) in [0, 255], (N,): root mean square of central differences, summed."""
-    gy, gx = torch.gradient(gray, dim=(-2, -1))
-    slope = torch.sqrt((gx * gx + gy * gy) / 2)
+    slope = torch.sqrt((_central(gray, -2).square_() + _central(gray, -1).square_()) / 2)
     return _total(slope) / ((gray.shape[-2] - 1) * (gray.shape[-1] - 1))
+
+
+def _central(x: Tensor, dim: int) -> Tensor:
+    """Central differences along one axis, one-sided at its ends."""
+    last = x.shape[dim] - 1
+    inner = (x.narrow(dim, 2, last - 1) - x.narrow(dim, 0, last - 1)).div_(2)
+    ends = [x.narrow(dim, i + 1, 1) - x.narrow(dim, i, 1) for i in (0, last - 1)]
+    return torch.cat([ends[0], inner, ends[1]], dim=dim)
 
 
 def spatial_frequency(picture: Picture, profile: Profile) -> Tensor:

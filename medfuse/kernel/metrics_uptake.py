@@ -5,6 +5,8 @@ Sums such as VIF_A + VIF_B reward a copy of one source. These do not.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -33,55 +35,65 @@ class Uptake:
     """
 
     def __init__(self, a: Tensor, b: Tensor, *, lesion: Tensor | None = None) -> None:
-        self._a, self._b = a, b
-        self._positive = a > POSITIVE
-        self._ranks = [
-            _centred_ranks(x[mask]) for x, mask in zip(_steps(a), self._positive, strict=True)
-        ]
-        self._hot = _hottest(a, self._positive)
-        self._lesion = self._hot if lesion is None else lesion
-        self._surround = _dilate(self._lesion, SURROUND) & ~self._lesion
+        lesions = [None] * len(a) if lesion is None else list(lesion)
+        self._pairs = [_PairUptake(*pair) for pair in zip(a, b, lesions, strict=True)]
 
     def __call__(self, fused: Tensor) -> dict[str, Tensor]:
         """The three measures, (N,) each, of a luminance (N, H, W); NaN where undefined."""
+        pairs = list(zip(self._pairs, fused.flatten(1), strict=True))
         return {
-            "uptake_correlation": self.correlation(fused),
-            "hot_spot_share": self.hot_spot_share(fused),
-            "lesion_contrast": self.lesion_contrast(fused),
+            "uptake_correlation": torch.stack([pair.correlation(x) for pair, x in pairs]),
+            "hot_spot_share": torch.stack([pair.hot_spot_share(x) for pair, x in pairs]),
+            "lesion_contrast": torch.stack([pair.lesion_contrast(x) for pair, x in pairs]),
         }
+
+
+class _PairUptake:
+    """The measures of one pair; results are flat, (H * W,)."""
+
+    def __init__(self, a: Tensor, b: Tensor, lesion: Tensor | None) -> None:
+        positive = a > POSITIVE
+        hot = _hottest(a, positive)
+        lesion = hot if lesion is None else lesion
+        self._positive = _indices(positive)
+        self._lesion = _indices(lesion)
+        self._surround = _indices(_dilate(lesion, SURROUND) & ~lesion)
+        flat = a.flatten()
+        self._ranks = _centred_ranks(flat[self._positive])
+        self._step = self._contrast(flat)
+        self._hot = _indices(hot)
+        self._b = b.flatten()[self._hot].double()
+        self._toward_a = flat[self._hot].double() - self._b
 
     def correlation(self, fused: Tensor) -> Tensor:
         """Spearman correlation of A and the result inside A's positive mask."""
-        values = []
-        for ranks, image, mask in zip(self._ranks, _steps(fused), self._positive, strict=True):
-            other = _centred_ranks(image[mask])
-            norm = torch.sqrt((ranks @ ranks) * (other @ other))
-            values.append((ranks @ other) / norm)
-        return torch.stack(values)
+        ranks = _centred_ranks(fused[self._positive])
+        norm = torch.sqrt((ranks @ ranks) * (self._ranks @ self._ranks))
+        return (ranks @ self._ranks) / norm
 
     def hot_spot_share(self, fused: Tensor) -> Tensor:
         """Least-squares weight ``s`` of ``F = s A + (1 - s) B`` in the hottest 5 %."""
-        contrast = (self._a - self._b).double() * self._hot
-        known = (fused - self._b).double()
-        return _total(contrast * known) / _total(contrast * contrast)
+        moved = fused[self._hot].double() - self._b
+        return (self._toward_a @ moved) / (self._toward_a @ self._toward_a)
 
     def lesion_contrast(self, fused: Tensor) -> Tensor:
         """Contrast of the lesion to its surround in the result, divided by that in A."""
-        return self._step(fused) / self._step(self._a)
+        return self._contrast(fused) / self._step
 
-    def _step(self, x: Tensor) -> Tensor:
-        return _masked_mean(x, self._lesion) - _masked_mean(x, self._surround)
+    def _contrast(self, x: Tensor) -> Tensor:
+        return x[self._lesion].double().mean() - x[self._surround].double().mean()
+
+
+def _indices(mask: Tensor) -> Tensor:
+    return mask.flatten().nonzero()[:, 0]
 
 
 def _hottest(a: Tensor, positive: Tensor) -> Tensor:
     """The hottest 5 % of the positive pixels; pixels as hot as the coolest of them too."""
-    out = torch.zeros_like(positive)
-    for hot, x, mask in zip(out, a, positive, strict=True):
-        values = x[mask]
-        if len(values):
-            count = -int(-HOTTEST * len(values) // 1)
-            hot |= x >= values.topk(count).values[-1]
-    return out
+    values = a[positive]
+    if not len(values):
+        return positive
+    return a >= values.topk(math.ceil(HOTTEST * len(values))).values[-1]
 
 
 def _dilate(mask: Tensor, radius: int) -> Tensor:
@@ -90,20 +102,9 @@ def _dilate(mask: Tensor, radius: int) -> Tensor:
     return smooth(pad(mask.float(), margin), (1.0,) * (2 * radius + 1)) > 0
 
 
-def _centred_ranks(steps: Tensor) -> Tensor:
-    """Ranks of whole numbers minus their mean; equal values share the mean of their ranks."""
+def _centred_ranks(x: Tensor) -> Tensor:
+    """Ranks in 16-bit steps minus their mean; equal values share the mean of their ranks."""
+    steps = (x.double() * _STEPS).round_().long()
     counts = torch.bincount(steps, minlength=_STEPS + 1)
     rank = counts.cumsum(0) - (counts - 1) / 2
     return rank.double()[steps] - (len(steps) + 1) / 2
-
-
-def _steps(x: Tensor) -> Tensor:
-    return (x.double() * _STEPS).round_().long()
-
-
-def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    return _total(x * mask) / _total(mask)
-
-
-def _total(x: Tensor) -> Tensor:
-    return x.sum(dim=(-2, -1), dtype=torch.float64)

@@ -23,7 +23,7 @@ class ColorizeFunctional(Transform):
     Parameters
     ----------
     colormap : str, optional
-        Default ``gray`` for CT, else ``hot``.
+        Default ``gray`` for CT, else ``ember``.
     window : (low, high), optional
         In the unit of the image. Default: by unit and modality where the image carries a unit;
         without one its values must lie in [0, 1].
@@ -55,7 +55,7 @@ class ColorizeFunctional(Transform):
         if image.shape[0] != 1:
             raise ValueError(f"expected one channel, got shape {tuple(image.shape)}")
         meta = getattr(image, "meta", {})
-        name = self.colormap or DEFAULT_COLORMAP.get(meta.get("modality", ""), "hot")
+        name = self.colormap or DEFAULT_COLORMAP.get(meta.get("modality", ""), "ember")
         values = torch.as_tensor(apply_window(_plain(image), self._window(image)))
         return _like(apply_colormap(values[None].float(), name)[0], image)
 

@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
 from torch import Tensor
 
-from medfuse.fusion import FusionResult, Mode, fuse
+from medfuse.fusion import FusionResult, Gamut, Mode, fuse
 from medfuse.imaging.registration import Registration
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method
@@ -46,7 +46,7 @@ class FuseLuminanced(MapTransform):
         (3, ...) RGB. For volumes that are not aligned put ``RegisterRigidd`` before.
     rgb_key, luminance_key, weights_key, share_key, fusion_key : str
         Where results go.
-    method, mode, colormap, kernel, window, anatomical_window
+    method, mode, colormap, kernel, gamut, bias, window, anatomical_window
         As of :func:`medfuse.fuse`.
     allow_patient_mismatch : bool
         Go on although the headers name two patients.
@@ -74,6 +74,8 @@ class FuseLuminanced(MapTransform):
         mode: Mode = "slices",
         colormap: str | None = None,
         kernel: Kernel = "binomial",
+        gamut: Gamut = "fit",
+        bias: float = 0.0,
         window: tuple[float, float] | None = None,
         anatomical_window: tuple[float, float] | None = None,
         allow_patient_mismatch: bool = False,
@@ -87,6 +89,8 @@ class FuseLuminanced(MapTransform):
         self.mode = mode
         self.colormap = colormap
         self.kernel = kernel
+        self.gamut = gamut
+        self.bias = bias
         self.window = window
         self.anatomical_window = anatomical_window
         self.allow_patient_mismatch = allow_patient_mismatch
@@ -105,13 +109,19 @@ class FuseLuminanced(MapTransform):
             mode=self.mode,
             colormap=self.colormap,
             kernel=self.kernel,
+            gamut=self.gamut,
+            bias=self.bias,
             window=self.window,
             anatomical_window=self.anatomical_window,
         )
         images = [_on_grid_of(anatomical, getattr(result, name)) for name in IMAGES]
         d.update(zip(self.output_keys.values(), images, strict=True))
         d.update((key, batchable(d[key])) for key in self.keys)
-        d[self.fusion_key] = {**_facts(result), "checksum": checksum(images)}
+        d[self.fusion_key] = {
+            **_facts(result),
+            "bias": self.bias,
+            "checksum": checksum(images),
+        }
         d[self.fusion_key]["keys"] = {
             **dict(zip(("anatomical", "functional"), self.keys, strict=True)),
             **self.output_keys,
@@ -180,6 +190,7 @@ def _facts(result: FusionResult) -> dict[str, Any]:
             "kernel": result.kernel,
             "levels": result.levels,
             "colormap": result.colormap,
+            "gamut": result.gamut,
             **{name: window and asdict(window) for name, window in windows.items()},
             "audit": result.audit.to_dict(),
         }

@@ -5,32 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 import medfuse
-from medfuse.audit import Audit
 from medfuse.imaging.export import ResultFolder
-from medfuse.imaging.folder import inventory
+from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.registration import Registration
-from medfuse.pipeline import CaseSettings
-from medfuse.pipeline import _write_images as write_images
-from medfuse.pipeline import _write_json as write_json
-from medfuse.provenance import build_provenance, write_provenance
+from medfuse.imaging.windows import Window, apply_window
+from medfuse.pipeline import (
+    CaseSettings,
+    _provenance,
+    _Record,
+    _report_volumes,
+    _write_images,
+    _write_json,
+)
+from medfuse.provenance import write_provenance
+from medfuse.report import render_report
+from medfuse.report_figures import write_figures
 from medfuse.transforms.facts import IMAGES, audit_of, case_name, require_unchanged, require_volume
 
 
 class SaveFusiond(MapTransform):
     """Write one result folder for each fused pair, whole or not at all.
 
-    The five NIfTI files, transform and audit are byte for byte those of ``medfuse fuse``;
-    provenance.json says how they were made.
+    Images, transform, audit and report are made by the code of ``medfuse fuse``; NIfTI files are
+    byte for byte the same.
 
     Parameters
     ----------
@@ -46,6 +54,8 @@ class SaveFusiond(MapTransform):
         Receives the path of the result folder.
     png : bool
         Also every fused slice as a picture.
+    report : bool
+        Also figures and report.html.
 
     Raises
     ------
@@ -64,6 +74,7 @@ class SaveFusiond(MapTransform):
         transform_key: str = "registration",
         folder_key: str = "result_folder",
         png: bool = False,
+        report: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -73,105 +84,111 @@ class SaveFusiond(MapTransform):
         self.transform_key = transform_key
         self.folder_key = folder_key
         self.png = png
+        self.report = report
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             require_unchanged(d, d[key])
-            d[self.folder_key] = str(self._save(self._case(d, d[key])))
+            for needed in (self.audit_key, self.transform_key):
+                if needed not in d:
+                    raise KeyError(
+                        f"SaveFusiond needs {needed!r}: put AuditFusiond and RegisterRigidd "
+                        'before it (RegisterRigidd(method="identity") for aligned images)'
+                    )
+            d[self.folder_key] = str(self._save(d, d[key]))
         return d
 
-    def _case(self, d: Mapping[Hashable, Any], fusion: Mapping[str, Any]) -> _Case:
-        for key in (self.audit_key, self.transform_key):
-            if key not in d:
-                raise KeyError(
-                    f"SaveFusiond needs {key!r}: put AuditFusiond and RegisterRigidd before it "
-                    '(RegisterRigidd(method="identity") for images that are aligned)'
-                )
+    def _save(self, d: Mapping[Hashable, Any], fusion: Mapping[str, Any]) -> Path:
         images = {name: require_volume(d[key], key) for name, key in fusion["keys"].items()}
-        sources = [images["anatomical"], images["functional"]]
-        return _Case(
-            name=case_name(d, self.case_key, sources),
-            images=images,
-            fusion=fusion,
-            audit=audit_of(d[self.audit_key]),
-            registration=Registration.from_dict(d[self.transform_key]),
+        anatomical, on_grid = images["anatomical"], images["functional"]
+        registration = Registration.from_dict(d[self.transform_key])
+        settings = _settings(fusion, registration, png=self.png)
+        audit = audit_of(d[self.audit_key])
+        record = _Record(
+            case=case_name(d, self.case_key, [anatomical, on_grid]),
+            command="",
+            key=_key(anatomical, on_grid, settings, fusion, registration),
+            settings=settings,
+            anat=anatomical,
+            func=_as_loaded(on_grid),
+            registration=registration,
+            result=_result(images, fusion),
         )
-
-    def _save(self, case: _Case) -> Path:
-        with ResultFolder(self.output_dir / case.name, key=case.key()) as folder:
-            write_images(
-                folder.path,
-                case.results(),
-                case.images["functional"],
-                case.registration,
-                CaseSettings(png=self.png),
-            )
-            write_json(folder.path / "audit.json", {**case.audit.to_dict(), "case": case.name})
-            hashes = {name: file["sha256"] for name, file in inventory(folder.path).items()}
-            write_provenance(folder.path, case.provenance(hashes))
+        notes = [note for image in (anatomical, on_grid) for note in image.meta.get("notes", ())]
+        target = self.output_dir / record.case
+        with ResultFolder(target, case=record.case, key=record.key) as folder:
+            _write_images(folder.path, record.result, on_grid, registration, settings)
+            _write_json(folder.path / "audit.json", {**audit.to_dict(), "case": record.case})
+            if self.report:
+                write_figures(folder.path, _report_volumes(record, on_grid))
+            provenance = _provenance(record, audit, (*notes, *registration.reasons), {})
+            write_provenance(folder.path, provenance)
+            if self.report:
+                render_report(folder.path)
         return folder.target
 
 
-@dataclass(frozen=True)
-class _Case:
-    """One fused pair as it stands in the data dictionary."""
+def _settings(fusion: Mapping[str, Any], registration: Registration, *, png: bool) -> CaseSettings:
+    windows = {
+        name: (fusion[name]["low"], fusion[name]["high"])
+        for name in ("window", "anatomical_window")
+        if fusion.get(name, {}).get("rule") == "given"
+    }
+    return CaseSettings(
+        method=fusion["guide"]["name"],
+        **{name: fusion[name] for name in ("mode", "kernel", "gamut", "bias")},
+        colormap=fusion.get("colormap"),
+        registration="identity" if registration.method == "identity" else "rigid",
+        seed=registration.seed,
+        png=png,
+        **windows,
+    )
 
-    name: str
-    images: Mapping[str, MetaTensor]  # rgb, luminance, weights, share, anatomical, functional
-    fusion: Mapping[str, Any]
-    audit: Audit
-    registration: Registration
 
-    def results(self) -> Any:
-        """The part of a FusionResult that is written."""
-        return SimpleNamespace(**{name: self.images[name] for name in IMAGES})
+def _key(
+    anatomical: MetaTensor,
+    functional: MetaTensor,
+    settings: CaseSettings,
+    fusion: Mapping[str, Any],
+    registration: Registration,
+) -> str:
+    """Hash of all that decides the result; never that of ``medfuse fuse``, whose inputs are files."""
+    sources = (image.meta.get("source") or {} for image in (anatomical, functional))
+    parts = {
+        "sources": [source.get("sha256") for source in sources],
+        "registration": np.asarray(registration.matrix).tolist(),
+        "settings": settings.model_dump(mode="json"),
+        "guide": fusion["guide"].get("weights_sha256"),
+        "version": medfuse.__version__,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def settings(self) -> dict[str, Any]:
-        known = ("mode", "kernel", "levels", "colormap", "window", "anatomical_window")
-        facts = {name: self.fusion.get(name) for name in known}
-        return {"method": self.fusion["guide"]["name"], **facts, "seed": self.registration.seed}
 
-    def key(self) -> str:
-        """Hash of all that decides the result."""
-        sources = (self.images[name].meta.get("source") for name in ("anatomical", "functional"))
-        parts = {
-            "sources": [(source or {}).get("sha256") for source in sources],
-            "registration": self.registration.matrix.tolist(),
-            "settings": self.settings(),
-            "guide": self.fusion["guide"].get("weights_sha256"),
-            "version": medfuse.__version__,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _result(images: Mapping[str, MetaTensor], fusion: Mapping[str, Any]) -> Any:
+    """The part of a FusionResult that is written and shown."""
+    windows = {
+        name: Window(**fusion[name]) if name in fusion else None
+        for name in ("window", "anatomical_window")
+    }
+    seen = images["anatomical"].as_tensor()
+    if windows["anatomical_window"] is not None:
+        seen = torch.as_tensor(apply_window(seen, windows["anatomical_window"]))
+    return SimpleNamespace(
+        **{name: images[name].as_tensor() for name in IMAGES},
+        **windows,
+        **{name: fusion[name] for name in ("mode", "kernel", "levels", "gamut")},
+        colormap=fusion.get("colormap"),
+        method=SimpleNamespace(**{"weights_sha256": None, "card": {}, **fusion["guide"]}),
+        anatomical=seen,
+        coverage=_coverage(images["functional"], images["anatomical"]),
+    )
 
-    def provenance(self, hashes: Mapping[str, str]) -> dict[str, Any]:
-        anatomical, functional = self.images["anatomical"], self.images["functional"]
-        settings = self.settings()
-        parameters = {key: settings.pop(key) for key in ("window", "anatomical_window", "colormap")}
-        steps = [
-            {
-                "name": "register",
-                "parameters": {"seed": settings.pop("seed")},
-                "result": self.registration.to_dict(),
-            },
-            {"name": "resample", "parameters": {"interpolation": "linear"}},
-            {"name": "colour", "parameters": parameters},
-            {"name": "fuse", "parameters": settings},
-        ]
-        notes = [*anatomical.meta.get("notes", ()), *functional.meta.get("notes", ())]
-        return build_provenance(
-            case=self.name,
-            anatomical=anatomical,
-            functional=_as_loaded(functional),
-            steps=steps,
-            settings=self.settings(),
-            key=self.key(),
-            guide=self.fusion["guide"],
-            outputs=hashes,
-            verdict=self.audit.verdict,
-            command="python: medfuse.transforms",
-            notes=[*notes, *self.registration.reasons],
-        )
+
+def _coverage(functional: MetaTensor, anatomical: MetaTensor) -> np.ndarray:
+    view = functional.meta["field_of_view"]
+    source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
+    return coverage(Grid.from_volume(anatomical), source, view["moving_from_fixed"])[None]
 
 
 def _as_loaded(functional: MetaTensor) -> Any:

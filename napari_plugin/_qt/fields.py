@@ -29,7 +29,7 @@ def small(text: str = "") -> QLabel:
     """A wrapped label that may be narrow."""
     label = QLabel(text)
     label.setWordWrap(True)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 
@@ -37,7 +37,7 @@ def small(text: str = "") -> QLabel:
 def narrow(combo: QComboBox) -> QComboBox:
     """Let a combo box shrink below its longest entry."""
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(8)
+    combo.setMinimumContentsLength(4)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return combo
 
@@ -195,7 +195,7 @@ class WindowField(QWidget):
         box.setKeyboardTracking(False)
         box.setAccessibleName(name)
         box.setToolTip(f"{name}; editing it switches auto off.")
-        box.setMinimumWidth(64)
+        box.setMinimumWidth(48)
         box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         box.valueChanged.connect(self._on_edited)
         return box
@@ -221,7 +221,7 @@ class NumberSlider(QWidget):
         self.slider.setToolTip(tip)
         self.slider.setMinimumWidth(60)
         self.label = QLabel()
-        self.label.setMinimumWidth(58)
+        self.label.setMinimumWidth(62)
         self.label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)

@@ -274,7 +274,7 @@ def _form(group: QGroupBox) -> QFormLayout:
     form = QFormLayout(group)
     form.setContentsMargins(6, 8, 6, 6)
     form.setVerticalSpacing(5)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
     return form
 

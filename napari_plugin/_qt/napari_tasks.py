@@ -1,8 +1,7 @@
-"""Tell napari what runs: its activity dock, and its window when it is closed."""
+"""Show what runs in napari's activity dock."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,36 +12,27 @@ class NapariTask:
     Parameters
     ----------
     viewer : napari.viewer.Viewer or ViewerModel
-    on_close : callable
-        Called when the window closes while a job runs; must end the job.
     """
 
-    def __init__(self, viewer: Any, on_close: Callable[[], Any]) -> None:
-        self._window = getattr(viewer, "window", None)
-        self._on_close = on_close
+    def __init__(self, viewer: Any) -> None:
+        self._has_window = hasattr(viewer, "window")
         self._bar: Any = None
-        self._cancel: Callable[[], Any] = on_close
-        self._id: Any = None
+        self._cancel: Callable[[], Any] | None = None
 
     def begin(self, title: str, cancel: Callable[[], Any]) -> None:
         """A job began."""
-        if self._window is None:
+        if not self._has_window:
             return
         from napari.utils import cancelable_progress
-        from napari.utils.task_status import Status
 
         self._cancel = cancel
         self._bar = cancelable_progress(total=100, desc=title)
-        with contextlib.suppress(AttributeError):  # not a public interface of every napari
-            self._id = self._window._register_task_status(
-                "medfuse", Status.BUSY, title, self._on_close
-            )
 
     def progress(self, fraction: float, text: str) -> None:
         """It got so far."""
         if self._bar is None:
             return
-        if self._bar.is_canceled:  # napari has a cancel button of its own
+        if self._bar.is_canceled and self._cancel is not None:  # by napari's own button
             self._cancel()
         self._bar.set_description(text)
         self._bar.update(max(0, round(100 * fraction) - self._bar.n))
@@ -52,8 +42,3 @@ class NapariTask:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        if self._id is not None:
-            from napari.utils.task_status import Status
-
-            self._window._update_task_status(self._id, Status.COMPLETED, "")
-            self._id = None

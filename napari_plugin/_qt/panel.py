@@ -56,10 +56,11 @@ class FusePanel(QWidget):
         self.quiet = JobRunner()  # default windows, without a progress bar
         self.result_folder: Path | None = None
         self._closed = False
-        self._task = NapariTask(napari_viewer, self.shut_down)
+        self._task = NapariTask(napari_viewer)
         self.setAcceptDrops(True)
-        self.setMinimumWidth(270)
         self._build()
+        inner = max(tab.minimumSizeHint().width() for tab in self._tabs)
+        self.setMinimumWidth(inner + 28)  # the scroll bar and the frames
         self._timers()
         self._connect()
         self._find_windows()
@@ -70,6 +71,7 @@ class FusePanel(QWidget):
         self.fuse_tab = FuseTab(self.model)
         self.audit_tab = AuditTab(self.model)
         self.record_tab = RecordTab(self.model)
+        self._tabs = (self.fuse_tab, self.audit_tab, self.record_tab)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Fuse MRI+PET")
         for tab, name, tip in (
@@ -330,28 +332,43 @@ class FusePanel(QWidget):
             event.acceptProposedAction()
 
     def event(self, event: QEvent) -> bool:
-        """Notice that napari took the panel out of its window."""
+        """Notice where napari puts the panel, and that it takes it out of its window."""
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.shut_down()
+        elif event.type() == QEvent.Type.Show:
+            self.window().installEventFilter(self)  # installing twice counts once
         return super().event(event)
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """End all work when the window is closed; a minimised window hides spontaneously."""
+        if event.type() == QEvent.Type.Hide and not event.spontaneous():
+            self.stop_work()
+        return super().eventFilter(watched, event)
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         self.shut_down()
         super().closeEvent(event)
+
+    def stop_work(self) -> bool:
+        """Cancel what runs and wait for it; True when no thread of ours is left."""
+        for timer in (self._preview_timer, self._refuse_timer):
+            timer.stop()
+        stopped = [runner.stop() for runner in (self.runner, self.quiet)]
+        return all(stopped)
 
     def shut_down(self) -> bool:
         """Stop all work and let go of the viewer; True when no thread of ours is left."""
         if self._closed:
             return True
         self._closed = True
-        for timer in (self._preview_timer, self._refuse_timer):
-            timer.stop()
-        ended = [runner.shut_down() for runner in (self.runner, self.quiet)]
+        ended = self.stop_work()
+        for runner in (self.runner, self.quiet):
+            runner.close()
         self._task.end()
         self.viewer.cursor.events.position.disconnect(self._on_cursor)
         self.viewer.events.status.disconnect(self._on_status)
         self.model.close()
-        return all(ended)
+        return ended
 
 
 def _scrolling(widget: QWidget) -> QScrollArea:

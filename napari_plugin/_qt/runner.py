@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_plugin.jobs import Done, Failed, Job, Outcome
+from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 
 WAIT_S = 20.0
 
@@ -46,7 +46,11 @@ class JobRunner(QObject):
         return self._job is not None
 
     def start(self, job: Job, then: Callable[[Any], None]) -> bool:
-        """Run a job; ``then`` gets its value in the main thread. False where one runs already."""
+        """Run a job; False where one runs already.
+
+        ``then`` gets its value in the main thread; it may return an iterator, whose steps are
+        taken one in each turn of the event loop.
+        """
         if self._closed or self._job is not None:
             return False
         self._job = job
@@ -61,11 +65,14 @@ class JobRunner(QObject):
         if self._job is not None:
             self._job.cancel()
 
-    def shut_down(self) -> bool:
-        """Cancel and wait; afterwards nothing starts and nothing arrives."""
-        self._closed = True
+    def stop(self) -> bool:
+        """Cancel and wait until the thread is done; True when it is."""
         self.cancel()
         return self._idle.wait(WAIT_S)
+
+    def close(self) -> None:
+        """Let nothing start and nothing arrive any more."""
+        self._closed = True
 
     def _work(self, job: Job, then: Callable[[Any], None]) -> None:
         try:
@@ -82,20 +89,32 @@ class JobRunner(QObject):
     def _finish(self, outcome: Outcome, then: Callable[[Any], None]) -> None:
         if self._closed:
             return
-        self._job = None
-        if isinstance(outcome, Done):
-            outcome = self._deliver(outcome, then)
-        self.ended.emit(outcome)
-
-    @staticmethod
-    def _deliver(outcome: Done, then: Callable[[Any], None]) -> Outcome:
-        from napari_plugin.jobs import failure
-
+        if not isinstance(outcome, Done):
+            self._end(outcome)
+            return
         try:
-            then(outcome.value)
+            steps = then(outcome.value)
         except Exception as error:  # the boundary of the GUI
-            return failure(error)
-        return outcome
+            self._end(failure(error))
+            return
+        self._step(iter(steps or ()), outcome)
+
+    def _step(self, steps: Iterator[Any], outcome: Outcome) -> None:
+        """One step of showing a result in each turn of the event loop."""
+        if self._closed:
+            return
+        try:
+            next(steps)
+        except StopIteration:
+            self._end(outcome)
+        except Exception as error:  # the boundary of the GUI
+            self._end(failure(error))
+        else:
+            QTimer.singleShot(0, lambda: self._step(steps, outcome))
+
+    def _end(self, outcome: Outcome) -> None:
+        self._job = None
+        self.ended.emit(outcome)
 
 
 def report(outcome: Outcome) -> None:

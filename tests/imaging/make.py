@@ -40,6 +40,10 @@ SOP_CLASSES = {
     "NM": NuclearMedicineImageStorage,
     "SC": SecondaryCaptureImageStorage,
 }
+_FREE_TEXT_TAGS = """
+    InstitutionName InstitutionAddress ReferringPhysicianName StudyDescription OperatorsName
+    SeriesDescription AccessionNumber ProtocolName StationName PatientComments ImageComments
+"""
 Edit = Callable[[Dataset, int], None]
 
 
@@ -147,10 +151,7 @@ def base_dataset(
     dataset.PatientID = f"{MARKER}-{patient}"
     dataset.PatientName = f"{MARKER}^{MARKER}"
     dataset.PatientBirthDate = "19460507"
-    for keyword in (
-        "InstitutionName InstitutionAddress ReferringPhysicianName StudyDescription OperatorsName "
-        "SeriesDescription AccessionNumber ProtocolName StationName PatientComments ImageComments"
-    ).split():
+    for keyword in _FREE_TEXT_TAGS.split():
         setattr(dataset, keyword, f"{MARKER} x")
     dataset.private_block(0x0011, f"{MARKER} PRIVATE", create=True).add_new(1, "LO", MARKER)
     item = Dataset()

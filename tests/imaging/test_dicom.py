@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEGLSLossless, MPEG4HP41
+from pydicom.uid import MPEG4HP41, JPEGLSLossless
 
 from medfuse.errors import MedfuseError
 from medfuse.imaging.dicom import describe_dicom, read_dicom
@@ -400,6 +400,12 @@ def test_time_frames_are_refused_with_the_way_out(dynamic: Path) -> None:
 def test_a_frame_or_the_mean_can_be_chosen(dynamic: Path, frame: int | str, factor: int) -> None:
     volume = read_dicom(dynamic, frame=frame, values_in="Bq/ml")  # type: ignore[arg-type]
     np.testing.assert_allclose(volume.values, make.phantom() * factor, rtol=1e-6)
+
+
+def test_describe_tells_that_a_frame_must_be_chosen(dynamic: Path) -> None:
+    (entry,) = describe_dicom(dynamic)
+    assert (entry["frames"], entry["shape"]) == (3, [11, 8, 6])
+    assert "E_DYNAMIC" in entry["problems"][0]
 
 
 def test_a_frame_that_is_not_there_is_refused(dynamic: Path) -> None:

@@ -46,9 +46,13 @@ def test_nothing_is_seen_before_the_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
 def test_any_exception_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)), ResultFolder(tmp_path / "case") as result:
-        (result.path / "half.nii.gz").write_text("half")
-        raise error
+    def fail() -> None:
+        with ResultFolder(tmp_path / "case") as result:
+            (result.path / "half.nii.gz").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert os.listdir(tmp_path) == []
 
 
@@ -122,12 +126,9 @@ def test_full_disk_is_one_error_and_leaves_nothing(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with (
-        pytest.raises(OutputError, match=r"No space left.*Free disk space.*\[E_WRITE\]"),
-        ResultFolder(tmp_path / "case") as result,
-    ):
-        (result.path / "a").write_text("a")
-        monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(OutputError, match=r"No space left.*Free disk space.*\[E_WRITE\]"):
+        _make(tmp_path / "case")
     assert os.listdir(tmp_path) == []
 
 
@@ -183,7 +184,7 @@ def test_killed_run_leaves_no_complete_folder_and_is_cleared(tmp_path: Path) -> 
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not (tmp_path / "case").exists()
-    left = [p for p in tmp_path.iterdir()]
+    left = list(tmp_path.iterdir())
     assert len(left) == 1
     assert not is_complete(left[0])
     assert remove_stale(tmp_path) == [left[0].name]

@@ -354,7 +354,7 @@ def test_lesion_contrast_looks_at_the_given_lesion_and_its_surround():
     b = pictures((64, 64))[1]
     lesion = torch.zeros(a.shape, dtype=torch.bool)
     lesion[..., 20:30, 20:30] = True
-    fused = torch.where(lesion, 0.4, a)
+    fused = torch.where(lesion, 0.31, a)
     given = compute(a, b, fused, profile="paper", only=["lesion_contrast"], lesion=lesion)
     assert given["lesion_contrast"].item() == pytest.approx(0.5, abs=1e-4)
     hottest = compute(a, b, fused, profile="paper", only=["lesion_contrast"])

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from scipy.ndimage import correlate
 
 from medfuse.kernel.metrics import compute
+from medfuse.training.data import load_pairs
 from medfuse.training.losses import (
     LossWeights,
     consistency_loss,
+    edge_loss,
     fidelity_losses,
     fusion_loss,
     gaussian_filter,
@@ -120,6 +122,16 @@ def test_fidelity_terms_equal_the_metric():
         assert 1 - float(loss) == pytest.approx(float(metrics[name].mean()), abs=0.01)
 
 
+def test_edge_term_follows_the_metric(shared_data):
+    folder = shared_data / "harvard" / "PET-MRI" / "test"
+    pairs = load_pairs(folder / "PET", folder / "MRI").select(range(4))
+    a, b = (torch.stack(x).unsqueeze(1).double() / 255 for x in (pairs.a, pairs.b))
+    for fused in (b, (a + b) / 2, torch.maximum(a, b)):
+        lost = edge_loss(a * 2 - 1, b * 2 - 1, fused * 2 - 1)
+        metric = compute(a, b, fused, profile="reference", only=["Qabf"])["Qabf"].mean()
+        assert 1 - float(lost) == pytest.approx(float(metric), abs=0.02)
+
+
 def test_uptake_term_is_zero_for_any_rising_line_of_a_and_two_for_the_negative():
     a = _images(5)[0]
     assert float(uptake_loss(a, 0.3 * a + 0.2)) == pytest.approx(0, abs=1e-6)
@@ -149,7 +161,7 @@ def test_total_is_a_tenth_of_the_weighted_sum_and_terms_of_weight_zero_are_absen
 
 def test_gradient_of_the_total_agrees_with_finite_differences():
     a, b, fused = _images(7, (1, 1, 44, 44))
-    weights = LossWeights(uptake=1, fidelity_a=1, fidelity_b=1)
+    weights = LossWeights(uptake=1, fidelity_a=1, fidelity_b=1, edges=1)
     fused.requires_grad_()
     (gradient,) = torch.autograd.grad(fusion_loss(a, b, fused, weights).total, fused)
     direction = torch.randn(fused.shape, dtype=fused.dtype, generator=torch.Generator())

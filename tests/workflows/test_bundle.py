@@ -30,11 +30,12 @@ def test_the_bundle_has_the_files_of_the_specification():
 
 
 def test_metadata_has_every_mandatory_entry_and_the_version_of_medfuse(metadata):
-    mandatory = (
-        "schema version monai_version pytorch_version numpy_version required_packages_version "
-        "task description authors copyright network_data_format"
-    ).split()
-    assert set(mandatory) <= metadata.keys()
+    mandatory = {
+        *("schema", "version", "monai_version", "pytorch_version", "numpy_version"),
+        *("required_packages_version", "task", "description", "authors", "copyright"),
+        "network_data_format",
+    }
+    assert mandatory <= metadata.keys()
     assert metadata["version"] == medfuse.__version__
     for plane in ("inputs", "outputs"):
         (tensor,) = metadata["network_data_format"][plane].values()

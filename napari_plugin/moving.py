@@ -1,0 +1,105 @@
+"""Moving the functional image by hand, and seeing it where it was before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from monai.data import MetaTensor
+from numpy.typing import ArrayLike, NDArray
+
+from medfuse.imaging.grid import Grid, Matrix, transform_points
+from medfuse.imaging.registration import Registration
+
+if TYPE_CHECKING:
+    from napari_plugin.work import Fusion
+
+RAS_FROM_LPI = -np.eye(
+    3
+)  # left, posterior, inferior are the opposites of right, anterior, superior
+
+
+def rigid_motion(
+    shift: tuple[float, float, float], turn: tuple[float, float, float], centre: ArrayLike
+) -> Matrix:
+    """(4, 4) motion of the functional image in the anatomical world, RAS mm.
+
+    Parameters
+    ----------
+    shift : (3,) float
+        To the left, posterior, inferior; mm.
+    turn : (3,) float
+        About the left-right, front-back, head-feet axis through `centre`, in this order; degrees,
+        right-handed about R, A, S.
+    centre : (3,) float
+        RAS mm.
+    """
+    rotation = np.eye(3)
+    for axis, angle in enumerate(np.deg2rad(turn)):
+        rotation = _about(axis, angle) @ rotation
+    motion = np.eye(4)
+    motion[:3, :3] = rotation
+    middle = np.asarray(centre, dtype=np.float64)
+    motion[:3, 3] = middle - rotation @ middle + RAS_FROM_LPI @ np.asarray(shift)
+    return motion
+
+
+def moved_by_hand(
+    found: Registration,
+    shift: tuple[float, float, float],
+    turn: tuple[float, float, float],
+    centre: NDArray[np.float64],
+) -> Registration:
+    """A registration after which the functional image lies moved by hand.
+
+    The verdict of the registration is kept: a hand cannot measure. What was done is told in the
+    reasons, so that it stands in provenance and audit. At rest the registration itself comes back.
+    """
+    if not any((*shift, *turn)):
+        return found
+    matrix = found.matrix @ np.linalg.inv(rigid_motion(shift, turn, centre))
+    words = ("left", "posterior", "inferior")
+    way = ", ".join(f"{value:g} mm {word}" for value, word in zip(shift, words, strict=True))
+    angles = ", ".join(f"{angle:g}" for angle in turn)
+    told = f"moved by hand: {way}; turned by {angles} degrees about R, A, S"
+    moved = transform_points(matrix, centre) - centre
+    cosine = (np.trace(matrix[:3, :3]) - 1) / 2
+    return replace(
+        found,
+        matrix=matrix,
+        method=f"{found.method} + by hand",
+        reasons=(*found.reasons, told),
+        shift_mm=float(np.linalg.norm(moved)),
+        rotation_deg=float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
+    )
+
+
+def resample_on(registration: Registration, moving: MetaTensor, like: MetaTensor) -> MetaTensor:
+    """The functional image on another grid in the anatomical world, e.g. one slice."""
+    return on_grid_of(registration, Grid.from_volume(like)).resample(moving)
+
+
+def on_grid_of(registration: Registration, grid: Grid) -> Registration:
+    """The same registration with another fixed grid."""
+    return replace(registration, fixed_grid=grid)
+
+
+def unmoved(fusion: Fusion) -> Any:
+    """Functional image on the anatomical grid where its own file has it."""
+    registration = fusion.registration
+    if registration is None:
+        return fusion.on_grid
+    from napari_plugin.work import bring_to_grid
+
+    return bring_to_grid(fusion.pair, replace(registration, matrix=np.eye(4)))
+
+
+def _about(axis: int, angle: float) -> NDArray[np.float64]:
+    """(3, 3) right-handed rotation about R (0), A (1) or S (2)."""
+    c, s = np.cos(angle), np.sin(angle)
+    i, j = [(1, 2), (2, 0), (0, 1)][axis]
+    rotation = np.eye(3)
+    rotation[i, i] = rotation[j, j] = c
+    rotation[i, j], rotation[j, i] = -s, s
+    return rotation
