@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import traceback
@@ -13,6 +12,31 @@ import typer
 
 from medfuse import terminal
 from medfuse.errors import MedfuseError, UsageError
+from medfuse.options import (
+    AcceptSuspect,
+    AnatomicalWindow,
+    AsJson,
+    Bias,
+    Colormap,
+    DryRun,
+    Frame,
+    FunctionalUnit,
+    GamutPolicy,
+    Initial,
+    KernelName,
+    MethodName,
+    Modality,
+    Mode,
+    Out,
+    PatientMismatch,
+    Png,
+    Preset,
+    RegistrationMode,
+    Seed,
+    Series,
+    Unit,
+    Window,
+)
 
 EXIT_INTERNAL, EXIT_USAGE, EXIT_NO_CASE, EXIT_OUTPUT, EXIT_FAILED, EXIT_INTERRUPTED = (
     1, 2, 3, 4, 8, 130,
@@ -27,75 +51,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-Out = Annotated[Path, typer.Option("--out", "-o", help="Result folder (written whole or not).")]
-MethodName = Annotated[
-    str, typer.Option("--method", "-m", help="Guide: a name (medfuse methods) or a .safetensors.")
-]
-Mode = Annotated[
-    Literal["slices", "volume"],
-    typer.Option(help="Blend slice by slice, or in 3-D with the guide averaged over three axes."),
-]
-KernelName = Annotated[
-    Literal["binomial", "paper"], typer.Option(help="binomial is exact; paper is as published.")
-]
-Colormap = Annotated[
-    str | None, typer.Option(help="Colour map of a scalar PET/SPECT/CT. [default: by modality]")
-]
-GamutPolicy = Annotated[
-    Literal["fit", "clip"],
-    typer.Option(help="Colours outside RGB: move luminance (fit) or cut channels (clip, paper)."),
-]
-Bias = Annotated[
-    float,
-    typer.Option(min=-1, max=1, help="Shift the weights to the anatomical (+) or functional (-)."),
-]
-RegistrationMode = Annotated[
-    Literal["auto", "rigid", "identity"],
-    typer.Option(help="auto trusts a shared frame of reference; identity trusts the headers."),
-]
-Preset = Annotated[
-    Literal["fast", "default", "thorough"], typer.Option(help="Effort of the registration.")
-]
-Initial = Annotated[
-    Path | None,
-    typer.Option(help="Start of the registration: 4x4 text, fixed -> moving point, RAS mm."),
-]
-AcceptSuspect = Annotated[
-    bool, typer.Option("--accept-suspect", help="Fuse although the registration is suspect.")
-]
-PatientMismatch = Annotated[
-    bool, typer.Option("--allow-patient-mismatch", help="Fuse although headers name two patients.")
-]
-Unit = Annotated[
-    Literal["auto", "suv"], typer.Option(help="suv: stop where SUV cannot be computed.")
-]
-Window = Annotated[
-    tuple[float, float] | None,
-    typer.Option("--window", metavar="LOW HIGH", help="Functional window in its unit."),
-]
-AnatomicalWindow = Annotated[
-    tuple[float, float] | None,
-    typer.Option("--anatomical-window", metavar="LOW HIGH", help="Anatomical window."),
-]
-Modality = Annotated[
-    Literal["MRI", "PET", "SPECT", "CT"] | None,
-    typer.Option(help="State the modality of a NIfTI file."),
-]
-FunctionalUnit = Annotated[
-    Literal["SUVbw", "Bq/ml", "HU", "counts", "a.u."] | None,
-    typer.Option(help="State the unit of a functional NIfTI file."),
-]
-Series = Annotated[
-    str | None, typer.Option(help="Series UID or number, where a folder holds several.")
-]
-Frame = Annotated[
-    str | None, typer.Option(help="Dynamic series: a frame number from 0, or 'mean'.")
-]
-Seed = Annotated[int, typer.Option(help="Seed of the registration.")]
-Png = Annotated[bool, typer.Option("--png", help="Also every fused slice and a MIP as PNG.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -160,10 +115,13 @@ def fuse(
             command=_command(),
             progress=progress,
         )
-    _print_result(result, as_json=as_json)
+    terminal.show_result(result, as_json=as_json)
 
 
-_NOT_SETTINGS = {"anatomical", "functional", "out", "as_json", "dry_run"}
+_NOT_SETTINGS = {
+    "anatomical", "functional", "out", "as_json", "dry_run", "study", "manifest", "workers",
+    "timeout", "force",
+}  # fmt: skip
 
 
 @app.command(
@@ -197,8 +155,7 @@ def batch(
     dry_run: DryRun = False,
 ) -> None:
     """Fuse every pair of a study; one failing case never stops the others."""
-    skip = {"study", "out", "manifest", "workers", "timeout", "force", "as_json", "dry_run"}
-    settings = _settings({k: v for k, v in locals().items() if k not in skip})
+    settings = _settings({k: v for k, v in locals().items() if k not in _NOT_SETTINGS})
     from medfuse.study import discover, explain
 
     plan = discover(study, manifest=manifest)
@@ -251,7 +208,7 @@ def register(
     if as_json:
         terminal.print_json(found.to_dict())
     else:
-        _print_registration(found, out)
+        terminal.show_registration(found, out)
     if found.verdict == "suspect":
         raise typer.Exit(EXIT_FAILED)
 
@@ -376,7 +333,7 @@ def info(
         terminal.print_json(found)
         return
     for number, item in enumerate(found, start=1):
-        terminal.table(f"{number} of {len(found)}", ("what", "value"), _rows(item))
+        terminal.table(f"{number} of {len(found)}", ("what", "value"), terminal.rows_of(item))
 
 
 def main() -> None:
@@ -479,40 +436,8 @@ def _describe_pair(anatomical: Path, functional: Path, out: Path, *, as_json: bo
         return
     for role, items in found.items():
         for item in items:
-            terminal.table(role, ("what", "value"), _rows(item))
+            terminal.table(role, ("what", "value"), terminal.rows_of(item))
     terminal.say(f"Would write {out}; nothing was done (--dry-run).")
-
-
-def _print_result(result: Any, *, as_json: bool) -> None:
-    audit = json.loads((result.folder / "audit.json").read_text())
-    if as_json:
-        terminal.print_json(
-            {"case": result.case, "status": result.status, "folder": str(result.folder),
-             "verdict": result.verdict, "notes": result.notes, "seconds": result.seconds,
-             "timing": result.timing, "audit": audit}
-        )  # fmt: skip
-        return
-    terminal.audit_table(audit)
-    for note in result.notes:
-        terminal.say(f"note: {note}", style="yellow")
-    terminal.say(
-        f"Wrote {result.folder} in {result.seconds:.1f} s; open {result.folder}/report.html",
-        style="green",
-    )
-
-
-def _print_registration(found: Any, out: Path) -> None:
-    rows = [
-        ("verdict", found.verdict),
-        ("reasons", "; ".join(found.reasons) or "-"),
-        ("method", found.method),
-        ("moved", f"{found.shift_mm:.2f} mm, {found.rotation_deg:.2f} degrees"),
-        ("mutual information", f"{found.metric_before:.4f} -> {found.metric_after:.4f}"),
-        ("overlap", f"{found.overlap:.2f}"),
-        ("stopped", f"after {found.iterations} iterations: {found.stop_reason}"),
-    ]
-    terminal.table("Registration (fixed -> moving)", ("what", "value"), rows)
-    terminal.say(f"Wrote {out}", style="green")
 
 
 def _run_batch(plan: Any, out: Path, settings: Any, *, as_json: bool, **options: Any) -> int:
@@ -527,34 +452,15 @@ def _run_batch(plan: Any, out: Path, settings: Any, *, as_json: bool, **options:
             if event.get("status") in ("done", "skipped", "failed"):
                 done += 1
                 if not as_json:
-                    _print_event(event)
+                    terminal.show_event(event)
             progress(done / max(total, 1), f"{done} of {total} cases")
 
         summary = run_batch(plan, out, settings, on_event=on_event, command=_command(), **options)
     if as_json:
         terminal.print_json(summary.to_dict())
+    else:
+        terminal.show_summary(summary)
     return int(summary.exit_code)
-
-
-def _print_event(event: dict[str, Any]) -> None:
-    styles = {"done": "green", "skipped": "dim", "failed": "red"}
-    text = event.get("message") or event.get("verdict") or ""
-    terminal.say(
-        f"{event['status']:8} {event['case']}  {text}".rstrip(), style=styles[event["status"]]
-    )
-
-
-def _rows(item: dict[str, Any]) -> list[tuple[str, str]]:
-    """A description as rows; the steps of the SUV say the same as its record, and better."""
-    shown = {k: v for k, v in item.items() if v not in (None, [], {}) and k != "suv"}
-    return [(key, _plain(value)) for key, value in shown.items()]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        numbers = all(isinstance(v, int | float) for v in value)
-        return " x ".join(f"{v:g}" for v in value) if numbers else "\n".join(map(str, value))
-    return str(value)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from medfuse.errors import InputError, OutputError, UsageError
+from medfuse.kernel.metrics_images import SMALLEST
 
 IMAGE_SUFFIXES: Final = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -111,7 +112,16 @@ def _common_size(name: str, paths: Sequence[Path]) -> tuple[int, int]:
             cause=f"the pictures differ in size: {listed} pixels",
             remedy="Register them and resample them to one grid first",
         )
-    return next(iter(sizes))
+    size = next(iter(sizes))
+    if min(size) < SMALLEST:
+        raise UsageError(
+            "E_SIZE",
+            what="Cannot judge the pair",
+            where=name,
+            cause=f"the pictures are {size[0]} x {size[1]} pixels",
+            remedy=f"Give pictures of at least {SMALLEST} x {SMALLEST} pixels",
+        )
+    return size
 
 
 @contextmanager

@@ -108,10 +108,13 @@ def _row(folder: Path) -> CaseRow | None:
             json.loads((folder / f"{name}.json").read_text("utf-8"))
             for name in ("audit", "provenance", "transform")
         )
-    except (OSError, ValueError):
+        numbers = {c["title"]: c["value"] for c in audit["checks"]}
+        numbers |= {title: transform[name] for name, title in _REGISTRATION.items()}
+        is_whole = audit["verdict"] in RANK and "functional" in provenance["inputs"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    numbers = {c["title"]: c["value"] for c in audit["checks"]}
-    numbers |= {title: transform.get(name) for name, title in _REGISTRATION.items()}
+    if not is_whole:
+        return None
     finite = {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}
     return CaseRow(folder.name, audit["verdict"], audit, provenance, transform, finite)
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -79,3 +80,72 @@ def _cell(cell: Any) -> str:
 
     text = escape(printable(str(cell)))
     return f"[{COLOURS[text]}]{text}[/]" if text in COLOURS else text
+
+
+def show_result(result: Any, *, as_json: bool) -> None:
+    """Audit, notes and place of a finished case."""
+    audit = json.loads((result.folder / "audit.json").read_text())
+    if as_json:
+        print_json(
+            {"case": result.case, "status": result.status, "folder": str(result.folder),
+             "verdict": result.verdict, "notes": result.notes, "seconds": result.seconds,
+             "timing": result.timing, "audit": audit}
+        )  # fmt: skip
+        return
+    audit_table(audit)
+    for note in result.notes:
+        say(f"note: {note}", style="yellow")
+    say(
+        f"Wrote {result.folder} in {result.seconds:.1f} s; open {result.folder}/report.html",
+        style="green",
+    )
+
+
+def show_registration(found: Any, out: Path) -> None:
+    """Quality and size of a registration."""
+    rows = [
+        ("verdict", found.verdict),
+        ("reasons", "; ".join(found.reasons) or "-"),
+        ("method", found.method),
+        ("moved", f"{found.shift_mm:.2f} mm, {found.rotation_deg:.2f} degrees"),
+        ("mutual information", f"{found.metric_before:.4f} -> {found.metric_after:.4f}"),
+        ("overlap", f"{found.overlap:.2f}"),
+        ("stopped", f"after {found.iterations} iterations: {found.stop_reason}"),
+    ]
+    table("Registration (fixed -> moving)", ("what", "value"), rows)
+    say(f"Wrote {out}", style="green")
+
+
+def show_summary(summary: Any) -> None:
+    """Counts and where to look; the failed cases last, a line each."""
+    counts = ", ".join(f"{summary.count(s)} {s}" for s in ("done", "skipped", "failed"))
+    for note in summary.notes:
+        say(f"note: {note}", style="yellow")
+    say(f"{counts} in {summary.seconds:.0f} s; open {summary.out}/study.html")
+    for result in summary.results:
+        if result.status == "failed":
+            say(f"failed: {result.case}: {result.message}", style="red")
+
+
+def show_event(event: dict[str, Any]) -> None:
+    """One line for a case that ended."""
+    styles = {"done": "green", "skipped": "dim", "failed": "red"}
+    verdict = event.get("verdict")
+    text = f"audit: {verdict}" if verdict else event.get("code") or ""
+    style = styles[event["status"]]
+    say(f"{event['status']:8} {event['case']}  {text}".rstrip(), style=style)
+    for note in event.get("notes") or ():
+        say(f"         note: {note}", style="yellow")
+
+
+def rows_of(item: dict[str, Any]) -> list[tuple[str, str]]:
+    """A description as rows; the steps of the SUV say the same as its record, and better."""
+    shown = {k: v for k, v in item.items() if v not in (None, [], {}) and k != "suv"}
+    return [(key, _plain(value)) for key, value in shown.items()]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        numbers = all(isinstance(v, int | float) for v in value)
+        return " x ".join(f"{v:g}" for v in value) if numbers else "\n".join(map(str, value))
+    return str(value)

@@ -107,6 +107,7 @@ def case_settings(fusion: Fusion) -> Any:
     return CaseSettings(
         method=chosen.method,
         mode=chosen.mode,
+        bias=chosen.bias,
         colormap=chosen.colormap,
         registration=chosen.registration,
         window=chosen.window,

@@ -1,47 +1,13 @@
-"""A guide whose weights the user shifts toward one source."""
+"""A guide for previews."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from medfuse.methods.base import Method, MethodInfo
-
-
-@dataclass(frozen=True)
-class BiasedGuide:
-    """Shift the weights of a guide; they stay in [0, 1].
-
-    ``w + bias (1 - w)`` for a bias toward the anatomical image, ``w (1 + bias)`` toward the
-    functional one; ±1 takes one source alone, 0 changes nothing.
-
-    Parameters
-    ----------
-    guide : Method
-    bias : float in [-1, 1]
-        Recorded in the card, hence in the provenance.
-    """
-
-    guide: Method
-    bias: float
-
-    def __post_init__(self) -> None:
-        if not -1 <= self.bias <= 1:
-            raise ValueError(f"the weight bias must lie in [-1, 1], got {self.bias:g}")
-
-    @property
-    def info(self) -> MethodInfo:
-        """As the guide's own, with the bias in the card."""
-        info = self.guide.info
-        return replace(info, card={**info.card, "weight_bias": self.bias})
-
-    @torch.inference_mode()
-    def weights(self, a: Tensor, b: Tensor) -> Tensor:
-        """Weights of the guide, shifted; (N, 1, H, W) in [0, 1]."""
-        weights = self.guide.weights(a, b)
-        return shift_weights(weights, self.bias)
 
 
 @dataclass(eq=False)
@@ -65,10 +31,3 @@ class RememberingGuide:
         if not same or self._answer is None:
             self._asked, self._answer = (a.clone(), b.clone()), self.guide.weights(a, b)
         return self._answer
-
-
-def shift_weights(weights: Tensor, bias: float) -> Tensor:
-    """Move weights in [0, 1] toward 1 (bias > 0) or 0 (bias < 0)."""
-    if bias >= 0:
-        return torch.lerp(weights, torch.ones_like(weights), bias)
-    return weights * (1 + bias)

@@ -16,7 +16,7 @@ from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window
 from napari_plugin.layers import Source, shown
 from napari_plugin.moving import resample_on
-from napari_plugin.work import Fusion, Settings
+from napari_plugin.work import Fusion, Settings, preview_guide
 
 
 def paint_slice(
@@ -57,7 +57,8 @@ def paint_slice(
     result = fuse(
         functional=functional,
         anatomical=anatomical,
-        method=settings.guide(remembering=True),
+        method=preview_guide(settings.method),
+        bias=settings.bias,
         colormap=None if fusion.pair.functional.rgb else settings.colormap,
         window=settings.window or _ends(fusion.result.window),
         anatomical_window=settings.anatomical_window or _ends(fusion.result.anatomical_window),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-import torch
 from monai.data import MetaTensor
 
 from medfuse.audit import Audit
@@ -20,7 +19,7 @@ from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, get_method
 from napari_plugin import outputs
 from napari_plugin.case import case_checks
-from napari_plugin.guides import BiasedGuide, RememberingGuide
+from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source
 from napari_plugin.readout import Readable
@@ -46,11 +45,6 @@ class Settings:
     bias: float = 0.0
     accept_suspect: bool = False
     allow_patient_mismatch: bool = False
-
-    def guide(self, *, remembering: bool = False) -> Method:
-        """The guide, with its bias where there is one; for previews one that remembers."""
-        method = (preview_guide if remembering else loaded_guide)(self.method)
-        return BiasedGuide(method, self.bias) if self.bias else method
 
 
 @lru_cache(maxsize=4)
@@ -101,7 +95,8 @@ def fuse_pair(
     result = fuse(
         functional=on_grid,
         anatomical=anatomical,
-        method=settings.guide(),
+        method=loaded_guide(settings.method),
+        bias=settings.bias,
         mode=settings.mode,
         colormap=None if pair.functional.rgb else settings.colormap,
         window=None if pair.functional.rgb else settings.window,
@@ -115,17 +110,9 @@ def fuse_pair(
 
 
 def bring_to_grid(pair: Pair, registration: Registration | None) -> MetaTensor:
-    """Functional image on the anatomical grid; colour pictures channel by channel."""
+    """Functional image on the anatomical grid."""
     functional = pair.functional.volume()
-    if registration is None:
-        return functional
-    channels = [registration.resample(functional[c : c + 1]) for c in range(len(functional))]
-    if len(channels) == 1:
-        return channels[0]
-    out = channels[0].clone()
-    stacked = torch.cat([channel.as_tensor() for channel in channels])
-    meta = {key: value for key, value in out.meta.items() if key != "affine"}
-    return MetaTensor(stacked.clamp_(0, 1), affine=out.affine, meta=meta)
+    return functional if registration is None else registration.resample(functional)
 
 
 def readable(fusion: Fusion) -> Readable:

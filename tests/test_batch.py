@@ -241,9 +241,11 @@ def start_batch(study: Path, out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
-def wait_for(condition: Any, seconds: float = 60.0) -> None:
+def wait_for(condition: Any, batch: subprocess.Popen[str], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
+        ended = batch.poll() not in (None, -signal.SIGKILL)
+        assert not ended, f"the batch ended early: {batch.communicate()}"
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
 
@@ -272,11 +274,11 @@ def test_after_sigkill_of_the_parent_its_child_ends_and_a_rerun_completes(tmp_pa
     out = tmp_path / "out"
     write_manifest(tmp_path / "in", "quick", "slow-1", seconds=300)
     batch = start_batch(tmp_path / "in", out)
-    wait_for(lambda: half_built(out) and is_complete(out / "quick"))
+    wait_for(lambda: half_built(out) and is_complete(out / "quick"), batch)
     batch.kill()
     batch.wait()
     child = int(next(out.glob(f"{PREFIX}*.tmp")).stem.rpartition("-")[2])
-    wait_for(lambda: not Path(f"/proc/{child}").exists() if Path("/proc").is_dir() else True)
+    wait_for(lambda: not Path(f"/proc/{child}").exists() if Path("/proc").is_dir() else True, batch)
     assert leftovers(out) != []
     assert not (out / "slow-1").exists()
     write_manifest(tmp_path / "in", "quick", "slow-1", seconds=0)

@@ -134,6 +134,13 @@ def test_partners_of_different_size_are_refused_with_both_sizes(folders):
     assert caught.value.code == "E_SIZE"
 
 
+def test_pictures_too_small_for_any_metric_are_refused(folders):
+    Image.fromarray(picture((2, 60), 1)).save(folders[0] / "x.png")
+    Image.fromarray(picture((2, 60), 1)).save(folders[1] / "x.webp")
+    with pytest.raises(UsageError, match="60 x 2 pixels"):
+        evaluate(*folders, [], profile="paper")
+
+
 @pytest.mark.parametrize(
     ("content", "code"), [(b"", "E_EMPTY_FILE"), (b"<html>", "E_UNREADABLE"), (None, "E_CORRUPT")]
 )

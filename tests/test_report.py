@@ -482,6 +482,15 @@ def test_empty_study_says_so(tmp_path: Path) -> None:
     assert "No finished case" in _read(write_study_report(tmp_path)).text
 
 
+@pytest.mark.parametrize("damage", ["", "[]", '{"verdict": "fine", "checks": []}'])
+def test_folder_that_was_taken_apart_does_not_cost_the_page(tmp_path: Path, damage: str) -> None:
+    _case(tmp_path / "whole")
+    _case(tmp_path / "broken")
+    (tmp_path / "broken" / "audit.json").write_text(damage)
+    addresses = _read(write_study_report(tmp_path)).addresses
+    assert {a for a in addresses if a.endswith(".html")} == {"whole/report.html"}
+
+
 def test_description_of_another_program_stays(tmp_path: Path) -> None:
     (tmp_path / "dataset_description.json").write_text('{"Name": "mine"}')
     write_study_report(tmp_path)

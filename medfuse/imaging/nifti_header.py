@@ -167,8 +167,13 @@ def _affine(
     zooms = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if not (np.isfinite(zooms).all() and (zooms > 0).all()):
         raise _bad_affine(place, f"pixdim is {zooms[0]:g}, {zooms[1]:g}, {zooms[2]:g}")
-    qform = _qform(header, place) if has_qform else None
-    affine = np.array(header.get_sform(), dtype=np.float64) if qform is None or has_sform else qform
+    qform = _qform(header) if has_qform else None
+    if has_sform:
+        affine = np.array(header.get_sform(), dtype=np.float64)  # type: ignore[no-untyped-call]
+    elif qform is not None:
+        affine = qform.copy()
+    else:
+        raise _bad_affine(place, "the quaternion of the qform is no rotation")
     scale, notes = _to_millimetres(header)
     affine[:3] *= scale
     _require_sound(affine, place)
@@ -178,11 +183,12 @@ def _affine(
     return affine, notes
 
 
-def _qform(header: nib.Nifti1Header, place: Place) -> np.ndarray:
+def _qform(header: nib.Nifti1Header) -> np.ndarray | None:
+    """Affine of the qform; None where its quaternion is no rotation."""
     try:
         return np.array(header.get_qform(), dtype=np.float64)  # type: ignore[no-untyped-call]
     except (nib.spatialimages.HeaderDataError, ValueError, ArithmeticError):
-        raise _bad_affine(place, "the quaternion of the qform is no rotation") from None
+        return None
 
 
 def _to_millimetres(header: nib.Nifti1Header) -> tuple[float, list[str]]:

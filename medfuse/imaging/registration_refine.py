@@ -6,7 +6,7 @@ The one place where medfuse's 4x4 maps (RAS) and ITK's transforms (LPS) meet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -31,21 +31,15 @@ class Level:
     sigma_mm : float
         Blur of both volumes, mm.
     samples : float
-        Fraction of the fixed voxels that are compared, on a regular pattern.
+        Fraction of the fixed voxels that guide the optimiser, on a regular pattern.
     iterations : int
         Most iterations of the optimiser.
-    stride_mm : float
-        First step of the optimiser, mm.
-    tolerance_mm : float
-        Step at which it stops, mm.
     """
 
     step_mm: float
     sigma_mm: float
     samples: float
     iterations: int
-    stride_mm: float
-    tolerance_mm: float
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,9 @@ class Refined:
     ----------
     matrix : (4, 4) float64
         Fixed point -> moving point, RAS mm.
-    metric : float or None
-        Mattes mutual information, higher is better; None where nothing overlaps.
+    metric : float
+        Mattes mutual information (nats), higher is better. Outside the moving field of view the
+        moving volume counts as background.
     overlap : float
         Fraction of the fixed foreground inside the moving field of view.
     iterations : int
@@ -65,15 +60,19 @@ class Refined:
     """
 
     matrix: Matrix
-    metric: float | None
+    metric: float
     overlap: float
     iterations: int
     stop_reason: str
 
     @property
     def score(self) -> float:
-        """Information found in the whole fixed foreground: what does not overlap tells nothing."""
-        return -1.0 if self.metric is None else self.metric * self.overlap
+        """Information, weighed by how much of the fixed foreground it rests on."""
+        return self.metric * self.overlap
+
+    def then(self, later: Refined) -> Refined:
+        """Count the iterations of this step to those of the next."""
+        return replace(later, iterations=self.iterations + later.iterations)
 
 
 @dataclass(frozen=True)
@@ -118,20 +117,21 @@ class Stage:
         return float(covered[self.inside].mean())
 
     def evaluate(self, matrix: Matrix) -> Refined:
-        """Measure without moving anything."""
-        overlap = self.overlap(matrix)
+        """Measure on all voxels, without moving anything."""
         method, _ = self._method(matrix)
         try:
-            metric = -float(method.MetricEvaluate(*self._pair())) if overlap else None
-        except RuntimeError:  # ITK finds too few samples inside the moving volume
-            metric = None
-        return Refined(matrix, metric, overlap, 0, "evaluated only")
+            metric = -float(method.MetricEvaluate(*self._pair()))
+        except RuntimeError:  # ITK finds no fixed voxel inside even the surrounded moving volume
+            metric = 0.0
+        return Refined(matrix, max(metric, 0.0), self.overlap(matrix), 0, "evaluated only")
 
     def refine(self, matrix: Matrix, meter: Meter) -> Refined:
-        """Follow the gradient of mutual information from a start; the start where ITK gives up."""
+        """Climb mutual information from a start; the start itself where nothing better is found."""
         method, transform = self._method(matrix)
+        ticks = []
 
         def on_iteration() -> None:
+            ticks.append(1)
             meter.tick()
             if meter.failure is not None:
                 method.StopRegistration()
@@ -139,21 +139,15 @@ class Stage:
         method.AddCommand(sitk.sitkIterationEvent, on_iteration)
         try:
             method.Execute(*self._pair())
+            reason = str(method.GetOptimizerStopConditionDescription())
         except RuntimeError as error:
-            meter.check()
-            lost = self.evaluate(matrix)
-            reason = str(error).strip().splitlines()[-1]
-            return Refined(lost.matrix, lost.metric, lost.overlap, 0, f"not refined: {reason}")
+            reason = f"stopped by ITK: {str(error).strip().splitlines()[-1]}"
         meter.check()
-        meter.tick(self.level.iterations - method.GetOptimizerIteration())
-        found = ras_matrix(transform)
-        return Refined(
-            found,
-            -float(method.GetMetricValue()),
-            self.overlap(found),
-            int(method.GetOptimizerIteration()),
-            str(method.GetOptimizerStopConditionDescription()),
-        )
+        meter.tick(max(0, self.level.iterations - len(ticks)))
+        before, after = self.evaluate(matrix), self.evaluate(ras_matrix(transform))
+        if after.score <= before.score:
+            return replace(before, stop_reason=f"start kept, nothing better near it ({reason})")
+        return replace(after, iterations=len(ticks), stop_reason=reason)
 
     def _pair(self) -> tuple[sitk.Image, sitk.Image]:
         """Copies: two threads that share one SimpleITK image can crash."""
@@ -168,12 +162,20 @@ class Stage:
         method.SetMetricSamplingPercentage(self.level.samples, self.seed + 1)
         method.SetMetricFixedMask(_own(self.mask))
         method.SetInterpolator(sitk.sitkLinear)
-        method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=self.level.stride_mm,
-            minStep=self.level.tolerance_mm,
+        # Gradients at the samples alone: filtering the whole moving volume would cost more.
+        method.MetricUseFixedImageGradientFilterOff()
+        method.MetricUseMovingImageGradientFilterOff()
+        method.SetOptimizerAsConjugateGradientLineSearch(
+            learningRate=1.0,
             numberOfIterations=self.level.iterations,
-            relaxationFactor=0.6,
-            gradientMagnitudeTolerance=1e-8,
+            convergenceMinimumValue=1e-5,
+            convergenceWindowSize=5,
+            lineSearchLowerLimit=0.0,
+            lineSearchUpperLimit=5.0,
+            lineSearchEpsilon=0.1,
+            lineSearchMaximumIterations=8,
+            estimateLearningRate=method.EachIteration,
+            maximumStepSizeInPhysicalUnits=self.level.step_mm,
         )
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetInitialTransform(transform, inPlace=True)

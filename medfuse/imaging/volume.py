@@ -200,9 +200,8 @@ def _holes(finite: np.ndarray) -> np.ndarray:
     """Non-finite voxels from which no path of non-finite voxels leads to the volume's border."""
     import SimpleITK as sitk  # here, because few volumes need it
 
-    filled = sitk.GetArrayFromImage(
-        sitk.BinaryFillhole(sitk.GetImageFromArray(finite.astype("u1")))
-    )
+    mask = sitk.GetImageFromArray(finite.astype("u1"))
+    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(mask))  # type: ignore[no-untyped-call]
     return ~finite & (filled > 0)
 
 

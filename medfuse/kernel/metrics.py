@@ -76,7 +76,7 @@ def compute(
     Parameters
     ----------
     a, b, fused : (N, 1, H, W) or (N, 3, H, W) float in [0, 1]
-        Functional (A, usually coloured), anatomical (B) and fused pictures, on the CPU.
+        Functional (A, usually coloured), anatomical (B) and fused pictures; judged on the CPU.
     profile : {"reference", "paper"}
     only : names of :data:`METRICS`, optional
         Compute these alone; all if not given.
@@ -97,8 +97,15 @@ def compute(
     ValueError
         If shapes disagree, a name or the profile is unknown, or a value is not finite.
     """
-    judge = Judge(a, b, profile=profile, only=only, uptake=uptake, lesion=lesion)
-    return judge(fused)
+    step = max(1, CHUNK_PIXELS // max(1, a[0, 0].numel())) if a.ndim == 4 and len(a) else 1
+    if len(a) <= step or len(fused) != len(a):
+        judge = Judge(a, b, profile=profile, only=only, uptake=uptake, lesion=lesion)
+        return judge(fused)
+    parts = []
+    for start in range(0, len(a), step):
+        x, y, f, u, m = (None if t is None else t[start : start + step] for t in (a, b, fused, uptake, lesion))
+        parts.append(Judge(x, y, profile=profile, only=only, uptake=u, lesion=m)(f))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 class Judge:
@@ -124,8 +131,8 @@ class Judge:
             if other is not None and (other.shape[0], *other.shape[2:]) != self._size(a):
                 raise ValueError(f"{name} is {tuple(other.shape)} where a is {tuple(a.shape)}")
         self._batch = self._size(a)
-        self._uptake_scalar = None if uptake is None else uptake[:, 0]
-        self._lesion = None if lesion is None else lesion[:, 0]
+        self._uptake_scalar = None if uptake is None else uptake[:, 0].detach().cpu()
+        self._lesion = None if lesion is None else lesion[:, 0].cpu()
         self._sources = torch.stack([self._a.gray, self._b.gray])
         self._blank = self._sources.amax(dim=(2, 3)) == self._sources.amin(dim=(2, 3))
 
@@ -134,7 +141,7 @@ class Judge:
         """Pairs of which a source has no contrast, (N,) bool."""
         return self._blank.any(dim=0)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, fused: Tensor) -> dict[str, Tensor]:
         """Values of ``fused`` (N, 1 or 3, H, W) in [0, 1] by name, each (N,) float64."""
         if self._size(fused) != self._batch:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 Profile = Literal["reference", "paper"]
 PROFILES: tuple[str, ...] = ("reference", "paper")
+SMALLEST = 3  # pixels a side, for differences and borders
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,22 @@ def prepare(image: Tensor, profile: Profile) -> Picture:
     Raises
     ------
     ValueError
-        If the shape or the profile is not one of these, or a value is not a finite number.
+        If the shape or the profile is not one of these, a side is shorter than 3 pixels, or a value
+        is not a finite number.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
     if image.ndim != 4 or image.shape[1] not in (1, 3):
         raise ValueError(f"expected (N, 1, H, W) or (N, 3, H, W), got {tuple(image.shape)}")
+    if min(image.shape[2:]) < SMALLEST:
+        raise ValueError(f"sides must have {SMALLEST} pixels or more, got {tuple(image.shape)}")
+    image = image.detach().float().cpu()
     if not torch.isfinite(image).all():
         raise ValueError("pictures must hold finite numbers only")
     if profile == "paper":
-        channels = (((image.float() - 0.5) / 0.5).clamp(-1, 1) + 1) * 127.5
+        channels = (((image - 0.5) / 0.5).clamp(-1, 1) + 1) * 127.5
     else:
-        channels = (image.float().clamp(0, 1) * 255).round()
+        channels = (image.clamp(0, 1) * 255).round()
     return Picture(channels, _gray(channels, profile))
 
 

@@ -130,9 +130,12 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
                 raise ValueError(f"mode must be bilinear or nearest, got {name!r}")
         self.transform_key = transform_key
         self.initial_key = initial_key
-        self.allow_patient_mismatch = allow_patient_mismatch
         self.settings = CaseSettings(
-            registration=method, preset=preset, accept_suspect=accept_suspect, seed=seed
+            registration=method,
+            preset=preset,
+            accept_suspect=accept_suspect,
+            allow_patient_mismatch=allow_patient_mismatch,
+            seed=seed,
         )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -141,13 +144,15 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         if moving_key == () or (self.allow_missing_keys and self.key_dst not in d):
             return d
         fixed, moving = (require_volume(d[key], key) for key in (self.key_dst, moving_key))
-        if not self.allow_patient_mismatch:
+        settings = self._settings(d)
+        if not settings.allow_patient_mismatch:
             require_one_patient(fixed, moving)
-        registration = align(fixed, moving, self._settings(d))
+        registration = align(fixed, moving, settings)
         for key, mode in self.key_iterator(d, self.mode):
             d[key] = self._resample(require_volume(d[key], key), registration, mode)
         d[self.key_dst] = batchable(fixed)
-        d[self.transform_key] = collatable(registration.to_dict())
+        record = {**registration.to_dict(), "settings": settings.model_dump(exclude_defaults=True)}
+        d[self.transform_key] = collatable(record)
         return d
 
     def _settings(self, d: Mapping[Hashable, Any]) -> CaseSettings:

@@ -103,7 +103,8 @@ class SaveFusiond(MapTransform):
         images = {name: require_volume(d[key], key) for name, key in fusion["keys"].items()}
         anatomical, on_grid = images["anatomical"], images["functional"]
         registration = Registration.from_dict(d[self.transform_key])
-        settings = _settings(fusion, registration, png=self.png)
+        registered = d[self.transform_key].get("settings", {})
+        settings = _settings(fusion, {**registered, "png": self.png}, images)
         audit = audit_of(d[self.audit_key])
         record = _Record(
             case=case_name(d, self.case_key, [anatomical, on_grid]),
@@ -129,20 +130,29 @@ class SaveFusiond(MapTransform):
         return folder.target
 
 
-def _settings(fusion: Mapping[str, Any], registration: Registration, *, png: bool) -> CaseSettings:
+def _settings(
+    fusion: Mapping[str, Any], registered: Mapping[str, Any], images: Mapping[str, MetaTensor]
+) -> CaseSettings:
+    """Settings with which ``medfuse fuse`` gives the same result."""
     windows = {
         name: (fusion[name]["low"], fusion[name]["high"])
         for name in ("window", "anatomical_window")
         if fusion.get(name, {}).get("rule") == "given"
     }
+    stated = {}
+    for role in ("anatomical", "functional"):  # a NIfTI file does not say what it shows
+        meta = images[role].meta
+        if (meta.get("source") or {}).get("kind") == "nifti":
+            stated[f"{role}_modality"] = meta["modality"]
+            if role == "functional" and not meta.get("suv"):
+                stated["functional_unit"] = meta["unit"]
     return CaseSettings(
         method=fusion["guide"]["name"],
         **{name: fusion[name] for name in ("mode", "kernel", "gamut", "bias")},
         colormap=fusion.get("colormap"),
-        registration="identity" if registration.method == "identity" else "rigid",
-        seed=registration.seed,
-        png=png,
+        **registered,
         **windows,
+        **stated,
     )
 
 
@@ -153,12 +163,12 @@ def _key(
     fusion: Mapping[str, Any],
     registration: Registration,
 ) -> str:
-    """Hash of all that decides the result; never that of ``medfuse fuse``, whose inputs are files."""
+    """Hash of all that decides the result; another one than of files given to medfuse fuse."""
     sources = (image.meta.get("source") or {} for image in (anatomical, functional))
     parts = {
         "sources": [source.get("sha256") for source in sources],
         "registration": np.asarray(registration.matrix).tolist(),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude={"initial"}),
         "guide": fusion["guide"].get("weights_sha256"),
         "version": medfuse.__version__,
     }

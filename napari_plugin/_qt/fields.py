@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
+    QFrame,
     QHBoxLayout,
     QLabel,
+    QScrollArea,
     QSizePolicy,
     QSlider,
     QVBoxLayout,
@@ -40,6 +42,29 @@ def narrow(combo: QComboBox) -> QComboBox:
     combo.setMinimumContentsLength(4)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return combo
+
+
+class Scroller(QScrollArea):
+    """Scrolls up and down only; never narrower than its content, so that nothing is cut off."""
+
+    def __init__(self, widget: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(widget)
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Follow the content, whose size changes with napari's theme and with questions."""
+        if watched is self.widget() and event.type() in (
+            QEvent.Type.LayoutRequest,
+            QEvent.Type.Resize,
+            QEvent.Type.Show,
+        ):
+            bar = self.verticalScrollBar().sizeHint().width()
+            self.setMinimumWidth(watched.minimumSizeHint().width() + bar)
+        return super().eventFilter(watched, event)
 
 
 class LayerField(QWidget):
@@ -145,6 +170,20 @@ def describe_layer(layer: Any) -> str:
     return "  ·  ".join(parts)
 
 
+class NumberBox(QDoubleSpinBox):
+    """A spin box as wide as a usual number, not as its longest possible one."""
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Room for seven digits."""
+        return QSize(
+            self.fontMetrics().horizontalAdvance("0000000") + 16, super().sizeHint().height()
+        )
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """The same."""
+        return self.sizeHint()
+
+
 class WindowField(QWidget):
     """Low and high value of a display window, with its unit; automatic until it is edited."""
 
@@ -164,7 +203,7 @@ class WindowField(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)
-        for widget in (self.low, QLabel("to"), self.high, self.unit, self.auto):
+        for widget in (self.low, QLabel("-"), self.high, self.unit, self.auto):
             row.addWidget(widget)
         row.setStretch(0, 1)
         row.setStretch(2, 1)
@@ -189,13 +228,12 @@ class WindowField(QWidget):
             box.setToolTip(f"Automatic: {rule}")
             box.blockSignals(False)
 
-    def _number(self, name: str) -> QDoubleSpinBox:
-        box = QDoubleSpinBox()
+    def _number(self, name: str) -> NumberBox:
+        box = NumberBox()
         box.setRange(-1e9, 1e9)
         box.setKeyboardTracking(False)
         box.setAccessibleName(name)
         box.setToolTip(f"{name}; editing it switches auto off.")
-        box.setMinimumWidth(48)
         box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         box.valueChanged.connect(self._on_edited)
         return box

@@ -145,7 +145,7 @@ class FuseTab(QWidget):
         form.addRow("Functional", self.window_field)
         form.addRow("Anatomical", self.anatomical_window)
         form.addRow("Colours", self.colormap)
-        form.addRow("", self.colormap_text)
+        form.addRow(self.colormap_text)
         self.window_field.changed.connect(self._on_look)
         self.anatomical_window.changed.connect(self._on_look)
         self.colormap.currentTextChanged.connect(self._on_look)
@@ -275,7 +275,7 @@ def _form(group: QGroupBox) -> QFormLayout:
     form.setContentsMargins(6, 8, 6, 6)
     form.setVerticalSpacing(5)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
     return form
 
 

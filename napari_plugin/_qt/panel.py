@@ -10,12 +10,10 @@ from qtpy.QtGui import QDesktopServices, QKeySequence
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
-    QFrame,
     QHBoxLayout,
     QMenu,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -23,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_plugin import views
 from napari_plugin._qt.audit_tab import AuditTab
-from napari_plugin._qt.fields import small
+from napari_plugin._qt.fields import Scroller, small
 from napari_plugin._qt.fuse_tab import FuseTab
 from napari_plugin._qt.napari_tasks import NapariTask
 from napari_plugin._qt.record_tab import RecordTab
@@ -59,8 +57,6 @@ class FusePanel(QWidget):
         self._task = NapariTask(napari_viewer)
         self.setAcceptDrops(True)
         self._build()
-        inner = max(tab.minimumSizeHint().width() for tab in self._tabs)
-        self.setMinimumWidth(inner + 28)  # the scroll bar and the frames
         self._timers()
         self._connect()
         self._find_windows()
@@ -71,7 +67,6 @@ class FusePanel(QWidget):
         self.fuse_tab = FuseTab(self.model)
         self.audit_tab = AuditTab(self.model)
         self.record_tab = RecordTab(self.model)
-        self._tabs = (self.fuse_tab, self.audit_tab, self.record_tab)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Fuse MRI+PET")
         for tab, name, tip in (
@@ -79,7 +74,7 @@ class FusePanel(QWidget):
             (self.audit_tab, "Audit", "Is the picture faithful?"),
             (self.record_tab, "Provenance", "What was done; export"),
         ):
-            self.tabs.addTab(_scrolling(tab), name)
+            self.tabs.addTab(Scroller(tab), name)
             self.tabs.setTabToolTip(self.tabs.count() - 1, tip)
         self.fuse = QPushButton("Fuse")
         self.fuse.setToolTip("Register where needed, fuse, audit (Ctrl+Return).")
@@ -369,12 +364,3 @@ class FusePanel(QWidget):
         self.viewer.events.status.disconnect(self._on_status)
         self.model.close()
         return ended
-
-
-def _scrolling(widget: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(widget)
-    return area

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -61,6 +62,17 @@ def test_real_oblique_slices_lie_where_their_headers_say(shared_data: Path) -> N
         k = round(index[2])
         np.testing.assert_allclose(index[:3], [0, 0, k], atol=5e-3)
         np.testing.assert_array_equal(volume.values[:, :, k], header.pixel_array.T)
+
+
+def test_a_sound_real_series_agrees_with_simpleitk(shared_data: Path) -> None:
+    folder = str(shared_data / "volumes/sts001-pet-mr-dicom/mr-t2")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(folder)
+    image = sitk.ReadImage(names, sitk.sitkFloat32)
+    volume = read_dicom(Path(folder))
+    np.testing.assert_array_equal(volume.values, sitk.GetArrayFromImage(image).transpose(2, 1, 0))
+    for index in [(0, 0, 0), (383, 5, 32), (100, 383, 17)]:
+        theirs = LPS_TO_RAS @ np.array(image.TransformIndexToPhysicalPoint(index))
+        np.testing.assert_allclose((volume.affine @ [*index, 1])[:3], theirs, atol=5e-3)
 
 
 def test_real_enhanced_ct_loads_with_frame_positions(shared_data: Path) -> None:

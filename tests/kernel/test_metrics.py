@@ -389,6 +389,11 @@ def test_invented_edges_raise_nabf():
     assert dotted > 0.01
 
 
+def test_pictures_of_three_pixels_are_judged_by_what_is_defined_there():
+    values = compute(*pictures((3, 3)), profile="reference")
+    assert all(values[name].isfinite() for name in ("Qabf", "Nabf", "MI", "CC", "AG", "SF", "EN"))
+
+
 def test_results_come_in_the_order_of_the_list_with_terms_behind_their_sum():
     names = list(compute(*pictures(), profile="paper", only=["SD", "VIF", "Nabf"]))
     assert names == ["VIF", "VIF_A", "VIF_B", "Nabf", "SD"]
@@ -427,10 +432,10 @@ def test_smooth_equals_a_two_dimensional_convolution(size, step, shape):
 
 
 def test_published_gray_of_a_neutral_pixel_is_one_level_too_dark():
-    neutral = torch.arange(256).float().view(1, 1, 1, 256).expand(1, 3, 1, 256) / 255
-    expected = (torch.arange(256) - 1).clamp_min(0).float()
-    assert torch.equal(prepare(neutral, "paper").gray[0, 0], expected)
-    assert torch.equal(prepare(neutral, "reference").gray[0, 0], torch.arange(256).float())
+    levels = torch.arange(256).float().view(1, 1, 16, 16)
+    neutral = (levels / 255).expand(1, 3, 16, 16)
+    assert torch.equal(prepare(neutral, "paper").gray, (levels[:, 0] - 1).clamp_min(0))
+    assert torch.equal(prepare(neutral, "reference").gray, levels[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -442,6 +447,7 @@ def test_published_gray_of_a_neutral_pixel_is_one_level_too_dark():
         ({"fused": torch.zeros(2, 1, 72, 64)}, "fused is"),
         ({"fused": torch.zeros(1, 2, 72, 64)}, "expected"),
         ({"fused": torch.full((1, 1, 72, 64), torch.nan)}, "finite"),
+        ({"a": torch.zeros(1, 1, 2, 64)}, "3 pixels or more"),
         ({"lesion": torch.zeros(1, 1, 9, 9, dtype=torch.bool)}, "lesion is"),
     ],
 )

@@ -1,0 +1,123 @@
+"""Rules that speak against a registration, in plain words; none of them can prove one right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from medfuse.errors import RegistrationError
+from medfuse.imaging.grid import Grid, Matrix, transform_points
+
+if TYPE_CHECKING:
+    from medfuse.imaging.registration_strategy import Outcome
+
+MIN_OVERLAP = 0.25
+MIN_METRIC = 0.02
+MAX_RIVAL = 0.95
+MAX_SHIFT_MM = 100.0
+MAX_TURN_DEG = 45.0
+MAX_HEADER_SHIFT_MM = 5.0
+MAX_HEADER_TURN_DEG = 5.0
+
+
+def judge(outcome: Outcome) -> tuple[Literal["good", "suspect"], tuple[str, ...]]:
+    """Return the verdict and its reasons; remarks are there for a good verdict too."""
+    against = [*_about_overlap(outcome), *_about_information(outcome), *_about_motion(outcome)]
+    if against:
+        return "suspect", tuple(against)
+    return "good", tuple(_remarks(outcome))
+
+
+def _about_overlap(outcome: Outcome) -> list[str]:
+    if outcome.overlap >= MIN_OVERLAP:
+        return []
+    return [
+        f"only {100 * outcome.overlap:.0f} % of the anatomical foreground lies in the functional "
+        f"field of view (at least {100 * MIN_OVERLAP:.0f} % are expected)"
+    ]
+
+
+def _about_information(outcome: Outcome) -> list[str]:
+    found = []
+    if outcome.metric_after < MIN_METRIC:
+        found.append(
+            f"the aligned volumes share almost no information "
+            f"(mutual information {outcome.metric_after:.3f}, at least {MIN_METRIC} is expected)"
+        )
+    if outcome.rival > MAX_RIVAL:
+        found.append(
+            f"another, clearly different position explains the images nearly as well "
+            f"({100 * outcome.rival:.0f} % of the information)"
+        )
+    return found
+
+
+def _about_motion(outcome: Outcome) -> list[str]:
+    shift, turn = outcome.change_mm, outcome.change_deg
+    moved = f"{shift:.1f} mm and {turn:.1f} degrees"
+    if outcome.shares_frame and (shift > MAX_HEADER_SHIFT_MM or turn > MAX_HEADER_TURN_DEG):
+        if outcome.method == "identity":
+            return []
+        return [
+            f"the headers name one frame of reference, but the images fit best {moved} away from "
+            "it: did the patient move between the scans?"
+        ]
+    if outcome.start_known and (shift > MAX_SHIFT_MM or turn > MAX_TURN_DEG):
+        return [f"the result lies {moved} away from its start"]
+    return []
+
+
+def _remarks(outcome: Outcome) -> list[str]:
+    if outcome.method != "identity":
+        return []
+    if outcome.iterations == 0:
+        return ["the positions in the headers were trusted; nothing was optimised"]
+    return [
+        f"the headers were kept: refining moved by {outcome.change_mm:.1f} mm and "
+        f"{outcome.change_deg:.1f} degrees only, or gained no information"
+    ]
+
+
+def no_overlap(fixed: Grid, moving: Grid, moving_from_fixed: Matrix) -> None:
+    """Refuse two fields of view that do not meet.
+
+    Raises
+    ------
+    RegistrationError
+        ``E_NO_OVERLAP`` with the distance in mm.
+    """
+    gap = gap_mm(fixed, moving, moving_from_fixed)
+    if gap > 0.0:
+        raise RegistrationError(
+            "E_NO_OVERLAP",
+            what="Cannot register",
+            cause=f"the fields of view of the fixed and the moving volume lie {gap:.0f} mm apart",
+            remedy="Use --registration auto to search for the position, or check that both series "
+            "show the same region",
+        )
+
+
+def gap_mm(fixed: Grid, moving: Grid, moving_from_fixed: Matrix) -> float:
+    """Shortest distance between two fields of view, mm; 0 where they meet.
+
+    Alternating projection between two convex boxes (von Neumann) ends at a nearest pair of points.
+    """
+    to_index = np.linalg.inv(moving.affine)
+    back = np.linalg.inv(moving_from_fixed)
+    to_fixed_index = np.linalg.inv(fixed.affine)
+    point = transform_points(moving_from_fixed, fixed.centre)
+    other = point
+    for _ in range(200):
+        other = _into(moving, to_index, point)
+        home = _into(fixed, to_fixed_index, transform_points(back, other))
+        point = transform_points(moving_from_fixed, home)
+    distance = float(np.linalg.norm(point - other))
+    return distance if distance > 0.01 else 0.0
+
+
+def _into(grid: Grid, to_index: Matrix, point: np.ndarray) -> np.ndarray:
+    """Return the point of a field of view that is nearest to a world point."""
+    index = transform_points(to_index, point)
+    clipped = np.clip(index, -0.5, np.array(grid.shape) - 0.5)
+    return transform_points(grid.affine, clipped)

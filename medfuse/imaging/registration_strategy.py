@@ -1,0 +1,275 @@
+"""Which starts are tried, and which result wins: headers, a given start, or everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medfuse.errors import RegistrationError
+from medfuse.imaging.grid import Matrix, from_sitk, transform_points
+from medfuse.imaging.registration_inputs import Prepared
+from medfuse.imaging.registration_progress import Meter, in_parallel
+from medfuse.imaging.registration_refine import Level, Refined, Stage
+from medfuse.imaging.registration_search import rotation_ball, search
+
+#: Headers are believed for a start only if at least this much of the fixed foreground is covered.
+TRUSTED_OVERLAP = 0.5
+#: A refinement smaller than this, or telling this much less, is no reason to leave the headers.
+SAME_PLACE_MM = 2.0
+MARGIN_OF_GAIN = 0.05
+#: Results nearer than this are one solution.
+DISTINCT_MM = 10.0
+FINALISTS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One preset.
+
+    Parameters
+    ----------
+    base_mm : float
+        Finer voxels are averaged to about this size first.
+    search_mm : float
+        Voxel size of the exhaustive search.
+    step_deg, limit_deg : float
+        Lattice of rotations searched everywhere.
+    near_step_deg, near_limit_deg, near_mm : float
+        Rotations and shifts searched around a given start.
+    starts : int
+        Candidates refined at the coarse level.
+    coarse, fine : Level
+    """
+
+    base_mm: float
+    search_mm: float
+    step_deg: float
+    limit_deg: float
+    starts: int
+    coarse: Level
+    fine: Level
+    near_step_deg: float = 16.0
+    near_limit_deg: float = 24.0
+    near_mm: float = 60.0
+
+
+PRESETS = {
+    "fast": Plan(
+        base_mm=2.0,
+        search_mm=16.0,
+        step_deg=30.0,
+        limit_deg=45.0,
+        starts=4,
+        coarse=Level(step_mm=7.0, sigma_mm=5.0, samples=0.5, iterations=30),
+        fine=Level(step_mm=4.0, sigma_mm=3.0, samples=0.5, iterations=30),
+    ),
+    "default": Plan(
+        base_mm=2.0,
+        search_mm=13.0,
+        step_deg=24.0,
+        limit_deg=45.0,
+        starts=6,
+        coarse=Level(step_mm=6.0, sigma_mm=4.0, samples=0.5, iterations=40),
+        fine=Level(step_mm=3.0, sigma_mm=2.0, samples=0.3, iterations=40),
+    ),
+    "thorough": Plan(
+        base_mm=1.5,
+        search_mm=11.0,
+        step_deg=20.0,
+        limit_deg=60.0,
+        starts=12,
+        coarse=Level(step_mm=5.0, sigma_mm=4.0, samples=0.5, iterations=60),
+        fine=Level(step_mm=2.0, sigma_mm=1.5, samples=0.3, iterations=60),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both volumes, prepared; `shares_frame` where the headers name one frame of reference."""
+
+    fixed: Prepared
+    moving: Prepared
+    shares_frame: bool
+
+    def landmarks(self) -> np.ndarray:
+        """(N, 3) points spread over the fixed foreground, RAS mm."""
+        mask, affine = from_sitk(self.fixed.mask)
+        index = np.argwhere(mask > 0)
+        return transform_points(affine, index[:: max(1, len(index) // 500)])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The winning map with the evidence for and against it.
+
+    Parameters
+    ----------
+    start_known : bool
+        The start came from the user or from one frame of reference, so that a large motion from it
+        speaks against the result.
+    change_mm, change_deg : float
+        Mean motion of the fixed foreground, and angle, from the start to what the images say
+        (`matrix`, or the refinement that was not taken when the headers were kept).
+    rival : float
+        Score of the best clearly different solution as a fraction of the winner's; 0 if none.
+    gain : float
+        Relative gain of information over the start.
+    """
+
+    matrix: Matrix
+    method: str
+    metric_before: float
+    metric_after: float
+    overlap: float
+    iterations: int
+    stop_reason: str
+    shares_frame: bool
+    start_known: bool
+    change_mm: float
+    change_deg: float
+    rival: float
+    gain: float
+
+
+def solve(
+    pair: Pair, plan: Plan, *, method: str, start: Matrix, given: bool, seed: int, meter: Meter
+) -> Outcome:
+    """Register a pair.
+
+    Parameters
+    ----------
+    method : {"auto", "rigid", "identity"}
+    start : (4, 4) float64
+        The initial map, or the identity (headers as they are).
+    given : bool
+        Whether `start` came from the user.
+    """
+    fine = Stage.of(pair.fixed, pair.moving, plan.fine, seed=seed)
+    meter.tick()
+    before = fine.evaluate(start)
+    if method == "identity":
+        return _outcome(pair, before, before, start, "identity", known=True)
+    coarse = Stage.of(pair.fixed, pair.moving, plan.coarse, seed=seed)
+    trusted = method == "auto" and pair.shares_frame and not given
+    if trusted and before.overlap >= TRUSTED_OVERLAP:
+        return _near_headers(pair, coarse, fine, before, meter)
+    starts = _starts(pair, plan, start if given else None, meter)
+    if before.overlap > 0:
+        starts.append(start)
+    if not starts:
+        raise _nothing_found("the two volumes overlap nowhere by a third of the smaller one")
+    meter.stage(0.45, 0.7, total=len(starts) * plan.coarse.iterations, text="coarse refinement")
+    rough = in_parallel(lambda s: coarse.refine(s, meter), starts, meter)
+    finalists = _best_distinct(pair, rough, FINALISTS)
+    meter.stage(0.7, 1.0, total=len(finalists) * plan.fine.iterations, text="fine refinement")
+    final = in_parallel(lambda r: r.then(fine.refine(r.matrix, meter)), finalists, meter)
+    final.sort(key=lambda r: -r.score)
+    winner = final[0]
+    if winner.metric <= 0:
+        raise _nothing_found("the two volumes share no information wherever they are placed")
+    known = given or pair.shares_frame
+    return _outcome(pair, before, winner, start, "rigid", known=known, others=final[1:])
+
+
+def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter: Meter) -> Outcome:
+    meter.stage(0.1, 0.5, total=coarse.level.iterations, text="checking the headers, coarse")
+    rough = coarse.refine(before.matrix, meter)
+    meter.stage(0.5, 1.0, total=fine.level.iterations, text="checking the headers, fine")
+    refined = rough.then(fine.refine(rough.matrix, meter))
+    found = _outcome(pair, before, refined, before.matrix, "rigid", known=True)
+    if found.change_mm > SAME_PLACE_MM and found.gain > MARGIN_OF_GAIN:
+        return found
+    kept = Refined(
+        before.matrix,
+        before.metric,
+        before.overlap,
+        refined.iterations,
+        "headers kept: " + refined.stop_reason,
+    )
+    return _outcome(pair, before, kept, refined.matrix, "identity", known=True)
+
+
+def _starts(pair: Pair, plan: Plan, start: Matrix | None, meter: Meter) -> list[Matrix]:
+    near = start is not None
+    rotations = rotation_ball(
+        step_deg=plan.near_step_deg if near else plan.step_deg,
+        limit_deg=plan.near_limit_deg if near else plan.limit_deg,
+    )
+    meter.stage(0.1, 0.45, total=len(rotations), text="searching for a start")
+    found = search(
+        pair.fixed,
+        pair.moving,
+        rotations=rotations,
+        step_mm=plan.search_mm,
+        start=start,
+        reach_mm=plan.near_mm if near else None,
+        meter=meter,
+    )
+    return [candidate.matrix for candidate in found[: plan.starts]]
+
+
+def _best_distinct(pair: Pair, results: list[Refined], count: int) -> list[Refined]:
+    """Return the best results that lie apart from each other."""
+    points = pair.landmarks()
+    kept: list[Refined] = []
+    for result in sorted(results, key=lambda r: -r.score):
+        apart = all(distance_mm(result.matrix, k.matrix, points) > DISTINCT_MM for k in kept)
+        if apart and len(kept) < count:
+            kept.append(result)
+    return kept
+
+
+def distance_mm(one: Matrix, two: Matrix, points: np.ndarray) -> float:
+    """Mean distance between where two maps put points, mm."""
+    gap = transform_points(one, points) - transform_points(two, points)
+    return float(np.linalg.norm(gap, axis=1).mean())
+
+
+def rotation_angle(matrix: Matrix) -> float:
+    """Angle of the rotation in a rigid map, degrees."""
+    # From the antisymmetric part too: the arc cosine alone is blind to small angles.
+    r = matrix[:3, :3]
+    sine = np.linalg.norm([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]) / 2.0
+    return float(np.degrees(np.arctan2(sine, (np.trace(r) - 1.0) / 2.0)))
+
+
+def _outcome(
+    pair: Pair,
+    before: Refined,
+    after: Refined,
+    seen: Matrix,
+    method: str,
+    *,
+    known: bool,
+    others: list[Refined] | None = None,
+) -> Outcome:
+    points = pair.landmarks()
+    rivals = [
+        r.score for r in others or [] if distance_mm(r.matrix, after.matrix, points) > DISTINCT_MM
+    ]
+    return Outcome(
+        matrix=after.matrix,
+        method=method,
+        metric_before=before.metric,
+        metric_after=after.metric,
+        overlap=after.overlap,
+        iterations=after.iterations,
+        stop_reason=after.stop_reason,
+        shares_frame=pair.shares_frame,
+        start_known=known,
+        change_mm=distance_mm(after.matrix, seen, points),
+        change_deg=rotation_angle(after.matrix @ np.linalg.inv(seen)),
+        rival=max(rivals, default=0.0) / after.score if after.score > 0 else 1.0,
+        gain=after.metric / before.metric - 1.0 if before.metric > 0 else np.inf,
+    )
+
+
+def _nothing_found(cause: str) -> RegistrationError:
+    return RegistrationError(
+        "E_REGISTRATION",
+        what="Registration found no result",
+        cause=cause,
+        remedy="Check that both series show the same region, or give a start with --initial",
+    )
