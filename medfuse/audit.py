@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from medfuse.kernel.color import read_back
 
@@ -80,8 +81,9 @@ class Evidence:
     ``rgb`` (3, ...): the picture; ``gamut_change``: what the gamut policy changed (luminance for
     ``fit``, the largest channel for ``clip``); ``chroma_change``: largest change of Cb or Cr after
     that; ``chroma_change_before``: before it, over all voxels; ``coverage``: bool, inside the
-    functional field of view; ``saturated``: number of covered voxels above the functional window;
-    ``read_back``: voxels whose value the picture should tell.
+    functional field of view; ``saturated``: number of covered voxels above the functional window,
+    ``window_by_design``: whether they are meant to be (CT); ``read_back``: voxels whose value the
+    picture should tell.
     """
 
     a: Tensor
@@ -97,6 +99,7 @@ class Evidence:
     coverage: Tensor | None
     chroma_change_before: float = 0.0
     saturated: int = 0
+    window_by_design: bool = False
     gamut: str = "fit"
     read_back: ReadBack | None = None
 
@@ -126,7 +129,7 @@ def audit_fusion(evidence: Evidence) -> Audit:
             _gamut(tally, evidence.gamut),
             _chroma(tally, evidence.chroma_change_before),
             _coverage(tally),
-            _window(tally, evidence.saturated),
+            _window(tally, evidence),
         )
     )
     if evidence.read_back is None or len(evidence.read_back.values) < 2:
@@ -150,6 +153,8 @@ class _Tally:
     hot: int = 0
     over: int = 0
     over_max: float = 0.0
+    over_local: int = 0
+    over_local_max: float = 0.0
     clipped: int = 0
     clipped_max: float = 0.0
     drifted: int = 0
@@ -177,9 +182,12 @@ def _tally_slab(t: _Tally, e: Evidence, part: slice, covered: Tensor | None) -> 
     t.weight_low, t.weight_high = _min(t.weight_low, float(low)), _max(t.weight_high, float(high))
     t.weight_sum += float(weights.sum(dtype=torch.float64))
     t.bad += sum(_count_bad(x) for x in (luminance, weights, e.rgb[part]))
-    above = torch.sub(luminance, torch.maximum(a, b))
-    excess = torch.maximum(above, torch.minimum(a, b).sub_(luminance))
+    high, low = torch.maximum(a, b), torch.minimum(a, b)
+    excess = torch.maximum(torch.sub(luminance, high), torch.sub(low, luminance))
     t.over, t.over_max = _beyond(excess, t.over, t.over_max)
+    high, low = max_pool2d(high, 3, 1, 1), max_pool2d(low.neg_(), 3, 1, 1).neg_()
+    excess = torch.maximum(torch.sub(luminance, high), low.sub_(luminance))
+    t.over_local, t.over_local_max = _beyond(excess, t.over_local, t.over_local_max)
     t.clipped, t.clipped_max = _beyond(e.gamut_change[part], t.clipped, t.clipped_max)
     t.drifted, t.drifted_max = _beyond(e.chroma_change[part], t.drifted, t.drifted_max)
     share = e.share[part] if covered is None else e.share[part][covered]
@@ -280,18 +288,24 @@ def _share(t: _Tally) -> Check:
 
 
 def _overshoot(t: _Tally) -> Check:
-    fraction = t.over / t.voxels
+    fraction, local = t.over / t.voxels, t.over_local / t.voxels
     return Check(
         "overshoot",
         "Inside the range of the two sources",
-        fraction,
+        local,
         "fraction of voxels",
         0.05,
-        "pass" if fraction <= 0.05 and t.over_max <= 0.25 else "look",
-        f"{100 * fraction:.2f} % of the voxels are brighter or darker than both sources by more "
-        f"than one grey level (largest {255 * t.over_max:.1f} of 255). Bands with different "
-        "weights do that at edges; over 5 % of voxels or a quarter of the range is worth a look.",
-        {"fraction": fraction, "maximum": t.over_max},
+        "pass" if local <= 0.05 and t.over_local_max <= 0.25 else "look",
+        f"{100 * local:.2f} % of the voxels are brighter or darker than everything in both sources "
+        f"within one pixel, by more than one grey level (largest {255 * t.over_local_max:.1f} of "
+        f"255); beyond the two values in the voxel itself {100 * fraction:.1f} %. Bands with "
+        "different weights do that at edges; over 5 % or a quarter of the range is worth a look.",
+        {
+            "fraction": fraction,
+            "maximum": t.over_max,
+            "fraction_local": local,
+            "maximum_local": t.over_local_max,
+        },
     )
 
 
@@ -363,16 +377,20 @@ def _coverage(t: _Tally) -> Check:
     )
 
 
-def _window(t: _Tally, saturated: int) -> Check:
-    part = saturated / t.covered if t.covered else 0.0
+_SET_WINDOW = "; set --window to tell them apart."
+
+
+def _window(t: _Tally, e: Evidence) -> Check:
+    part = e.saturated / t.covered if t.covered else 0.0
+    many = part > 0.05 and not e.window_by_design
     return Check(
         "window",
         "Functional values inside the window",
         part,
         "fraction of voxels",
-        0.01,
-        "pass" if part <= 0.01 else "look",
-        f"{100 * part:.2f} % of the voxels lie above the window and share its last colour; "
-        "set --window to tell them apart.",
-        {"voxels": saturated},
+        0.05,
+        "look" if many else "pass",
+        f"{100 * part:.2f} % of the voxels lie above the window and share its last colour"
+        + ("; a CT window leaves bone out." if e.window_by_design else _SET_WINDOW),
+        {"voxels": e.saturated},
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -33,14 +34,13 @@ from medfuse.evaluation_files import (
 )
 from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.fusion import blend
-from medfuse.kernel.metrics import METRICS, PROFILES, Judge, Profile
+from medfuse.kernel.metrics import CHUNK_PIXELS, METRICS, PROFILES, Judge, Profile
 from medfuse.kernel.pyramid import KERNELS, Kernel
 from medfuse.methods.base import Method, get_method
 
 TRIVIAL_RULES: Final = ("anatomical-luma", "max", "mean")
 SCHEMA: Final = "medfuse-evaluation/1"
 
-_CHUNK_PIXELS = 4 * 256 * 256  # about what stays in a core's cache while a chunk is judged
 _LISTED = 20
 
 _TABLES = {
@@ -212,7 +212,12 @@ def render(table: EvaluationTable) -> Group:
 
 
 def _render_part(table: EvaluationTable, title: str, metrics: list[str]) -> Table:
-    out = Table(title=f"{title} (profile {table.profile})", title_justify="left", pad_edge=False)
+    out = Table(
+        title=f"{title} (profile {table.profile})",
+        title_justify="left",
+        pad_edge=False,
+        box=box.SIMPLE_HEAD,
+    )
     out.add_column("method", no_wrap=True)
     for metric in metrics:
         out.add_column(_LABELS.get(metric, metric), justify="right")
@@ -224,10 +229,17 @@ def _render_part(table: EvaluationTable, title: str, metrics: list[str]) -> Tabl
 
 def _cell(row: Row, metric: str, *, best: bool) -> Text:
     mean, std = row.mean(metric), row.std(metric)
-    text = Text("-" if math.isnan(mean) else f"{mean:.4g}", style="bold" if best else "")
+    text = Text("-" if math.isnan(mean) else _short(mean), style="bold" if best else "")
     if not math.isnan(std):
-        text.append(f"\n±{std:.2g}", style="dim not bold")
+        text.append(f"\n±{_short(std)}", style="dim not bold")
     return text
+
+
+def _short(value: float) -> str:
+    """Six characters or less for all values that occur, so that tables fit 80 columns."""
+    size = abs(value)
+    decimals = 2 if size >= 10 else 3 if size >= 0.01 or size == 0 else 4
+    return f"{value:.{decimals}f}"
 
 
 def _is_best(table: EvaluationTable, row: Row, metric: str) -> bool:
@@ -336,13 +348,13 @@ def _same_name(names: Sequence[str]) -> UsageError:
 
 
 def _chunks(pairs: Sequence[Pair]) -> list[list[Pair]]:
-    """Groups of pairs of one size, each of about :data:`_CHUNK_PIXELS` pixels."""
+    """Groups of pairs of one size, each of about :data:`CHUNK_PIXELS` pixels."""
     buckets: dict[tuple[int, int], list[Pair]] = {}
     for pair in pairs:
         buckets.setdefault(pair.size, []).append(pair)
     chunks = []
     for (width, height), bucket in buckets.items():
-        step = max(1, _CHUNK_PIXELS // (width * height))
+        step = max(1, CHUNK_PIXELS // (width * height))
         chunks += [bucket[i : i + step] for i in range(0, len(bucket), step)]
     return chunks
 

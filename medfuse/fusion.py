@@ -189,6 +189,7 @@ def _result(
         chroma_change_before=float(v["chroma_before"]),
         coverage=v.get("coverage"),
         saturated=planes.saturated,
+        window_by_design=sources.window is not None and sources.window.unit == "HU",
         gamut=sources.gamut,
         read_back=read_back_sample(planes, sources),
     )

@@ -213,8 +213,8 @@ def _chroma_drift(rgb: Tensor, cbcr: Tensor) -> Tensor:
 
 
 def read_back_sample(planes: Planes, sources: Sources) -> ReadBack | None:
-    """Every n-th covered voxel with uptake: its value, its 8-bit colour."""
-    if sources.colormap is None:
+    """Every n-th covered voxel with uptake: its value, its 8-bit colour. Grey has no chroma."""
+    if sources.colormap in (None, "gray"):
         return None
     v = planes.values
     step = max(1, v["a"].numel() // SAMPLES)

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,13 @@ import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.errors import InputError, RegistrationError, SeriesError, UsageError
 from medfuse.fusion import FusionResult, Gamut, Mode, fuse
-from medfuse.imaging.export import ResultFolder, write_mip, write_nifti, write_pngs
+from medfuse.imaging.export import (
+    ResultFolder,
+    remove_stale,
+    write_mip,
+    write_nifti,
+    write_pngs,
+)
 from medfuse.imaging.export import is_complete as folder_is_complete
 from medfuse.imaging.reader import load
 from medfuse.imaging.registration import Registration, register
@@ -149,6 +155,7 @@ def run_case(
     with clock("fuse"):
         result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
         audit = result.audit.with_checks([_registration_check(registration), _unit_check(func)])
+    remove_stale(out.parent)
     with ResultFolder(out, case=case, key=key) as folder:
         with clock("write"):
             notify(0.7, "writing")
@@ -414,7 +421,7 @@ def _write_images(
     _write_json(folder / "transform.json", registration.to_dict())
     if settings.png:
         write_pngs(folder / "png", np.asarray(result.rgb), affine)
-        write_mip(folder / "png", np.asarray(result.rgb), affine)
+        write_mip(folder / "png", np.asarray(result.rgb), affine, rank=np.asarray(on_grid)[0])
 
 
 def _report_volumes(record: _Record, on_grid: MetaTensor) -> ReportVolumes:
@@ -429,10 +436,22 @@ def _report_volumes(record: _Record, on_grid: MetaTensor) -> ReportVolumes:
         coverage=np.asarray(result.coverage)[0],
         affine=np.asarray(on_grid.affine, dtype=float),
         functional_values=values,
+        functional_before=_before(record),
         colormap=result.colormap or "gray",
         window=result.window,
         anatomical_window=result.anatomical_window,
     )
+
+
+def _before(record: _Record) -> np.ndarray | None:
+    """The functional volume where registration began; None where it was not moved."""
+    settings, registration = record.settings, record.registration
+    start = read_matrix(Path(settings.initial)) if settings.initial else np.eye(4)
+    window = record.result.window
+    if np.array_equal(start, registration.matrix) or window is None:
+        return None
+    unmoved = replace(registration, matrix=start).resample(record.func)
+    return apply_window(np.asarray(unmoved)[0], window)
 
 
 def _provenance(

@@ -7,44 +7,40 @@ thread; what it brings back is put into the viewer by the ``show_*`` methods in 
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from napari.layers import Image
 from psygnal import Signal
 
-from medfuse.errors import UsageError
-from medfuse.fusion import DEFAULT_COLORMAP
 from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window, default_window
 from napari_plugin import outputs
+from napari_plugin.choice import LayerChoice
 from napari_plugin.jobs import Job, Progress
-from napari_plugin.layers import facts, linear_map, missing, read_layer, state
 from napari_plugin.moving import moved_by_hand, unmoved
 from napari_plugin.preview import paint_slice
 from napari_plugin.readout import describe_point
 from napari_plugin.work import (
+    Aligned,
     Fusion,
-    Pair,
+    Refused,
     Settings,
-    fuse_pair,
+    align,
+    bring_to_grid,
+    fuse_aligned,
     part,
     readable,
     refuse_mixed_patients,
-    refuse_suspect,
-    register_pair,
+    suspect,
 )
 
-FUNCTIONAL_FIRST = ("PET", "SPECT", "CT")
-ANATOMICAL_FIRST = ("MRI", "CT")
 Vector = tuple[float, float, float]
 STILL: Vector = (0.0, 0.0, 0.0)
 
 
-class FusionModel:
+class FusionModel(LayerChoice):
     """State and actions of one panel.
 
     Parameters
@@ -53,92 +49,32 @@ class FusionModel:
 
     Attributes
     ----------
-    layers_changed, registration_changed, fusion_changed : Signal
+    registration_changed, fusion_changed : Signal
         Something that the panel shows is new.
     """
 
-    layers_changed = Signal()
     registration_changed = Signal()
     fusion_changed = Signal()
 
     def __init__(self, viewer: Any) -> None:
-        self.viewer = viewer
         self.settings = Settings()
-        self.registration: Registration | None = None
         self.fusion: Fusion | None = None
-        self._found: Registration | None = None  # before it was moved by hand
-        self._registered: tuple[Any, ...] | None = None
+        self._aligned: Aligned | None = None
+        self._moved: Registration | None = None  # by hand, after it was found
         self.nudged: tuple[Vector, Vector] = (STILL, STILL)
-        self._anatomical: weakref.ref[Any] | None = None
-        self._functional: weakref.ref[Any] | None = None
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
-            event.connect(self._on_layers)
-        viewer.layers.events.inserted.connect(self._watch_name)
-        for layer in viewer.layers:
-            layer.events.name.connect(self._on_name)
-        self.guess_pair()
-
-    # -- layers ------------------------------------------------------------------------------
-
-    def candidates(self) -> list[Any]:
-        """Image layers that can be fused: not our own outputs."""
-        return [
-            layer
-            for layer in self.viewer.layers
-            if isinstance(layer, Image) and outputs.role_of(layer) is None
-        ]
+        super().__init__(viewer)
 
     @property
-    def anatomical(self) -> Any | None:
-        """The chosen anatomical layer, None where it is gone."""
-        return self._alive(self._anatomical)
-
-    @anatomical.setter
-    def anatomical(self, layer: Any | None) -> None:
-        self._anatomical = weakref.ref(layer) if layer is not None else None
-
-    @property
-    def functional(self) -> Any | None:
-        """The chosen functional layer, None where it is gone."""
-        return self._alive(self._functional)
-
-    @functional.setter
-    def functional(self, layer: Any | None) -> None:
-        self._functional = weakref.ref(layer) if layer is not None else None
-
-    def guess_pair(self) -> None:
-        """Fill an empty choice from what the layers say of themselves."""
-        layers = self.candidates()
-        if self.functional is None:
-            rest = [layer for layer in layers if layer is not self.anatomical]
-            self.functional = _first_of(rest, FUNCTIONAL_FIRST)
-        if self.anatomical is None:
-            rest = [layer for layer in layers if layer is not self.functional]
-            self.anatomical = _first_of(rest, ANATOMICAL_FIRST)
-
-    def missing(self, layer: Any | None) -> tuple[str, ...]:
-        """What has to be asked about a layer before it can be used."""
-        return missing(layer) if layer is not None else ()
-
-    def word(self, layer: Any | None) -> str:
-        """Modality of a layer, empty where it is unknown."""
-        found = facts(layer).get("modality", "") if layer is not None else ""
-        return "" if found == "unknown" else found
-
-    def colormap(self) -> str:
-        """The chosen colour map, or the one that the modality gets."""
-        return self.settings.colormap or DEFAULT_COLORMAP.get(self.word(self.functional), "ember")
-
-    def patients_differ(self) -> bool:
-        """Whether the headers of the chosen layers name two patients."""
-        layers = [layer for layer in (self.anatomical, self.functional) if layer is not None]
-        found = {(facts(layer).get("source") or {}).get("patient") for layer in layers}
-        return len(found - {None}) > 1
+    def registration(self) -> Registration | None:
+        """The registration of the chosen pair, moved by hand or as found; None before."""
+        if self._aligned is None or self._aligned.pair.key != self.pair_key():
+            return None
+        return self._moved or self._aligned.registration
 
     def registration_text(self) -> tuple[str, bool]:
         """What the panel says about the registration, and whether it is suspect."""
         found = self.registration
-        if found is None or self._registered != self._pair_key():
+        if found is None:
             return "Not registered yet.", False
         text = (
             f"{found.verdict.upper()}: moved {found.shift_mm:.1f} mm, turned "
@@ -148,47 +84,6 @@ class FusionModel:
         )
         suspect = found.verdict == "suspect"
         return (f"{text} {'; '.join(found.reasons)}" if suspect else text), suspect
-
-    def state(self, layer: Any, **said: Any) -> None:
-        """Store what the user says about a layer: ``modality``, ``unit``, ``scale_is_mm``."""
-        state(layer, **said)
-        self.layers_changed.emit()
-
-    def pair(self) -> Pair:
-        """Read both chosen layers.
-
-        Raises
-        ------
-        UsageError, UnitError, GeometryError
-            If a layer is not chosen or cannot be used.
-        """
-        chosen = {"anatomical": self.anatomical, "functional": self.functional}
-        for role, layer in chosen.items():
-            if layer is None:
-                raise UsageError(
-                    "E_NO_LAYER",
-                    what="Cannot start",
-                    cause=f"no {role} layer is chosen",
-                    remedy="Open images (File > Open Sample > medfuse has some) and choose them",
-                )
-        if self.anatomical is self.functional:
-            raise UsageError(
-                "E_SAME_LAYER",
-                what="Cannot start",
-                where=self.anatomical.name,
-                cause="one layer was chosen for both roles",
-                remedy="Choose another layer for one of them",
-            )
-        sources = [read_layer(layer) for layer in chosen.values()]
-        if sources[0].rgb:
-            raise UsageError(
-                "E_RGB_ANATOMICAL",
-                what="Cannot start",
-                where=sources[0].name,
-                cause="the anatomical layer is a colour picture, which has no single value a voxel",
-                remedy="Choose a grey image as the anatomical layer",
-            )
-        return Pair(*sources, self._pair_key())
 
     # -- work for a thread -------------------------------------------------------------------
 
@@ -205,35 +100,53 @@ class FusionModel:
         return Job("Choosing windows", work)
 
     def registration_job(self) -> Job:
-        """Align the functional to the anatomical layer; value is (pair, Registration)."""
+        """Align the functional to the anatomical layer; value for :meth:`show`."""
         pair, settings = self.pair(), self.settings
 
-        def work(progress: Progress) -> tuple[Pair, Registration]:
+        def work(progress: Progress) -> Aligned:
             refuse_mixed_patients(pair, settings)
-            return pair, register_pair(pair, settings, progress)
+            return align(pair, settings, progress)
 
         return Job("Registration", work)
 
     def fusion_job(self) -> Job:
-        """Register where that was not done yet, then fuse; value is a :class:`Fusion`."""
+        """Register where that was not done yet, then fuse; value for :meth:`show`."""
         pair, settings = self.pair(), self.settings
-        known = self.registration if self._registered == pair.key else None
+        known = self._aligned if self._aligned and self._aligned.pair.key == pair.key else None
+        moved = self._moved
 
-        def work(progress: Progress) -> Fusion:
+        def work(progress: Progress) -> Fusion | Refused:
             refuse_mixed_patients(pair, settings)
-            registration = known or register_pair(pair, settings, part(progress, 0.0, 0.5))
-            refuse_suspect(registration, settings)
-            return fuse_pair(pair, registration, settings, part(progress, 0.5, 1.0))
+            aligned = known or align(pair, settings, part(progress, 0.0, 0.5))
+            if known and moved:
+                aligned = bring_to_grid(pair, moved)
+            error = suspect(aligned.registration, settings)
+            if error is not None:
+                return Refused(aligned, error)
+            return fuse_aligned(aligned, settings, part(progress, 0.5, 1.0))
 
         return Job("Fusion", work)
 
     # -- results -----------------------------------------------------------------------------
 
-    def show_registration(self, found: tuple[Pair, Registration]) -> None:
-        """Keep a registration for the pair it was made for."""
-        pair, registration = found
-        self._keep(registration, pair)
-        self.registration_changed.emit()
+    def show(self, value: Aligned | Refused | Fusion) -> Iterator[Any]:
+        """Put what a job brought into the viewer, a layer at each step.
+
+        Layers of an earlier run are updated in place.
+
+        Raises
+        ------
+        RegistrationError
+            ``E_REGISTRATION`` where the job refused to fuse; the alignment can be looked at.
+        """
+        match value:
+            case Fusion():
+                yield from self._show_fusion(value)
+            case Refused(aligned, error):
+                yield from self._show_aligned(aligned)
+                raise error
+            case Aligned():
+                yield from self._show_aligned(value)
 
     def nudge(self, shift: Vector, turn: Vector) -> bool:
         """Move the functional image by hand, counted from the registration that was found.
@@ -251,11 +164,14 @@ class FusionModel:
         bool
             Whether there was a registration to move.
         """
-        if self._found is None:
+        if self.registration is None or self._aligned is None:
             return False
+        found = self._aligned.registration
+        centre = self._aligned.pair.anatomical.grid.centre
         self.nudged = (shift, turn)
-        centre = self.pair().anatomical.grid.centre
-        self.registration = moved_by_hand(self._found, shift, turn, centre)
+        self._moved = (
+            None if self.nudged == (STILL, STILL) else moved_by_hand(found, shift, turn, centre)
+        )
         self.registration_changed.emit()
         return True
 
@@ -269,7 +185,7 @@ class FusionModel:
         """
         layer = outputs.find(self.viewer, outputs.PICTURE)
         fusion = self.fusion
-        if layer is None or fusion is None or fusion.pair.key != self._pair_key():
+        if layer is None or fusion is None or fusion.pair.key != self.pair_key():
             return None
         start = time.perf_counter()
         index = layer.world_to_data(np.asarray(self.viewer.dims.point)[-layer.ndim :])
@@ -280,12 +196,13 @@ class FusionModel:
 
     def show_view(self, view: str, on: bool) -> None:
         """Switch "before", "checkerboard" or "edges"."""
+        if view == "before":
+            self._show_before(on)
+            return
         if self.fusion is None:
             return
         source = self.fusion.pair.anatomical
-        if view == "before":
-            self._show_before(on)
-        elif not on:
+        if not on:
             outputs.remove(self.viewer, view)
         else:
             make = outputs.checkerboard if view == outputs.CHECKER else outputs.edges
@@ -300,20 +217,9 @@ class FusionModel:
         verdict = self.fusion.audit.verdict
         return f"Audit: {verdict.upper()}, {headline[verdict]}. See the Audit tab."
 
-    def show_fusion(self, fusion: Fusion) -> Iterator[Any]:
-        """Put the result into the viewer, a layer at each step; earlier layers are updated."""
-        new = self._registered != fusion.pair.key
-        if new:  # else a registration that was moved by hand meanwhile is kept
-            self._keep(fusion.registration, fusion.pair)
-        yield from outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
-        self.fusion = fusion
-        if new:
-            self.registration_changed.emit()
-        self.fusion_changed.emit()
-
     def forget_registration(self) -> None:
         """Drop the registration, e.g. because another way of registering was chosen."""
-        self.registration = self._found = self._registered = None
+        self._aligned = self._moved = None
         self.nudged = (STILL, STILL)
         self.registration_changed.emit()
 
@@ -336,66 +242,38 @@ class FusionModel:
 
     # -- private -----------------------------------------------------------------------------
 
-    def _keep(self, registration: Registration | None, pair: Pair) -> None:
-        self.registration = self._found = registration
-        self._registered = pair.key
+    def _show_fusion(self, fusion: Fusion) -> Iterator[Any]:
+        is_new = self._aligned is None or self._aligned.pair.key != fusion.pair.key
+        if is_new:  # else a registration that was moved by hand meanwhile is kept
+            self._keep(fusion.aligned)
+        yield from outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
+        self.fusion = fusion
+        if is_new:
+            self.registration_changed.emit()
+        self.fusion_changed.emit()
+
+    def _show_aligned(self, aligned: Aligned) -> Iterator[Any]:
+        self._keep(aligned)
+        functional = self.functional
+        layer = outputs.aligned_output(aligned, self.colormap())
+        yield from outputs.show(self.viewer, (layer,), aligned.pair.anatomical)
+        if functional is not None:
+            functional.visible = False  # it still lies where its file has it
+        self.registration_changed.emit()
+
+    def _keep(self, aligned: Aligned) -> None:
+        self._aligned, self._moved = aligned, None
         self.nudged = (STILL, STILL)
 
     def _show_before(self, on: bool) -> None:
-        layer = outputs.find(self.viewer, outputs.ON_GRID)
-        picture = outputs.find(self.viewer, outputs.PICTURE)
-        fusion = self.fusion
-        if layer is None or fusion is None or fusion.registration is None:
+        layer, aligned = outputs.find(self.viewer, outputs.ON_GRID), self._aligned
+        if layer is None or aligned is None or aligned.registration is None:
             return
-        source = fusion.pair.anatomical
-        if on:
-            functional = unmoved(fusion)
-            layer.data = outputs.shown(functional, source.order, flat=source.flat)
-        else:
-            kept = next(o for o in fusion.outputs if o.role == outputs.ON_GRID)
-            layer.data = kept.data
-        layer.visible = on
+        source = aligned.pair.anatomical
+        shown = self.fusion.on_grid if self.fusion is not None else aligned.on_grid
+        volume = unmoved(aligned) if on else shown
+        layer.data = outputs.shown(volume, source.order, flat=source.flat)
+        layer.visible = on or self.fusion is None
+        picture = outputs.find(self.viewer, outputs.PICTURE)
         if picture is not None:
             picture.visible = not on
-
-    def _alive(self, reference: weakref.ref[Any] | None) -> Any | None:
-        layer = reference() if reference is not None else None
-        return layer if layer is not None and layer in self.viewer.layers else None
-
-    def _pair_key(self) -> tuple[Any, ...]:
-        layers = (self.anatomical, self.functional)
-        return tuple(None if layer is None else _layer_key(layer) for layer in layers)
-
-    def _on_layers(self, event: Any = None) -> None:
-        if event is not None and outputs.role_of(event.value) is not None:
-            return
-        self.guess_pair()
-        self.layers_changed.emit()
-
-    def _watch_name(self, event: Any) -> None:
-        event.value.events.name.connect(self._on_name)
-
-    def _on_name(self, event: Any = None) -> None:
-        self.layers_changed.emit()
-
-    def close(self) -> None:
-        """Let go of the viewer."""
-        events = self.viewer.layers.events
-        for event in (events.inserted, events.removed):
-            event.disconnect(self._on_layers)
-        events.inserted.disconnect(self._watch_name)
-        for layer in self.viewer.layers:
-            layer.events.name.disconnect(self._on_name)
-
-
-def _layer_key(layer: Any) -> tuple[Any, ...]:
-    """Equal as long as a layer holds the same array at the same place."""
-    return (layer.unique_id, id(layer.data), linear_map(layer).tobytes(), str(layer.units))
-
-
-def _first_of(layers: list[Any], modalities: tuple[str, ...]) -> Any | None:
-    for modality in modalities:
-        for layer in layers:
-            if facts(layer).get("modality") == modality:
-                return layer
-    return None

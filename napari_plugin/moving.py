@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from monai.data import MetaTensor
@@ -13,7 +13,7 @@ from medfuse.imaging.grid import Grid, Matrix, transform_points
 from medfuse.imaging.registration import Registration
 
 if TYPE_CHECKING:
-    from napari_plugin.work import Fusion
+    from napari_plugin.work import Aligned
 
 RAS_FROM_LPI = -np.eye(
     3
@@ -77,22 +77,15 @@ def moved_by_hand(
 
 def resample_on(registration: Registration, moving: MetaTensor, like: MetaTensor) -> MetaTensor:
     """The functional image on another grid in the anatomical world, e.g. one slice."""
-    return on_grid_of(registration, Grid.from_volume(like)).resample(moving)
+    return replace(registration, fixed_grid=Grid.from_volume(like)).resample(moving)
 
 
-def on_grid_of(registration: Registration, grid: Grid) -> Registration:
-    """The same registration with another fixed grid."""
-    return replace(registration, fixed_grid=grid)
-
-
-def unmoved(fusion: Fusion) -> Any:
+def unmoved(aligned: Aligned) -> MetaTensor:
     """Functional image on the anatomical grid where its own file has it."""
-    registration = fusion.registration
-    if registration is None:
-        return fusion.on_grid
-    from napari_plugin.work import bring_to_grid
-
-    return bring_to_grid(fusion.pair, replace(registration, matrix=np.eye(4)))
+    if aligned.registration is None:
+        return aligned.on_grid
+    headers = replace(aligned.registration, matrix=np.eye(4))
+    return headers.resample(aligned.pair.functional.volume())
 
 
 def _about(axis: int, angle: float) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medfuse.fusion import FusionResult
 from medfuse.imaging.export import to_bytes
+from medfuse.imaging.windows import default_window
 from medfuse.kernel.color import apply_colormap, luma
 from napari_plugin.colors import WEIGHTS, napari_colormap
 from napari_plugin.layers import TAG, TRANSFORM, Source, shown
@@ -100,9 +101,26 @@ def _on_grid(result: FusionResult, on_grid: MetaTensor, view: Any, name: str) ->
         name,
         "image",
         view(on_grid),
-        {"visible": False},
+        {"visible": False, "blending": "additive"},
         {"contrast_limits": limits, "colormap": napari_colormap(result.colormap)},
     )
+
+
+def aligned_output(aligned: Any, colormap: str) -> Output:
+    """The functional image on the anatomical grid, to look at before anything is fused."""
+    source, on_grid = aligned.pair.anatomical, aligned.on_grid
+    functional, anatomical = aligned.pair.words
+    name = f"Fusion: {functional} on {anatomical} grid"
+    data = shown(on_grid, source.order, flat=source.flat)
+    if len(on_grid) == 3:
+        return Output(ON_GRID, name, "image", np.ascontiguousarray(data), {"rgb": True})
+    window = default_window(on_grid)
+    fixed = {
+        "contrast_limits": (window.low, window.high),
+        "colormap": napari_colormap(colormap),
+        "visible": True,
+    }
+    return Output(ON_GRID, name, "image", data, {"blending": "additive"}, fixed)
 
 
 def out_of_range(result: FusionResult) -> torch.Tensor:
@@ -173,7 +191,8 @@ def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> Iterator[O
         else:
             _update(layer, output, source)
         yield output
-    viewer.layers.selection.active = find(viewer, PICTURE) if is_new else chosen
+    if is_new or chosen in viewer.layers:
+        viewer.layers.selection.active = find(viewer, PICTURE) if is_new else chosen
 
 
 def find(viewer: Any, role: str) -> Any | None:

@@ -73,28 +73,77 @@ class Pair:
         return tuple(s.meta["modality"] for s in (self.functional, self.anatomical))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """A pair, its registration (None for flat images on one grid) and the resampled image.
+
+    ``on_grid``: (C, X, Y, Z) MetaTensor, functional, on the anatomical grid.
+    """
+
+    pair: Pair
+    registration: Registration | None
+    on_grid: MetaTensor
+
+
+@dataclass(frozen=True, eq=False)
+class Refused:
+    """An alignment that should not be fused unseen, and why."""
+
+    aligned: Aligned
+    error: RegistrationError
+
+
+@dataclass(frozen=True, eq=False)
 class Fusion:
     """A finished fusion and all that belongs to it."""
 
-    pair: Pair
+    aligned: Aligned
     settings: Settings
-    registration: Registration | None
-    on_grid: MetaTensor
     result: FusionResult
     audit: Audit
     outputs: tuple[outputs.Output, ...]
 
+    @property
+    def pair(self) -> Pair:
+        """What was fused."""
+        return self.aligned.pair
 
-def fuse_pair(
-    pair: Pair, registration: Registration | None, settings: Settings, progress: Progress
-) -> Fusion:
-    """Resample, fuse, audit and prepare the layers. Runs in a thread."""
-    anatomical = pair.anatomical.volume()
-    on_grid = bring_to_grid(pair, registration)
+    @property
+    def registration(self) -> Registration | None:
+        """How it was aligned."""
+        return self.aligned.registration
+
+    @property
+    def on_grid(self) -> MetaTensor:
+        """(C, X, Y, Z) functional image on the anatomical grid."""
+        return self.aligned.on_grid
+
+
+def align(pair: Pair, settings: Settings, progress: Progress) -> Aligned:
+    """Run the chosen registration; flat images that share a grid need none."""
+    fixed, moving = pair.anatomical.volume(), pair.functional.volume()
+    flat = pair.anatomical.flat and pair.functional.flat
+    if flat and pair.anatomical.grid.same_as(pair.functional.grid):
+        return Aligned(pair, None, moving)
+    if len(moving) == 3:
+        grey = luma(moving.as_tensor()[None])[0]
+        meta = {key: value for key, value in moving.meta.items() if key != "affine"}
+        moving = MetaTensor(grey, affine=moving.affine, meta=meta)
+    found = register(fixed=fixed, moving=moving, method=settings.registration, progress=progress)
+    return bring_to_grid(pair, found)
+
+
+def bring_to_grid(pair: Pair, registration: Registration) -> Aligned:
+    """Resample the functional image onto the anatomical grid."""
+    return Aligned(pair, registration, registration.resample(pair.functional.volume()))
+
+
+def fuse_aligned(aligned: Aligned, settings: Settings, progress: Progress) -> Fusion:
+    """Fuse, audit and prepare the layers."""
+    pair = aligned.pair
     result = fuse(
-        functional=on_grid,
-        anatomical=anatomical,
+        functional=aligned.on_grid,
+        anatomical=pair.anatomical.volume(),
         method=loaded_guide(settings.method),
         bias=settings.bias,
         mode=settings.mode,
@@ -103,16 +152,10 @@ def fuse_pair(
         anatomical_window=settings.anatomical_window,
         progress=part(progress, 0.1, 0.8),
     )
-    audit = result.audit.with_checks(case_checks(registration, pair))
+    audit = result.audit.with_checks(case_checks(aligned.registration, pair))
     progress(0.85, "layers")
-    layers = outputs.fusion_outputs(result, pair.anatomical, on_grid, words=pair.words)
-    return Fusion(pair, settings, registration, on_grid, result, audit, layers)
-
-
-def bring_to_grid(pair: Pair, registration: Registration | None) -> MetaTensor:
-    """Functional image on the anatomical grid."""
-    functional = pair.functional.volume()
-    return functional if registration is None else registration.resample(functional)
+    layers = outputs.fusion_outputs(result, pair.anatomical, aligned.on_grid, words=pair.words)
+    return Fusion(aligned, settings, result, audit, layers)
 
 
 def readable(fusion: Fusion) -> Readable:
@@ -134,28 +177,15 @@ def readable(fusion: Fusion) -> Readable:
     )
 
 
-def register_pair(pair: Pair, settings: Settings, progress: Progress) -> Registration | None:
-    """Run the chosen registration; None where both flat images share one grid already."""
-    fixed, moving = pair.anatomical.volume(), pair.functional.volume()
-    flat = pair.anatomical.flat and pair.functional.flat
-    if flat and pair.anatomical.grid.same_as(pair.functional.grid):
-        return None
-    if len(moving) == 3:
-        grey = luma(moving.as_tensor()[None])[0]
-        meta = {key: value for key, value in moving.meta.items() if key != "affine"}
-        moving = MetaTensor(grey, affine=moving.affine, meta=meta)
-    return register(fixed=fixed, moving=moving, method=settings.registration, progress=progress)
-
-
-def refuse_suspect(registration: Registration | None, settings: Settings) -> None:
+def suspect(registration: Registration | None, settings: Settings) -> RegistrationError | None:
+    """The error that stops a fusion on a suspect registration, unless that was accepted."""
     if registration is None or settings.accept_suspect or registration.verdict != "suspect":
-        return
-    raise RegistrationError(
+        return None
+    return RegistrationError(
         "E_REGISTRATION",
         what="Registration is suspect, nothing was fused",
         cause="; ".join(registration.reasons),
-        remedy="Move the image by hand (Adjust), choose identity, or tick 'Accept suspect "
-        "registration' after looking at the checkerboard",
+        remedy="Look at the overlay, move it by hand, or tick 'Accept suspect registration'",
     )
 
 

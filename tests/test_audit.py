@@ -49,14 +49,20 @@ def test_one_painted_voxel_fails_the_linearity_check():
     assert check.value == pytest.approx(0.01, rel=1e-3)
 
 
-def test_values_beyond_both_sources_are_measured():
+def test_values_beyond_both_sources_are_measured_in_the_voxel_and_around_it():
     evidence = honest()
-    shifted = torch.maximum(evidence.a, evidence.b)
+    flat = torch.full_like(evidence.a, 0.4)
+    shifted = flat.clone()
     shifted[..., :12] += 0.5
-    check = audit_fusion(replace(evidence, luminance=shifted))["overshoot"]
-    assert check.value == pytest.approx(0.25)
-    assert check.details["maximum"] == pytest.approx(0.5, abs=1e-6)
+    check = audit_fusion(replace(evidence, a=flat, b=flat, luminance=shifted))["overshoot"]
+    assert check.value == check.details["fraction"] == pytest.approx(0.25)
+    assert check.details["maximum_local"] == pytest.approx(0.5, abs=1e-6)
     assert check.verdict == "look"
+    moved = torch.roll(evidence.a, 1, dims=3)
+    moved[..., 0] = evidence.a[..., 0]
+    check = audit_fusion(replace(evidence, luminance=moved))["overshoot"]
+    assert check.value == 0
+    assert check.details["fraction"] > 0.2
 
 
 def test_a_nan_in_the_picture_fails():

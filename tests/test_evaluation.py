@@ -243,12 +243,12 @@ def test_json_names_the_profile_and_holds_no_path(folders, tmp_path):
 
 
 def printed(table) -> str:
-    console = Console(file=io.StringIO(), width=100)
+    console = Console(file=io.StringIO(), width=80)
     console.print(render(table))
     return console.file.getvalue()
 
 
-def test_every_printed_table_names_its_profile_and_fits_100_columns(folders):
+def test_every_printed_table_names_its_profile_and_fits_80_columns(folders):
     text = printed(evaluate(*folders, [], profile="paper"))
     titles = [line for line in text.splitlines() if "(profile paper)" in line]
     assert len(titles) == 4

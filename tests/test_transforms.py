@@ -189,7 +189,10 @@ def dice(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def test_labels_follow_the_image_without_being_blurred():
-    pet, mri = volume(unit="SUVbw"), volume((20, 20, 20), spacing=(1.1, 1.0, 1.4), seed=1)
+    pet, mri = (
+        volume(modality="PET"),
+        volume((20, 20, 20), spacing=(1.1, 1.0, 1.4), seed=1, modality="MRI"),
+    )
     label = MetaTensor((pet.as_tensor() > 0.5).float(), affine=pet.affine)
     d = mt.RegisterRigidd(["pet", "label"], "mri", mode=["bilinear", "nearest"], method="identity")(
         {"pet": pet, "label": label, "mri": mri}
@@ -199,7 +202,10 @@ def test_labels_follow_the_image_without_being_blurred():
 
 
 def test_history_before_registration_can_be_undone_after_it():
-    pet, mri = volume(unit="SUVbw"), volume((20, 20, 20), spacing=(1.1, 1.0, 1.4), seed=1)
+    pet, mri = (
+        volume(modality="PET"),
+        volume((20, 20, 20), spacing=(1.1, 1.0, 1.4), seed=1, modality="MRI"),
+    )
     both = Compose(
         [
             SpatialCropd("pet", roi_start=[2, 3, 1], roi_end=[9, 11, 7]),
@@ -312,7 +318,7 @@ def files(folder) -> dict[str, bytes]:
 
 def test_the_chain_writes_what_medfuse_fuse_writes_byte_for_byte(fused, pair, tmp_path):
     d, out = fused
-    settings = CaseSettings(registration="identity")
+    settings = CaseSettings(registration="identity", preset="fast")
     run_case(Path(pair["mri"]), Path(pair["pet"]), tmp_path / "c", settings, case="sts001")
     ours, theirs = files(out / "sts001"), files(tmp_path / "c")
     assert ours.keys() == theirs.keys()

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     ArrayT = TypeVar("ArrayT", np.ndarray, torch.Tensor)
 
-#: FDG PET is read at 0 to 5..7 g/ml.
-SUV_WINDOW = (0.0, 6.0)
+#: FDG PET is read at 0 to 5..7 g/ml; brains and therapy tracers need more. The least of these that
+#: leaves at most 5 % of the voxels saturated: a brain, but no bladder, moves it.
+SUV_HIGHS = (6.0, 8.0, 10.0, 12.0, 15.0, 20.0)
+_SATURATED_SHARE = 0.05
 #: Soft tissue (level 40, width 400): air black, fat dark, organs and brain mid-grey, bone white.
 HU_WINDOW = (-160.0, 240.0)
 _EMISSION_PERCENTILE = 99.0
@@ -47,8 +49,10 @@ class Window:
 def default_window(volume: MetaTensor) -> Window:
     """Choose the window of a scan by its modality and unit.
 
-    PET in SUVbw: 0 to 6 g/ml. CT in HU: -160 to 240, the soft-tissue window; it is the one in
-    which no tissue of the whole body but lung is lost, and bone stays apart by being white.
+    PET in SUVbw: 0 to 6 g/ml, or the least customary upper end that leaves at most 5 % of the
+    voxels above it (a brain needs 10 or more). CT in HU: -160 to 240, the soft-tissue window; it is
+    the one in which no tissue of the whole body but lung is lost, and bone stays apart by being
+    white.
     Other PET and SPECT: 0 to the 99th percentile of the voxels above half the mean, so that a hot
     bladder of up to 1 % of the body does not set the scale. Everything else: 0.5th to 99.5th
     percentile of the foreground (above 5 % of the range between the 0.1th and 99.9th percentile),
@@ -71,7 +75,7 @@ def default_window(volume: MetaTensor) -> Window:
     modality = str(volume.meta.get("modality", "unknown"))
     unit = str(volume.meta.get("unit", "a.u."))
     if modality == "PET" and unit == "SUVbw":
-        return Window(*SUV_WINDOW, unit, "PET in SUVbw: 0 to 6 g/ml")
+        return _suv_window(_sample(volume), unit)
     if modality == "CT" and unit == "HU":
         return Window(*HU_WINDOW, unit, "CT in HU: soft tissue, level 40, width 400")
     values = _sample(volume)
@@ -105,6 +109,17 @@ def apply_window(array: ArrayT, window: Window) -> ArrayT:
     Same kind and shape as `array`.
     """
     return ((array - window.low) / (window.high - window.low)).clip(0, 1)
+
+
+def _suv_window(values: np.ndarray, unit: str) -> Window:
+    needed = float(np.quantile(values, 1 - _SATURATED_SHARE))
+    high = next((h for h in SUV_HIGHS if h >= needed), SUV_HIGHS[-1])
+    rule = f"PET in SUVbw: 0 to {high:g} g/ml"
+    if high > SUV_HIGHS[0]:
+        rule += (
+            f" (0 to {SUV_HIGHS[0]:g} would saturate {100 * (values > SUV_HIGHS[0]).mean():.0f} %)"
+        )
+    return Window(0.0, high, unit, rule)
 
 
 def _sample(volume: Any) -> np.ndarray:

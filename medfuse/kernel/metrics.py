@@ -6,6 +6,7 @@ tables can be compared. Definitions, ranges and differences: docs/metrics.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,10 @@ from medfuse.kernel.metrics_statistics import Correlation, Information, entropy
 from medfuse.kernel.metrics_structure import Fidelity, Similarity
 from medfuse.kernel.metrics_uptake import Uptake
 
-__all__ = ["METRICS", "PROFILES", "Judge", "Metric", "Profile", "compute"]
+__all__ = ["CHUNK_PIXELS", "METRICS", "PROFILES", "Judge", "Metric", "Profile", "compute"]
+
+# About what stays in a core's cache while it is judged: larger batches are cut into such chunks.
+CHUNK_PIXELS: Final = 4 * 256 * 256
 
 _SSIM_CONSTANTS = {"reference": (6.5025, 58.5225), "paper": (1e-4, 9e-4)}
 
@@ -97,15 +101,21 @@ def compute(
     ValueError
         If shapes disagree, a name or the profile is unknown, or a value is not finite.
     """
-    step = max(1, CHUNK_PIXELS // max(1, a[0, 0].numel())) if a.ndim == 4 and len(a) else 1
-    if len(a) <= step or len(fused) != len(a):
-        judge = Judge(a, b, profile=profile, only=only, uptake=uptake, lesion=lesion)
-        return judge(fused)
+    _check_sizes(a, b=b, fused=fused, uptake=uptake, lesion=lesion)
+    step = max(1, CHUNK_PIXELS // max(1, math.prod(a.shape[2:])))
     parts = []
-    for start in range(0, len(a), step):
-        x, y, f, u, m = (None if t is None else t[start : start + step] for t in (a, b, fused, uptake, lesion))
-        parts.append(Judge(x, y, profile=profile, only=only, uptake=u, lesion=m)(f))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    for start in range(0, max(1, len(a)), step):
+        part = slice(start, start + step)
+        judge = Judge(
+            a[part],
+            b[part],
+            profile=profile,
+            only=only,
+            uptake=None if uptake is None else uptake[part],
+            lesion=None if lesion is None else lesion[part],
+        )
+        parts.append(judge(fused[part]))
+    return {name: torch.cat([values[name] for values in parts]) for name in parts[0]}
 
 
 class Judge:
@@ -127,10 +137,7 @@ class Judge:
         self._profile = profile
         self._only = _wanted(only)
         self._a, self._b = prepare(a, profile), prepare(b, profile)
-        for name, other in (("b", b), ("uptake", uptake), ("lesion", lesion)):
-            if other is not None and (other.shape[0], *other.shape[2:]) != self._size(a):
-                raise ValueError(f"{name} is {tuple(other.shape)} where a is {tuple(a.shape)}")
-        self._batch = self._size(a)
+        _check_sizes(a, b=b, uptake=uptake, lesion=lesion)
         self._uptake_scalar = None if uptake is None else uptake[:, 0].detach().cpu()
         self._lesion = None if lesion is None else lesion[:, 0].cpu()
         self._sources = torch.stack([self._a.gray, self._b.gray])
@@ -144,8 +151,7 @@ class Judge:
     @torch.no_grad()
     def __call__(self, fused: Tensor) -> dict[str, Tensor]:
         """Values of ``fused`` (N, 1 or 3, H, W) in [0, 1] by name, each (N,) float64."""
-        if self._size(fused) != self._batch:
-            raise ValueError(f"fused is {tuple(fused.shape)}, its sources are {self._batch}")
+        _check_sizes(self._a.channels, fused=fused)
         picture = prepare(fused, self._profile)
         values: dict[str, Tensor] = {}
         for names, family in _FAMILIES:
@@ -161,10 +167,6 @@ class Judge:
         if name in METRICS:
             return self.blank & (not METRICS[name].alone)
         return self._blank["AB".index(name[-1])]
-
-    @staticmethod
-    def _size(image: Tensor) -> tuple[int, ...]:
-        return (image.shape[0], *image.shape[2:])
 
     @cached_property
     def _fidelity(self) -> Fidelity:
@@ -237,6 +239,13 @@ _FAMILIES = (
     ({"EN", "AG", "SF"}, Judge._judge_picture),
     ({"uptake_correlation", "hot_spot_share", "lesion_contrast"}, Judge._judge_uptake),
 )
+
+
+def _check_sizes(a: Tensor, **others: Tensor | None) -> None:
+    """All pictures must be as many and as large as ``a``; channels may differ."""
+    for name, other in others.items():
+        if other is not None and (len(other), *other.shape[2:]) != (len(a), *a.shape[2:]):
+            raise ValueError(f"{name} is {tuple(other.shape)} where a is {tuple(a.shape)}")
 
 
 def _wanted(only: Collection[str] | None) -> frozenset[str]:

@@ -63,7 +63,7 @@ def prepare(image: Tensor, profile: Profile) -> Picture:
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
-    if image.ndim != 4 or image.shape[1] not in (1, 3):
+    if image.ndim != 4 or image.shape[1] not in (1, 3) or not len(image):
         raise ValueError(f"expected (N, 1, H, W) or (N, 3, H, W), got {tuple(image.shape)}")
     if min(image.shape[2:]) < SMALLEST:
         raise ValueError(f"sides must have {SMALLEST} pixels or more, got {tuple(image.shape)}")

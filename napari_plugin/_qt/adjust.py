@@ -63,10 +63,11 @@ class AdjustBox(QWidget):
 
     def refresh(self) -> None:
         """Follow the model: what can be looked at, and sliders back to 0 for a new base."""
-        has_result = self.model.fusion is not None
-        for check in (self.before, self.checker, self.edges):
-            check.setEnabled(has_result)
-        self.toggle.setEnabled(self.model.registration is not None)
+        is_registered = self.model.registration is not None
+        for check in (self.checker, self.edges):
+            check.setEnabled(self.model.fusion is not None)
+        self.before.setEnabled(is_registered)
+        self.toggle.setEnabled(is_registered)
         shift, turn = self.model.nudged
         for slider, value in zip((*self.shifts, *self.turns), (*shift, *turn), strict=True):
             if abs(slider.value - value) > 1e-9:

@@ -219,13 +219,20 @@ class FuseTab(QWidget):
 
     def _on_chosen(self, role: str, layer: Any) -> None:
         setattr(self.model, role, layer)
+        self._reset_windows()
         self.refresh()
         self._show_registration()
 
     def _on_swap(self) -> None:
         self.model.anatomical, self.model.functional = self.model.functional, self.model.anatomical
+        self._reset_windows()
         self.refresh()
         self._show_registration()
+
+    def _reset_windows(self) -> None:
+        """Numbers that were typed for one image mean nothing for another."""
+        for field in (self.window_field, self.anatomical_window):
+            field.auto.setChecked(True)
 
     def _on_stated(self, layer: Any, said: dict[str, Any]) -> None:
         self.model.state(layer, **said)

@@ -151,12 +151,12 @@ class FusePanel(QWidget):
 
     def start_registration(self) -> None:
         """Align the chosen layers in a thread."""
-        self._start(self.model.registration_job, self.model.show_registration)
+        self._start(self.model.registration_job, self.model.show)
 
     def start_fusion(self) -> None:
         """Register where needed and fuse the chosen layers in a thread."""
         self._refuse_timer.stop()
-        self._start(self.model.fusion_job, self.model.show_fusion)
+        self._start(self.model.fusion_job, self.model.show)
 
     def _start(self, make: Any, then: Any) -> None:
         try:

@@ -230,6 +230,14 @@ def test_a_batch_gives_what_each_pair_gives_alone(profile):
             torch.testing.assert_close(values[i : i + 1], alone[name], rtol=1e-6, atol=1e-9)
 
 
+def test_a_batch_larger_than_a_chunk_is_whole_and_in_order():
+    pair = pictures((256, 256), count=6)
+    whole = compute(*pair, profile="paper", only=["MI", "SD"])
+    last = compute(*(x[5:] for x in pair), profile="paper", only=["MI", "SD"])
+    assert len(whole["MI"]) == 6
+    assert all(whole[name][5] == last[name][0] for name in last)
+
+
 def test_a_judge_gives_the_same_for_the_first_and_the_second_result():
     a, b, fused = pictures((180, 180))
     judge = Judge(a, b, profile="paper")
@@ -446,8 +454,10 @@ def test_published_gray_of_a_neutral_pixel_is_one_level_too_dark():
         ({"b": torch.zeros(1, 1, 72, 63)}, "b is"),
         ({"fused": torch.zeros(2, 1, 72, 64)}, "fused is"),
         ({"fused": torch.zeros(1, 2, 72, 64)}, "expected"),
+        ({"b": torch.zeros(2, 1, 72, 64)}, "b is"),
         ({"fused": torch.full((1, 1, 72, 64), torch.nan)}, "finite"),
-        ({"a": torch.zeros(1, 1, 2, 64)}, "3 pixels or more"),
+        ({name: torch.zeros(1, 1, 2, 64) for name in ("a", "b", "fused")}, "3 pixels or more"),
+        ({name: torch.zeros(0, 1, 72, 64) for name in ("a", "b", "fused")}, "expected"),
         ({"lesion": torch.zeros(1, 1, 9, 9, dtype=torch.bool)}, "lesion is"),
     ],
 )

@@ -1,0 +1,183 @@
+"""Which layers are fused: choosing, asking, reading."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from napari.layers import Image
+from psygnal import Signal
+
+from medfuse.errors import UsageError
+from napari_plugin import outputs
+from napari_plugin.layers import facts, linear_map, missing, read_layer, state
+from napari_plugin.work import Pair
+
+FUNCTIONAL_FIRST = ("PET", "SPECT", "CT")
+ANATOMICAL_FIRST = ("MRI", "CT")
+
+
+class LayerChoice:
+    """The anatomical and the functional layer of a viewer, and what they say of themselves.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+
+    Attributes
+    ----------
+    layers_changed : Signal
+        Layers came, went, were renamed or described.
+    """
+
+    layers_changed = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        self.viewer = viewer
+        self._anatomical: weakref.ref[Any] | None = None
+        self._functional: weakref.ref[Any] | None = None
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._on_layers)
+        viewer.layers.events.inserted.connect(self._watch_name)
+        for layer in viewer.layers:
+            layer.events.name.connect(self._on_name)
+        self.guess_pair()
+
+    def candidates(self) -> list[Any]:
+        """Image layers that can be fused: not our own outputs."""
+        return [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image) and outputs.role_of(layer) is None
+        ]
+
+    @property
+    def anatomical(self) -> Any | None:
+        """The chosen anatomical layer, None where it is gone."""
+        return self._alive(self._anatomical)
+
+    @anatomical.setter
+    def anatomical(self, layer: Any | None) -> None:
+        self._anatomical = weakref.ref(layer) if layer is not None else None
+
+    @property
+    def functional(self) -> Any | None:
+        """The chosen functional layer, None where it is gone."""
+        return self._alive(self._functional)
+
+    @functional.setter
+    def functional(self, layer: Any | None) -> None:
+        self._functional = weakref.ref(layer) if layer is not None else None
+
+    def guess_pair(self) -> None:
+        """Fill an empty choice from what the layers say of themselves."""
+        layers = self.candidates()
+        if self.functional is None:
+            rest = [layer for layer in layers if layer is not self.anatomical]
+            self.functional = _first_of(rest, FUNCTIONAL_FIRST)
+        if self.anatomical is None:
+            rest = [layer for layer in layers if layer is not self.functional]
+            self.anatomical = _first_of(rest, ANATOMICAL_FIRST)
+
+    def missing(self, layer: Any | None) -> tuple[str, ...]:
+        """What has to be asked about a layer before it can be used."""
+        return missing(layer) if layer is not None else ()
+
+    def word(self, layer: Any | None) -> str:
+        """Modality of a layer, empty where it is unknown."""
+        found = facts(layer).get("modality", "") if layer is not None else ""
+        return "" if found == "unknown" else found
+
+    def colormap(self) -> str:
+        """The chosen colour map, or the one that the modality gets."""
+        return self.settings.colormap or DEFAULT_COLORMAP.get(self.word(self.functional), "ember")
+
+    def patients_differ(self) -> bool:
+        """Whether the headers of the chosen layers name two patients."""
+        layers = [layer for layer in (self.anatomical, self.functional) if layer is not None]
+        found = {(facts(layer).get("source") or {}).get("patient") for layer in layers}
+        return len(found - {None}) > 1
+
+    def state(self, layer: Any, **said: Any) -> None:
+        """Store what the user says about a layer: ``modality``, ``unit``, ``scale_is_mm``."""
+        state(layer, **said)
+        self.layers_changed.emit()
+
+    def pair(self) -> Pair:
+        """Read both chosen layers.
+
+        Raises
+        ------
+        UsageError, UnitError, GeometryError
+            If a layer is not chosen or cannot be used.
+        """
+        chosen = {"anatomical": self.anatomical, "functional": self.functional}
+        for role, layer in chosen.items():
+            if layer is None:
+                raise UsageError(
+                    "E_NO_LAYER",
+                    what="Cannot start",
+                    cause=f"no {role} layer is chosen",
+                    remedy="Open images (File > Open Sample > medfuse has some) and choose them",
+                )
+        if self.anatomical is self.functional:
+            raise UsageError(
+                "E_SAME_LAYER",
+                what="Cannot start",
+                where=self.anatomical.name,
+                cause="one layer was chosen for both roles",
+                remedy="Choose another layer for one of them",
+            )
+        sources = [read_layer(layer) for layer in chosen.values()]
+        if sources[0].rgb:
+            raise UsageError(
+                "E_RGB_ANATOMICAL",
+                what="Cannot start",
+                where=sources[0].name,
+                cause="the anatomical layer is a colour picture, which has no single value a voxel",
+                remedy="Choose a grey image as the anatomical layer",
+            )
+        return Pair(*sources, self.pair_key())
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed):
+            event.disconnect(self._on_layers)
+        events.inserted.disconnect(self._watch_name)
+        for layer in self.viewer.layers:
+            layer.events.name.disconnect(self._on_name)
+
+    def _alive(self, reference: weakref.ref[Any] | None) -> Any | None:
+        layer = reference() if reference is not None else None
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    def pair_key(self) -> tuple[Any, ...]:
+        """Equal as long as both layers hold the same arrays at the same place."""
+        layers = (self.anatomical, self.functional)
+        return tuple(None if layer is None else _layer_key(layer) for layer in layers)
+
+    def _on_layers(self, event: Any = None) -> None:
+        if event is not None and outputs.role_of(event.value) is not None:
+            return
+        self.guess_pair()
+        self.layers_changed.emit()
+
+    def _watch_name(self, event: Any) -> None:
+        event.value.events.name.connect(self._on_name)
+
+    def _on_name(self, event: Any = None) -> None:
+        self.layers_changed.emit()
+
+
+def _layer_key(layer: Any) -> tuple[Any, ...]:
+    """Equal as long as a layer holds the same array at the same place."""
+    return (layer.unique_id, id(layer.data), linear_map(layer).tobytes(), str(layer.units))
+
+
+def _first_of(layers: list[Any], modalities: tuple[str, ...]) -> Any | None:
+    for modality in modalities:
+        for layer in layers:
+            if facts(layer).get("modality") == modality:
+                return layer
+    return None
