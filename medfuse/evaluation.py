@@ -46,8 +46,8 @@ _LISTED = 20
 _TABLES = {
     "What is kept of both sources": "VIF VIF_A VIF_B Qabf SSIM SSIM_A SSIM_B",
     "What is kept of source A": "uptake_correlation hot_spot_share lesion_contrast",
-    "More": "MI CC SCD MS-SSIM PSNR MSE Nabf",
-    "The picture alone": "EN SD AG SF",
+    "More": "MI CC SCD MS-SSIM PSNR MSE",
+    "Invented edges; the picture alone": "Nabf EN SD AG SF",
 }
 _LABELS = {
     "uptake_correlation": "uptake r",
@@ -229,17 +229,16 @@ def _render_part(table: EvaluationTable, title: str, metrics: list[str]) -> Tabl
 
 def _cell(row: Row, metric: str, *, best: bool) -> Text:
     mean, std = row.mean(metric), row.std(metric)
-    text = Text("-" if math.isnan(mean) else _short(mean), style="bold" if best else "")
+    text = Text("-" if math.isnan(mean) else _short(mean, least=4), style="bold" if best else "")
     if not math.isnan(std):
         text.append(f"\n±{_short(std)}", style="dim not bold")
     return text
 
 
-def _short(value: float) -> str:
+def _short(value: float, *, least: int = 3) -> str:
     """Six characters or less for all values that occur, so that tables fit 80 columns."""
     size = abs(value)
-    decimals = 2 if size >= 10 else 3 if size >= 0.01 or size == 0 else 4
-    return f"{value:.{decimals}f}"
+    return f"{value:.{2 if size >= 10 else 3 if size >= 0.01 else least}f}"
 
 
 def _is_best(table: EvaluationTable, row: Row, metric: str) -> bool:

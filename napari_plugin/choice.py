@@ -88,10 +88,6 @@ class LayerChoice:
         found = facts(layer).get("modality", "") if layer is not None else ""
         return "" if found == "unknown" else found
 
-    def colormap(self) -> str:
-        """The chosen colour map, or the one that the modality gets."""
-        return self.settings.colormap or DEFAULT_COLORMAP.get(self.word(self.functional), "ember")
-
     def patients_differ(self) -> bool:
         """Whether the headers of the chosen layers name two patients."""
         layers = [layer for layer in (self.anatomical, self.functional) if layer is not None]

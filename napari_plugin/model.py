@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
+from medfuse.fusion import DEFAULT_COLORMAP
 from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window, default_window
 from napari_plugin import outputs
@@ -70,6 +71,10 @@ class FusionModel(LayerChoice):
         if self._aligned is None or self._aligned.pair.key != self.pair_key():
             return None
         return self._moved or self._aligned.registration
+
+    def colormap(self) -> str:
+        """The chosen colour map, or the one that the modality gets."""
+        return self.settings.colormap or DEFAULT_COLORMAP.get(self.word(self.functional), "ember")
 
     def registration_text(self) -> tuple[str, bool]:
         """What the panel says about the registration, and whether it is suspect."""

@@ -148,7 +148,9 @@ def test_uptake_is_read_back_from_the_default_colours_and_not_from_grey():
     assert good.colormap == "ember"
     assert good.audit["read_back"].details["median"] < 0.005
     assert good.audit["read_back"].value < 0.01
-    hot = medfuse.fuse(functional=a, anatomical=b, colormap="hot", gamut="clip")
+    hot = medfuse.fuse(
+        functional=a, anatomical=b, method="anatomical-luma", colormap="hot", gamut="clip"
+    )
     assert hot.audit["read_back"].verdict == "look"
     grey = medfuse.fuse(functional=a, anatomical=b, colormap="gray")
     assert "read_back" not in {check.id for check in grey.audit.checks}

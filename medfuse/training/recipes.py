@@ -92,7 +92,7 @@ _IN_DOMAIN = {
     "init": "swift-msrs",
     "loss": _LOSS,
     "crop": 192,
-    "steps": 300,
+    "steps": 200,
     "learning_rate": 1e-3,
     "group_digits": 3,
 }

@@ -207,8 +207,7 @@ class FusePanel(QWidget):
 
     def _on_started(self, title: str) -> None:
         self._task.begin(title, self.runner.cancel)
-        self.fuse.setEnabled(False)
-        self.fuse_tab.register.setEnabled(False)
+        self._allow(False)
         self.cancel.setEnabled(True)
         self.progress.setValue(0)
         self.status.setText(f"{title}...")
@@ -221,8 +220,7 @@ class FusePanel(QWidget):
     def _on_ended(self, outcome: Outcome) -> None:
         self._task.end()
         self.cancel.setEnabled(False)
-        self.fuse.setEnabled(True)
-        self.fuse_tab.register.setEnabled(True)
+        self._allow(True)
         match outcome:
             case Failed(text=text):
                 self.progress.setValue(0)
@@ -235,6 +233,10 @@ class FusePanel(QWidget):
                 self.progress.setValue(0)
                 self.status.setText("Cancelled; nothing was changed.")
         self.fuse_tab.adjust.refresh()
+
+    def _allow(self, start: bool) -> None:
+        for widget in (self.fuse, self.fuse_tab.register, self.fuse_tab.registration):
+            widget.setEnabled(start)
 
     # -- files -------------------------------------------------------------------------------
 

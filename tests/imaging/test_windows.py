@@ -29,11 +29,20 @@ def _body(shape: tuple[int, int, int] = (40, 50, 60)) -> np.ndarray:
 
 
 def test_pinned_clinical_windows() -> None:
-    pet = default_window(_volume(_body(), "PET", "SUVbw"))
+    pet = default_window(_volume(_body() / 50, "PET", "SUVbw"))
     ct = default_window(_volume(_body(), "CT", "HU"))
     assert (pet.low, pet.high, pet.unit) == (0.0, 6.0, "SUVbw")
     assert (ct.low, ct.high, ct.unit) == (-160.0, 240.0, "HU")
     assert "soft tissue" in ct.rule
+
+
+def test_a_brain_opens_the_suv_window_and_a_hot_bladder_does_not() -> None:
+    brain = default_window(_volume(_body() / 12, "PET", "SUVbw"))
+    assert brain.high in (10.0, 12.0)
+    assert "0 to 6 would saturate" in brain.rule
+    values = _body() / 50
+    values[12:16, 12:18, 12:20] = 66
+    assert default_window(_volume(values, "PET", "SUVbw")).high == 6.0
 
 
 @pytest.mark.parametrize(
