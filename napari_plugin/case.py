@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from napari_plugin.layers import Source
     from napari_plugin.work import Fusion, Pair
 
+_NUMBERS = re.compile(r"\[\s+[-+.\de,\s]+\]")  # a list of numbers reads better in one line
 COMMAND = "napari: Fuse MRI+PET"
 
 
@@ -34,7 +36,8 @@ def record_text(fusion: Fusion) -> str:
     if fusion.registration is None:
         return json.dumps({"audit": fusion.audit.to_dict()}, indent=2)
     record = _record(fusion, case=case_name(fusion), key=case_key(fusion))
-    return json.dumps(_provenance(record, fusion), indent=2, ensure_ascii=False)
+    text = json.dumps(_provenance(record, fusion), indent=2, ensure_ascii=False)
+    return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
 
 
 def export_job(fusion: Fusion, out: Path) -> Job:

@@ -125,7 +125,7 @@ def layer_data(volume: MetaTensor, *, name: str, **tags: Any) -> LayerData:
         low, high = np.percentile(sample, (0.5, 99.7))
         kwargs["contrast_limits"] = (float(low), float(max(high, low + 1e-6)))
         if volume.meta.get("modality") in ("PET", "SPECT"):  # to be seen over the MRI
-            kwargs |= {"colormap": napari_colormap("ember"), "blending": "additive"}
+            kwargs |= {"colormap": napari_colormap("ember"), "opacity": 0.5}
     entry = {
         "meta": {key: volume.meta[key] for key in META_KEYS if key in volume.meta},
         "affine": grid.affine.tolist(),

@@ -251,7 +251,10 @@ class FusionModel(LayerChoice):
         is_new = self._aligned is None or self._aligned.pair.key != fusion.pair.key
         if is_new:  # else a registration that was moved by hand meanwhile is kept
             self._keep(fusion.aligned)
+        is_first = outputs.find(self.viewer, outputs.PICTURE) is None
         yield from outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
+        if is_first:
+            self._hide(self.functional, outputs.find(self.viewer, outputs.ON_GRID))
         self.fusion = fusion
         if is_new:
             self.registration_changed.emit()
@@ -259,12 +262,16 @@ class FusionModel(LayerChoice):
 
     def _show_aligned(self, aligned: Aligned) -> Iterator[Any]:
         self._keep(aligned)
-        functional = self.functional
         layer = outputs.aligned_output(aligned, self.colormap())
         yield from outputs.show(self.viewer, (layer,), aligned.pair.anatomical)
-        if functional is not None:
-            functional.visible = False  # it still lies where its file has it
+        self._hide(self.functional)  # it still lies where its file has it
         self.registration_changed.emit()
+
+    @staticmethod
+    def _hide(*layers: Any | None) -> None:
+        for layer in layers:
+            if layer is not None:
+                layer.visible = False
 
     def _keep(self, aligned: Aligned) -> None:
         self._aligned, self._moved = aligned, None

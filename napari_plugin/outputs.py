@@ -10,15 +10,18 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
+from torch.nn.functional import max_pool2d
 
 from medfuse.fusion import FusionResult
 from medfuse.imaging.export import to_bytes
+from medfuse.imaging.grid import slice_axis
 from medfuse.imaging.windows import default_window
 from medfuse.kernel.color import apply_colormap, luma
 from napari_plugin.colors import WEIGHTS, napari_colormap
 from napari_plugin.layers import TAG, TRANSFORM, Source, shown
 
 GREY_LEVEL = 1 / 255
+SLAB = 16  # slices looked at together, to save memory
 PICTURE, WEIGHTS_MAP, SHARE = "picture", "weights", "share"
 OUT_OF_RANGE, CLIPPED = "out-of-range", "clipped-colour"
 ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
@@ -82,7 +85,7 @@ def fusion_outputs(
                ratio, unit_range),
         Output(PICTURE, f"Fusion: {functional} + {anatomical}", "image",
                np.ascontiguousarray(view(to_bytes(result.rgb))), {"rgb": True}),
-        Output(OUT_OF_RANGE, "Fusion: out of range", "labels", view(out_of_range(result)),
+        Output(OUT_OF_RANGE, "Fusion: out of range", "labels", view(out_of_range(result, slice_axis(source.grid))),
                {"visible": False, "opacity": 0.8}),
         Output(CLIPPED, "Fusion: clipped colour", "labels", view(clipped(result)),
                {"visible": False, "opacity": 0.8}),
@@ -101,7 +104,7 @@ def _on_grid(result: FusionResult, on_grid: MetaTensor, view: Any, name: str) ->
         name,
         "image",
         view(on_grid),
-        {"visible": False, "blending": "additive"},
+        {"visible": False, "opacity": 0.5},
         {"contrast_limits": limits, "colormap": napari_colormap(result.colormap)},
     )
 
@@ -120,15 +123,31 @@ def aligned_output(aligned: Any, colormap: str) -> Output:
         "colormap": napari_colormap(colormap),
         "visible": True,
     }
-    return Output(ON_GRID, name, "image", data, {"blending": "additive"}, fixed)
+    return Output(ON_GRID, name, "image", data, {"opacity": 0.5}, fixed)
 
 
-def out_of_range(result: FusionResult) -> torch.Tensor:
-    """(1, ...) uint8: 1 brighter, 2 darker than both sources by more than one grey level."""
+def out_of_range(result: FusionResult, axis: int) -> torch.Tensor:
+    """(1, X, Y, Z) uint8: 1 brighter, 2 darker than both sources around the voxel.
+
+    As the audit has it: by more than one grey level, within one pixel of the slice.
+
+    Parameters
+    ----------
+    result : FusionResult
+    axis : int
+        Index axis of the slices.
+    """
     sources = (result.functional_luminance, result.anatomical, result.luminance)
-    a, b, y = (_tensor(x) for x in sources)
-    mask = (y > torch.maximum(a, b) + GREY_LEVEL).to(torch.uint8)
-    return mask + 2 * (y < torch.minimum(a, b) - GREY_LEVEL).to(torch.uint8)
+    a, b, y = (_tensor(x)[0].movedim(axis, 0).unsqueeze(1) for x in sources)
+    mask = torch.zeros(result.luminance.shape, dtype=torch.uint8)
+    target = mask[0].movedim(axis, 0).unsqueeze(1)
+    for start in range(0, len(y), SLAB):
+        part = slice(start, start + SLAB)
+        high = max_pool2d(torch.maximum(a[part], b[part]), 3, 1, 1)
+        low = -max_pool2d(-torch.minimum(a[part], b[part]), 3, 1, 1)
+        above, below = y[part] > high + GREY_LEVEL, y[part] < low - GREY_LEVEL
+        target[part] = above.to(torch.uint8) + 2 * below.to(torch.uint8)
+    return mask
 
 
 def clipped(result: FusionResult) -> torch.Tensor:

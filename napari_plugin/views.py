@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 PLANES = {
     "axial": "Axial slices: front up, patient's left on the right.",
     "coronal": "Coronal slices: head up, patient's left on the right.",
@@ -32,10 +34,30 @@ def look(viewer: Any, plane: str) -> None:
         viewer.dims.ndisplay = 3
         if luminance is not None:
             luminance.visible = True
-            viewer.camera.angles = (0.0, 0.0, 90.0)
+            camera(viewer).angles = (0.0, 0.0, 90.0)
     else:
         viewer.dims.ndisplay = 2
         viewer.dims.order = _ORDER[plane]
         if luminance is not None:
             luminance.visible = False
     viewer.reset_view()
+    picture = outputs.find(viewer, outputs.PICTURE)
+    if picture is not None:
+        _centre_on(viewer, picture)
+
+
+def _centre_on(viewer: Any, layer: Any) -> None:
+    """Fill the canvas with one layer, where the view was fitted to all layers."""
+    whole, part = (np.asarray(x.extent.world) for x in (viewer.layers, layer))
+    shown = list(viewer.dims.displayed)
+    step = np.maximum(part[1] - part[0], 1e-6)[shown]
+    view = camera(viewer)
+    view.zoom = view.zoom * float(np.min((whole[1] - whole[0])[shown] / step))
+    centre = part.mean(axis=0)[shown]
+    view.center = (*([0.0] * (3 - len(centre))), *(float(x) for x in centre))
+
+
+def camera(viewer: Any) -> Any:
+    """The camera of a viewer; napari 0.9 moved it to the scene."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera

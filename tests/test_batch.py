@@ -106,6 +106,7 @@ def test_a_case_that_hangs_and_is_deaf_ends_after_its_time(tmp_path: Path, runne
     hung, fine = summary.results
     assert hung.code == "E_TIMEOUT"
     assert "it took longer than 8 s" in hung.message
+    assert hung.seconds >= 8
     assert fine.status == "done"
     assert leftovers(out) == []
 
@@ -259,7 +260,7 @@ def test_ctrl_c_drops_the_running_case_and_leaves_nothing_half_built(tmp_path: P
     out = tmp_path / "out"
     write_manifest(tmp_path / "in", "quick", "slow-1", "slow-2", seconds=300)
     batch = start_batch(tmp_path / "in", out)
-    wait_for(lambda: half_built(out) and is_complete(out / "quick"))
+    wait_for(lambda: half_built(out) and is_complete(out / "quick"), batch)
     os.killpg(batch.pid, signal.SIGINT)  # as a terminal does, to the children too
     stdout, stderr = batch.communicate(timeout=60)
     assert batch.returncode == 130
@@ -290,3 +291,30 @@ def test_after_sigkill_of_the_parent_its_child_ends_and_a_rerun_completes(tmp_pa
     statuses = [e["status"] for e in read_ledger(out) if e["event"] == "case-end"]
     assert statuses[0] == "done"
     assert len(statuses) == 3
+
+
+@pytest.mark.slow
+def test_the_pipeline_runs_in_case_processes_and_is_resumed(
+    tmp_path: Path, sample_data: Path
+) -> None:
+    source = sample_data / "study/sts001-aligned"
+    root, out = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    (root / "empty.nii.gz").touch()
+    (root / "cases.csv").write_text(
+        "case,anatomical,functional,method,registration\n"
+        f"empty,{source / 'mr-t1.nii.gz'},empty.nii.gz,mean,identity\n"
+        f"aligned,{source / 'mr-t1.nii.gz'},{source / 'pet-suv-dicom'},mean,identity\n"
+    )
+    first = by_case(run_batch(discover(root), out, SETTINGS))
+    assert first["empty"].code == "E_EMPTY_FILE"
+    assert (first["aligned"].status, first["aligned"].message) == ("done", None)
+    assert is_complete(out / "aligned", rehash=True)
+    record = json.loads((out / "aligned/provenance.json").read_text())
+    assert record["inputs"]["functional"]["unit"] == "SUVbw"
+    second = run_batch(discover(root), out, SETTINGS)
+    assert by_case(second)["aligned"].status == "skipped"
+    assert by_case(second)["aligned"].verdict == first["aligned"].verdict
+    assert second.exit_code == 8
+    assert "aligned" in (out / "study.html").read_text()
+    assert discover(out).cases == ()

@@ -132,6 +132,17 @@ def test_the_reference_transform_brings_the_contours_together(
     np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-6)
 
 
+def test_the_start_of_the_raw_pair_is_rough_but_rigid_and_near(
+    sample_data: Path, sts001_truth: dict[str, Any]
+) -> None:
+    start = np.loadtxt(sample_data / "study/sts001/start.txt")
+    truth = np.array(sts001_truth["moving_from_fixed_ras_mm"])
+    tumour = np.array(sts001_truth["contours_ras_mm"]["mr-t2"]["GTV_Mass"])
+    off = np.linalg.norm(apply(start, tumour) - apply(truth, tumour), axis=1)
+    assert 1 < np.median(off) < 8
+    np.testing.assert_allclose(start[:3, :3] @ start[:3, :3].T, np.eye(3), atol=1e-6)
+
+
 def test_packed_dicom_differs_from_its_source_in_nothing_but_the_packing(
     sample_data: Path, shared_data: Path
 ) -> None:

@@ -92,13 +92,10 @@ def test_the_sample_study_is_spelt_out_by_its_manifest(sample_data: Path) -> Non
         "simulated-brain-pet-mr",
     ]
     assert study.skipped == ()
-    assert study.cases[1].overrides == {
-        "anatomical_modality": "MRI",
-        "functional_modality": "CT",
-        "functional_unit": "HU",
-        "registration": "identity",
-    }
-    assert study.cases[0].overrides == {}
+    assert study.cases[1].overrides == {"registration": "identity"}
+    assert study.cases[3].overrides == {}
+    start = study.cases[0].overrides["initial"]
+    assert Path(start) == sample_data / "study/sts001/start.txt"
 
 
 def test_the_sample_data_is_paired_without_its_manifest_too(

@@ -329,6 +329,22 @@ def test_the_chain_writes_what_medfuse_fuse_writes_byte_for_byte(fused, pair, tm
     assert d["result_folder"] == str((out / "sts001").resolve())
 
 
+@pytest.mark.slow
+def test_the_chain_registers_as_medfuse_fuse_does(sample_data, tmp_path):
+    folder = sample_data / "study" / "simulated-brain"
+    paths = folder / "t1.nii.gz", folder / "simulated-pet.nii.gz"
+    case = {"mri": str(paths[0]), "pet": str(paths[1]), "case": "brain"}
+    chain(tmp_path, registration="auto", report=True)(case)
+    settings = CaseSettings(method="mean", preset="fast")
+    run_case(*paths, tmp_path / "c", settings, case="brain")
+    ours, theirs = files(tmp_path / "brain"), files(tmp_path / "c")
+    names = [n for n in theirs if n.endswith((".nii.gz", ".tfm")) or n == "audit.json"]
+    assert len(names) == 7
+    assert [n for n in names if ours[n] != theirs[n]] == []
+    assert b'"method": "rigid"' in theirs["transform.json"]
+    assert [f for f in verify(tmp_path / "brain", inputs=folder) if not f.ok] == []
+
+
 def test_provenance_of_the_chain_says_what_was_done_to_what(fused):
     record = json.loads((fused[1] / "sts001" / "provenance.json").read_text())
     assert record["inputs"]["functional"]["shape"] == [41, 43, 59]  # as loaded, not as resampled

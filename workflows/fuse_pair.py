@@ -3,7 +3,7 @@
     python workflows/fuse_pair.py                                 # a case of the sample study
     python workflows/fuse_pair.py t1.nii.gz pet_dicom/ -o fused
 
-Writes the same result folder as ``medfuse fuse``, without the report. Research use only.
+Writes the same result folder as ``medfuse fuse``. Research use only.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ def workflow(out: Path, *, registration: str, method: str) -> Compose:
         [
             # Says why it refuses a scan; MONAI's own readers would load it all the same. NIfTI
             # files do not name their modality: ClinicalReader(modality="PET", values_in="SUVbw").
-            LoadImaged(["mri", "pet"], reader=ClinicalReader, ensure_channel_first=True),
-            RegisterRigidd("pet", key_dst="mri", method=registration),
-            FuseLuminanced("mri", "pet", method=method),
+            LoadImaged(
+                ["anatomical", "functional"], reader=ClinicalReader, ensure_channel_first=True
+            ),
+            RegisterRigidd("functional", key_dst="anatomical", method=registration),
+            FuseLuminanced("anatomical", "functional", method=method),
             AuditFusiond(),
             SaveFusiond(output_dir=out),
         ]
@@ -41,8 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the workflow on one pair; returns the exit code."""
     options = _parse(arguments)
     chain = workflow(options.out, registration=options.registration, method=options.method)
-    case: dict[str, Any] = {"mri": options.anatomical, "pet": options.functional}
-    case["case"] = options.case
+    case: dict[str, Any] = {
+        "case": options.case,
+        "anatomical": options.anatomical,
+        "functional": options.functional,
+    }
     if options.initial:
         case["initial"] = options.initial
     try:
@@ -67,10 +72,10 @@ def find_refusal(error: BaseException | None) -> MedfuseError | None:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    sample = STUDY / "sts001-aligned"
+    sample = STUDY / "simulated-brain"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("anatomical", nargs="?", default=sample / "ct.nii.gz", type=Path)
-    parser.add_argument("functional", nargs="?", default=sample / "pet-suv-dicom", type=Path)
+    parser.add_argument("anatomical", nargs="?", default=sample / "t1.nii.gz", type=Path)
+    parser.add_argument("functional", nargs="?", default=sample / "simulated-pet.nii.gz", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("fused"))
     parser.add_argument("--case", default="case")
     parser.add_argument("--initial", type=Path, help="4x4 text, fixed -> moving point, RAS mm")

@@ -14,6 +14,7 @@ import gzip
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -33,11 +34,18 @@ CONTOUR_STEP = 15
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 CASES = """\
-case,anatomical,functional,anatomical_modality,functional_modality,functional_unit,registration
-sts001-pet-mr,sts001/mr-t2,sts001/pet-fdg,,,,
-sts001-aligned-ct-mr,sts001-aligned/mr-t1.nii.gz,sts001-aligned/ct.nii.gz,MRI,CT,HU,identity
-sts001-aligned-pet-ct,sts001-aligned/ct.nii.gz,sts001-aligned/pet-suv-dicom,CT,,,identity
-simulated-brain-pet-mr,simulated-brain/t1.nii.gz,simulated-brain/simulated-pet.nii.gz,MRI,PET,SUVbw,
+case,anatomical,functional,registration,initial
+sts001-pet-mr,sts001/mr-t2,sts001/pet-fdg,,sts001/start.txt
+sts001-aligned-ct-mr,sts001-aligned/mr-t1.nii.gz,sts001-aligned/ct.nii.gz,identity,
+sts001-aligned-pet-ct,sts001-aligned/ct.nii.gz,sts001-aligned/pet-suv-dicom,identity,
+simulated-brain-pet-mr,simulated-brain/t1.nii.gz,simulated-brain/simulated-pet.nii.gz,,
+"""
+
+#: The thigh lies about so much steeper in the MR than in the PET, about the left-right axis.
+START_TURN_DEG = 35.0
+START_REMARK = """\
+# A rough start, as by hand: the middles of the tumour laid on each other, turned by 35 degrees
+# about the left-right axis. MR point -> PET point, RAS, mm.
 """
 
 
@@ -69,7 +77,7 @@ def contour_points(rtstruct: Path) -> dict[str, list[list[float]]]:
     return found
 
 
-def sts001_truth(raw: Path) -> dict[str, object]:
+def sts001_truth(raw: Path) -> dict[str, Any]:
     """Reference transform and tumour contours of the raw pair."""
     pet_to_mr = np.loadtxt(raw / "pet_to_mr_ras.txt")
     _check_frames(raw, pet_to_mr)
@@ -86,6 +94,20 @@ def sts001_truth(raw: Path) -> dict[str, object]:
             "pet-fdg": contour_points(raw / "rtstruct/pet-gtv.dcm"),
         },
     }
+
+
+def write_start(path: Path, truth: dict[str, Any]) -> None:
+    """Write a rough start of the registration as 4x4 text."""
+    mr, pet = (
+        np.mean(truth["contours_ras_mm"][frame]["GTV_Mass"], axis=0)
+        for frame in ("mr-t2", "pet-fdg")
+    )
+    cosine, sine = np.cos(np.deg2rad(START_TURN_DEG)), np.sin(np.deg2rad(START_TURN_DEG))
+    matrix = np.eye(4)
+    matrix[1:3, 1:3] = [[cosine, -sine], [sine, cosine]]
+    matrix[:3, 3] = np.round(pet - matrix[:3, :3] @ mr)
+    rows = "\n".join(" ".join(f"{value:.9f}" for value in row) for row in matrix)
+    path.write_text(f"{START_REMARK}{rows}\n", encoding="utf-8")
 
 
 def _check_frames(raw: Path, ras: NDArray[np.float64]) -> None:
@@ -111,7 +133,9 @@ def make(data: Path, out: Path) -> None:
     brain.mkdir()
     shutil.copyfile(data / TEMPLATE, brain / "t1.nii.gz")
     write_case(brain / "t1.nii.gz", brain, truth, Simulation())
-    text = json.dumps(sts001_truth(raw), separators=(",", ":"))
+    pair = sts001_truth(raw)
+    write_start(study / "sts001/start.txt", pair)
+    text = json.dumps(pair, separators=(",", ":"))
     (truth / "sts001-pet-mr.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -140,7 +140,8 @@ class Batch:
                     "Give more time with --timeout or look at the case alone",
                 )
             self._reap(running)
-            result = CaseResult(**(running.result or _crash(running)))
+            fields = running.result or _crash(running)
+            result = CaseResult(**{"seconds": round(elapsed, 3), **fields})
             self._keep_log(running.job, failed=result.status == "failed")
             self.end(result)
 

@@ -95,7 +95,7 @@ def _card(name: str, recipe: Recipe, digest: str, facts: CardFacts) -> zoo.Card:
             "sha256_of_pixels": facts.training.sha256(),
             "validation": list(facts.validation.names),
         },
-        recipe=recipe.model_dump(exclude={"summary"}),
+        recipe=recipe.model_dump(exclude={"summary", "init"}) | {"init": _init_name(recipe)},
         seed=recipe.seed,
         steps=facts.steps,
         seconds=round(facts.seconds, 1),
@@ -105,3 +105,8 @@ def _card(name: str, recipe: Recipe, digest: str, facts: CardFacts) -> zoo.Card:
         command=facts.command,
         validation=facts.metrics,
     )
+
+
+def _init_name(recipe: Recipe) -> str | None:
+    """Name of the weights that training started from, never their folder."""
+    return Path(recipe.init).stem if recipe.init else None

@@ -92,7 +92,8 @@ _IN_DOMAIN = {
     "init": "swift-msrs",
     "loss": _LOSS,
     "crop": 192,
-    "steps": 200,
+    "steps": 150,
+    "validations": 5,
     "learning_rate": 1e-3,
     "group_digits": 3,
 }
@@ -118,14 +119,26 @@ RECIPES: dict[str, Recipe] = {
             validation=0.0,
         ),
         Recipe(
-            name="swift-msrs",
-            summary="swift trained on infrared and visible street scenes, no medical image",
+            name="swift-street",
+            summary="first stage of swift-msrs",
             loss=_LOSS,
             crop=192,
             steps=900,
             emission=0.25,
             full_fraction=0.15,
             validation=0.05,
+        ),
+        Recipe(
+            name="swift-msrs",
+            summary="swift trained on infrared and visible street scenes, no medical image",
+            init="swift-street",
+            loss=_LOSS.model_copy(update={"uptake": 5.0}),
+            crop=192,
+            steps=120,
+            learning_rate=1e-3,
+            emission=0.25,
+            validation=0.05,
+            validations=4,
         ),
         Recipe.model_validate(
             {

@@ -172,7 +172,7 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
     def _resample(self, moving: MetaTensor, registration: Registration, mode: str) -> MetaTensor:
         out = batchable(registration.resample(moving, interpolation=_INTERPOLATION[mode]))
         out.applied_operations = list(moving.applied_operations)
-        moved: MetaTensor = self.push_transform(
+        moved: MetaTensor = self.push_transform(  # type: ignore[no-untyped-call]
             out,
             orig_size=tuple(moving.shape[1:]),
             extra_info={
@@ -199,12 +199,12 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
             meta={k: v for k, v in image.meta.items() if k not in _ON_FIXED_GRID},
             applied_operations=image.applied_operations,
         )
-        resampler = SpatialResample(mode=info["mode"], padding_mode="zeros", dtype=torch.float64)
+        resampler = SpatialResample(mode=info["mode"], padding_mode="zeros", dtype=np.float64)
         with resampler.trace_transform(False):
-            out: MetaTensor = resampler(
+            out = resampler(
                 moved, dst_affine=torch.as_tensor(info["affine"]), spatial_size=tuple(size)
             )
-        return out
+        return require_volume(out, "inverse")
 
 
 RegisterRigidD = RegisterRigidDict = RegisterRigidd

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.data import get_track_meta
+from monai.data import MetaTensor, get_track_meta
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 
 from medfuse.fusion import DEFAULT_COLORMAP
+from medfuse.fusion_slices import plain
 from medfuse.imaging.windows import Window, apply_window, default_window
 from medfuse.kernel.color import COLORMAPS, apply_colormap, rgb_to_ycbcr, ycbcr_to_rgb
 
@@ -56,16 +57,16 @@ class ColorizeFunctional(Transform):
             raise ValueError(f"expected one channel, got shape {tuple(image.shape)}")
         meta = getattr(image, "meta", {})
         name = self.colormap or DEFAULT_COLORMAP.get(meta.get("modality", ""), "ember")
-        values = torch.as_tensor(apply_window(_plain(image), self._window(image)))
+        values = torch.as_tensor(apply_window(plain(image), self._window(image)))
         return _like(apply_colormap(values[None].float(), name)[0], image)
 
     def _window(self, image: Tensor) -> Window:
-        unit = getattr(image, "meta", {}).get("unit")
+        unit = image.meta.get("unit") if isinstance(image, MetaTensor) else None
         if self.window is not None:
             return Window(float(self.window[0]), float(self.window[1]), unit or "a.u.", "given")
-        if unit is not None:
+        if isinstance(image, MetaTensor) and unit is not None:
             return default_window(image)
-        low, high = (float(x) for x in torch.aminmax(_plain(image)))
+        low, high = (float(x) for x in torch.aminmax(plain(image)))
         if not (low >= 0 and high <= 1):  # also catches NaN
             raise ValueError(
                 f"values without a unit must lie in [0, 1], got {low:g} to {high:g}; give "
@@ -81,7 +82,7 @@ class RGBToYCbCr(Transform):
 
     def __call__(self, img: Any) -> Tensor:
         image = convert_to_tensor(img, track_meta=get_track_meta())
-        return _like(rgb_to_ycbcr(_plain(image)[None].float())[0], image)
+        return _like(rgb_to_ycbcr(plain(image)[None].float())[0], image)
 
 
 class YCbCrToRGB(Transform):
@@ -100,7 +101,7 @@ class YCbCrToRGB(Transform):
 
     def __call__(self, img: Any) -> Tensor:
         image = convert_to_tensor(img, track_meta=get_track_meta())
-        rgb = ycbcr_to_rgb(_plain(image)[None].float())[0]
+        rgb = ycbcr_to_rgb(plain(image)[None].float())[0]
         return _like(rgb.clamp(0, 1) if self.clip else rgb, image)
 
 
@@ -153,11 +154,6 @@ class YCbCrToRGBd(_EachKey):
         self, keys: KeysCollection, clip: bool = True, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, YCbCrToRGB(clip), allow_missing_keys)
-
-
-def _plain(image: Tensor) -> Tensor:
-    as_tensor = getattr(image, "as_tensor", None)
-    return image if as_tensor is None else as_tensor()
 
 
 def _like(result: Tensor, image: Tensor) -> Tensor:

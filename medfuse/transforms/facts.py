@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,11 @@ def checksum(images: Sequence[Tensor]) -> int:
     """CRC-32 of the values of some images, to notice that one of them was changed."""
     total = 0
     for image in images:
-        total = zlib.crc32(np.ascontiguousarray(image.detach().cpu().numpy()), total)
+        total = zlib.crc32(np.ascontiguousarray(image.detach().cpu().numpy()).data, total)
     return total
 
 
-def require_unchanged(data: Mapping[str, Any], fusion: Mapping[str, Any]) -> None:
+def require_unchanged(data: Mapping[Hashable, Any], fusion: Mapping[str, Any]) -> None:
     """Refuse images that are not those that the fusion made and audited.
 
     Raises
@@ -105,7 +105,7 @@ def require_unchanged(data: Mapping[str, Any], fusion: Mapping[str, Any]) -> Non
         )
 
 
-def case_name(data: Mapping[str, Any], key: str, images: Sequence[MetaTensor]) -> str:
+def case_name(data: Mapping[Hashable, Any], key: str, images: Sequence[MetaTensor]) -> str:
     """Name of a case: ``data[key]``, else made of the content of its images.
 
     Raises

@@ -14,7 +14,8 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
 from torch import Tensor
 
-from medfuse.fusion import FusionResult, Gamut, Mode, fuse
+from medfuse.fusion import FusionResult, fuse
+from medfuse.fusion_slices import Gamut, Mode
 from medfuse.imaging.registration import Registration
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method
@@ -200,7 +201,7 @@ def _facts(result: FusionResult) -> dict[str, Any]:
 
 def _on_grid_of(anatomical: Any, image: Tensor) -> Tensor:
     """Give a result the geometry and the applied operations of the anatomical image."""
-    out = convert_to_tensor(image, track_meta=get_track_meta())
+    out: Tensor = convert_to_tensor(image, track_meta=get_track_meta())
     if not (isinstance(out, MetaTensor) and isinstance(anatomical, MetaTensor)):
         return out
     out.affine = anatomical.affine.clone()

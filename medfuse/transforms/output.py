@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -24,13 +23,12 @@ from medfuse.pipeline import (
     CaseSettings,
     _provenance,
     _Record,
-    _report_volumes,
     _write_images,
     _write_json,
 )
 from medfuse.provenance import write_provenance
 from medfuse.report import render_report
-from medfuse.report_figures import write_figures
+from medfuse.report_figures import ReportVolumes, write_figures
 from medfuse.transforms.facts import IMAGES, audit_of, case_name, require_unchanged, require_volume
 
 
@@ -122,7 +120,7 @@ class SaveFusiond(MapTransform):
             _write_images(folder.path, record.result, on_grid, registration, settings)
             _write_json(folder.path / "audit.json", {**audit.to_dict(), "case": record.case})
             if self.report:
-                write_figures(folder.path, _report_volumes(record, on_grid))
+                write_figures(folder.path, _report_volumes(images, record.result))
             provenance = _provenance(record, audit, (*notes, *registration.reasons), {})
             write_provenance(folder.path, provenance)
             if self.report:
@@ -146,14 +144,9 @@ def _settings(
             stated[f"{role}_modality"] = meta["modality"]
             if role == "functional" and not meta.get("suv"):
                 stated["functional_unit"] = meta["unit"]
-    return CaseSettings(
-        method=fusion["guide"]["name"],
-        **{name: fusion[name] for name in ("mode", "kernel", "gamut", "bias")},
-        colormap=fusion.get("colormap"),
-        **registered,
-        **windows,
-        **stated,
-    )
+    chosen = {name: fusion[name] for name in ("mode", "kernel", "gamut", "bias")}
+    chosen |= {"method": fusion["guide"]["name"], "colormap": fusion.get("colormap")}
+    return CaseSettings.model_validate({**chosen, **registered, **windows, **stated})
 
 
 def _key(
@@ -176,29 +169,46 @@ def _key(
 
 
 def _result(images: Mapping[str, MetaTensor], fusion: Mapping[str, Any]) -> Any:
-    """The part of a FusionResult that is written and shown."""
+    """The part of a FusionResult that is written."""
     windows = {
         name: Window(**fusion[name]) if name in fusion else None
         for name in ("window", "anatomical_window")
     }
-    seen = images["anatomical"].as_tensor()
-    if windows["anatomical_window"] is not None:
-        seen = torch.as_tensor(apply_window(seen, windows["anatomical_window"]))
     return SimpleNamespace(
         **{name: images[name].as_tensor() for name in IMAGES},
         **windows,
         **{name: fusion[name] for name in ("mode", "kernel", "levels", "gamut")},
         colormap=fusion.get("colormap"),
         method=SimpleNamespace(**{"weights_sha256": None, "card": {}, **fusion["guide"]}),
-        anatomical=seen,
-        coverage=_coverage(images["functional"], images["anatomical"]),
     )
 
 
-def _coverage(functional: MetaTensor, anatomical: MetaTensor) -> np.ndarray:
-    view = functional.meta["field_of_view"]
+def _report_volumes(images: Mapping[str, MetaTensor], result: Any) -> ReportVolumes:
+    """What the report shows; the functional volume before registration is no longer at hand."""
+    anatomical, functional = (
+        np.asarray(images[n].as_tensor()) for n in ("anatomical", "functional")
+    )
+    scalar = functional[0] if len(functional) == 1 else None  # else it came as RGB
+    view = images["functional"].meta["field_of_view"]
     source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
-    return coverage(Grid.from_volume(anatomical), source, view["moving_from_fixed"])[None]
+    grid = Grid.from_volume(images["anatomical"])
+    return ReportVolumes(
+        anatomical=_windowed(anatomical[0], result.anatomical_window),
+        functional=functional if scalar is None else _windowed(scalar, result.window),
+        fused=np.asarray(result.rgb),
+        weights=np.asarray(result.weights)[0],
+        share=np.asarray(result.share)[0],
+        coverage=coverage(grid, source, view["moving_from_fixed"]),
+        affine=grid.affine,
+        functional_values=scalar,
+        colormap=result.colormap or "gray",
+        window=result.window,
+        anatomical_window=result.anatomical_window,
+    )
+
+
+def _windowed(values: np.ndarray, window: Window | None) -> np.ndarray:
+    return values if window is None else apply_window(values, window)
 
 
 def _as_loaded(functional: MetaTensor) -> Any:

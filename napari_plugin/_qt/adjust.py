@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 from napari_plugin._qt.fields import NumberSlider
 from napari_plugin.model import FusionModel
 
+CLOSED, OPENED = "\u25b8 Adjust by hand", "\u25be Adjust by hand"
 SHIFTS = {"Left": "to the patient's left", "Posterior": "to the back", "Inferior": "to the feet"}
 TURNS = {"Pitch": "about the left-right axis", "Roll": "about the front-back axis",
          "Yaw": "about the head-feet axis"}  # fmt: skip
@@ -50,13 +51,13 @@ class AdjustBox(QWidget):
         for column, check in enumerate((self.before, self.checker, self.edges)):
             checks.addWidget(check, 0, column)
         self.toggle = QToolButton()
-        self.toggle.setText("Adjust by hand")
+        self.toggle.setText(CLOSED)
         self.toggle.setCheckable(True)
         self.toggle.setToolTip("Sliders that move the functional image in steps of 0.5 mm and "
                                "0.5 degrees.")  # fmt: skip
         self.sliders = self._sliders()
         self.sliders.setVisible(False)
-        self.toggle.toggled.connect(self.sliders.setVisible)
+        self.toggle.toggled.connect(self._on_toggled)
         box.addLayout(checks)
         box.addWidget(self.toggle)
         box.addWidget(self.sliders)
@@ -94,6 +95,10 @@ class AdjustBox(QWidget):
         self.reset.clicked.connect(self._on_reset)
         form.addRow(self.reset)
         return widget
+
+    def _on_toggled(self, is_open: bool) -> None:
+        self.toggle.setText(OPENED if is_open else CLOSED)
+        self.sliders.setVisible(is_open)
 
     def _on_moved(self, _: float) -> None:
         shift = tuple(slider.value for slider in self.shifts)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_plugin._qt.fields import small
 from napari_plugin.model import Fusion, FusionModel
 
-COLORS = {"pass": "#3fa66a", "look": "#d9a13b", "fail": "#e0574f"}
+COLORS = {"pass": "#2e9e5e", "look": "#c98a1b", "fail": "#d9433b"}  # seen on dark and on light
 HEADLINES = {
     "pass": "PASS: every check is within its limit.",
     "look": "LOOK: at least one number deserves a look before the picture is used.",
@@ -50,7 +50,9 @@ class AuditTab(QWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
-        self.table.setMinimumHeight(280)
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # Titles wrap in a narrow panel; heights are known once the columns are.
+        header.sectionResized.connect(lambda *_: QTimer.singleShot(0, self, self._fit_table))
         self.table.itemSelectionChanged.connect(self._explain)
         self.text = small()
         self.text.setMinimumHeight(64)
@@ -58,13 +60,13 @@ class AuditTab(QWidget):
         self.text.setAccessibleName("Explanation of the chosen check")
         self.figure = Figure(figsize=(3.2, 3.6), layout="constrained")
         self.canvas = FigureCanvasQTAgg(self.figure)
-        self.canvas.setMinimumHeight(300)
+        self.canvas.setMinimumHeight(320)
         self.canvas.setToolTip("Weights and share of the whole volume.")
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         for widget in (self.headline, self.table, self.text, self.canvas):
             box.addWidget(widget)
-        box.setStretch(1, 1)
+        box.addStretch(1)
         model.fusion_changed.connect(self.refresh)
 
     def refresh(self) -> None:
@@ -83,10 +85,17 @@ class AuditTab(QWidget):
                 item.setToolTip(check.text)
                 self.table.setItem(row, column, item)
             item.setForeground(QBrush(QColor(COLORS[check.verdict])))
-        self.table.resizeRowsToContents()
+        self._fit_table()
         worst = next((r for r, c in enumerate(audit.checks) if c.verdict == audit.verdict), 0)
         self.table.selectRow(worst)
         self._plot(fusion)
+
+    def _fit_table(self) -> None:
+        """All lines at once: the tab scrolls, not the table in it."""
+        self.table.resizeRowsToContents()
+        rows = sum(self.table.rowHeight(row) for row in range(self.table.rowCount()))
+        frame = 2 * self.table.frameWidth()
+        self.table.setFixedHeight(rows + self.table.horizontalHeader().height() + frame)
 
     def _explain(self) -> None:
         fusion, row = self.model.fusion, self.table.currentRow()
@@ -137,7 +146,11 @@ class AuditTab(QWidget):
 
 
 def _short(check: Any) -> str:
-    if "fraction" in check.unit:
+    if check.id == "unit":
+        return str(check.unit)
+    if check.unit in ("overlap", "share"):
+        return f"{100 * check.value:.0f} %"
+    if "fraction" in check.unit or "of the window" in check.unit:
         return f"{100 * check.value:.1f} %"
     number = f"{check.value:.3g}"
     return f"{number} {check.unit}" if len(check.unit) <= 8 else number

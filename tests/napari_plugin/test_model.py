@@ -16,7 +16,6 @@ from napari_plugin.layers import layer_data, linear_map
 from napari_plugin.model import FusionModel
 from napari_plugin.work import Aligned, Fusion
 
-
 ROLES = [
     outputs.ON_GRID,
     outputs.LUMINANCE,
@@ -366,6 +365,14 @@ def test_oblique_anisotropic_volumes_are_fused_on_their_true_grid(viewer, make):
     result = fused(FusionModel(viewer))
     assert Grid.from_volume(result.result.rgb).same_as(Grid.from_volume(oblique))
     assert outputs.find(viewer, outputs.PICTURE).data.shape == (9, 48, 40, 3)
+
+
+def test_the_masks_mark_as_many_voxels_as_the_audit_counts(viewer):
+    model = FusionModel(viewer)
+    audit = fused(model, method="saliency").audit
+    for role, check in ((outputs.OUT_OF_RANGE, "overshoot"), (outputs.CLIPPED, "gamut")):
+        marked = (outputs.find(viewer, role).data > 0).mean()
+        assert marked == pytest.approx(audit[check].details["fraction"], abs=1e-4), role
 
 
 def test_two_models_in_two_viewers_do_not_meet(viewer, make):

@@ -23,7 +23,6 @@ from qtpy.QtWidgets import (
 from napari_plugin import outputs
 from napari_plugin.layers import linear_map
 
-
 pytestmark = pytest.mark.gl
 
 
@@ -216,7 +215,7 @@ def test_closing_the_viewer_during_a_run_leaves_no_thread(gl, plugin, qtbot, mak
     click(qtbot, panel.fuse)
     qtbot.waitUntil(lambda: panel.progress.value() > 0, timeout=60_000)
     viewer.close()
-    assert panel.runner._idle.is_set()
+    assert panel.runner.stop()
     assert panel.model.fusion is None
     assert threading.active_count() <= before
 
@@ -226,8 +225,11 @@ def test_closing_the_dock_lets_go_of_the_viewer(scene, qtbot):
     dock = panel.parent()
     dock.destroyOnClose()
     assert panel._closed
-    viewer.layers.remove("PET")  # nobody listens who is gone
-    assert not panel.runner.start(panel.model.windows_job, None) if panel.model.functional else True
+    offered = panel.fuse_tab.functional.combo.count()
+    viewer.layers.remove("PET")
+    assert panel.fuse_tab.functional.combo.count() == offered  # it does not listen any more
+    click(qtbot, panel.fuse)
+    assert not panel.runner.is_busy
 
 
 def test_the_cursor_line_is_also_napari_status(fused, qtbot):

@@ -195,6 +195,9 @@ def test_training_starts_from_given_weights(pair_folders, tmp_path):
     before = get_method(first.weights).weights(a, b)
     after = get_method(second.weights).weights(a, b)
     torch.testing.assert_close(before, after, atol=0.1, rtol=0)
+    card = json.loads(second.card.read_text())
+    assert card["recipe"]["init"] == "first"
+    assert str(tmp_path) not in second.card.read_text()
     with pytest.raises(WeightsError, match="recipe trains unet"):
         _train(
             pair_folders,

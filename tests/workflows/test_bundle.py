@@ -71,8 +71,8 @@ def test_monai_bundle_run_fuses_a_case_of_the_sample_study(sample_data, tmp_path
     folder = sample_data / "study" / "sts001-aligned"
     case = {
         "case": "one",
-        "mri": str(folder / "ct.nii.gz"),
-        "pet": str(folder / "pet-suv-dicom"),
+        "anatomical": str(folder / "ct.nii.gz"),
+        "functional": str(folder / "pet-suv-dicom"),
     }
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(INFERENCE)]
     overrides = {"data": [case], "output_dir": str(tmp_path), "registration": "identity"}

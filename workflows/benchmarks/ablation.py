@@ -1,6 +1,6 @@
 """Train variants of the default guide and judge each on validation pairs of four domains.
 
-    python workflows/benchmarks/ablation.py --data DATA --json OUT [--only plain fidelity ...]
+    python workflows/benchmarks/ablation.py --data DATA --json OUT [--plot PNG] [--only plain ...]
 
 Every variant trains on ``msrs/train`` alone (a tenth held out). It is judged on those held-out
 pairs and, zero-shot, on 16 pairs of each Harvard *train* split. Test splits are never read.
@@ -59,6 +59,30 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        plot_front(rows, options.plot)
+
+
+def plot_front(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw VIF + Qabf against uptake correlation for PET and SPECT, one point a variant."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    for axes, domain in zip(figure.subplots(1, 2), ("PET", "SPECT"), strict=True):
+        for row in rows:
+            found = row[domain]
+            height = found["VIF_A"] + found["VIF_B"] + found["Qabf"]
+            axes.plot(found["uptake_correlation"], height, "o")
+            axes.annotate(
+                row["variant"],
+                (found["uptake_correlation"], height),
+                textcoords="offset points",
+                xytext=(4, 4),
+                fontsize=7,
+            )
+        axes.set(title=f"{domain}-MRI", xlabel="uptake correlation", ylabel="VIF + Qabf")
+        axes.margins(x=0.2)
+    figure.savefig(path, dpi=120)
 
 
 def _run(
@@ -98,6 +122,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="draw the front (PNG)")
     return parser.parse_args()
 
 
