@@ -119,12 +119,13 @@ def audit_fusion(evidence: Evidence) -> Audit:
         ``chroma``, ``coverage``, ``window`` and, for a scalar with a colour map, ``read_back``.
     """
     tally = _tally(evidence)
+    readable = () if evidence.read_back is None else _read_back(evidence.read_back)
     audit = Audit(
         (
             _linearity(tally),
             _weights(tally),
             _finite(tally),
-            _share(tally),
+            _share(tally, by_colour=any(check.verdict == "pass" for check in readable)),
             _overshoot(tally),
             _gamut(tally, evidence.gamut),
             _chroma(tally, evidence.chroma_change_before),
@@ -132,9 +133,7 @@ def audit_fusion(evidence: Evidence) -> Audit:
             _window(tally, evidence),
         )
     )
-    if evidence.read_back is None or len(evidence.read_back.values) < 2:
-        return audit
-    return audit.with_checks([_read_back(evidence.read_back)])
+    return audit.with_checks(readable)
 
 
 @dataclass
@@ -270,19 +269,25 @@ def _finite(t: _Tally) -> Check:
     )
 
 
-def _share(t: _Tally) -> Check:
+def _share(t: _Tally, *, by_colour: bool) -> Check:
     whole = t.share_sum / t.covered if t.covered else 1.0
     kept = 1 - (t.hot_share_sum / t.hot if t.hot else whole)
+    kept_text = f"{100 * kept:.0f} %"
     return Check(
         "share",
         "Functional signal kept in the hottest 5 %",
         kept,
         "share",
         0.1,
-        "pass" if kept >= 0.1 else "look",
-        f"The functional image gave {100 * kept:.0f} % of the luminance where its own is "
-        f"highest, and {100 * (1 - whole):.0f} % over its field of view. Below 10 % only colour "
-        "still carries the uptake.",
+        "pass" if kept >= 0.1 or by_colour else "look",
+        f"The functional image gave {kept_text} of the luminance where its own is highest, and "
+        f"{100 * (1 - whole):.0f} % over its field of view. "
+        + (
+            "Brightness shows anatomy; the uptake is carried by the colour, which was read back."
+            if by_colour
+            else "Below 10 % the uptake is lost from the brightness, and the colour of this map "
+            "does not tell it reliably."
+        ),
         {"anatomical_share_mean": whole, "anatomical_share_hot": 1 - kept},
     )
 
@@ -345,11 +350,13 @@ def _chroma(t: _Tally, before: float) -> Check:
     )
 
 
-def _read_back(sample: ReadBack) -> Check:
+def _read_back(sample: ReadBack) -> tuple[Check, ...]:
+    if len(sample.values) < 2:
+        return ()
     value, _ = read_back(sample.rgb.unsqueeze(0), sample.colormap)
     error = (value[0, 0] - sample.values).abs()
     half, most = (float(torch.quantile(error, q)) for q in (0.5, 0.95))
-    return Check(
+    check = Check(
         "read_back",
         "Uptake can be read from the colour",
         most,
@@ -361,6 +368,7 @@ def _read_back(sample: ReadBack) -> Check:
         f"percentile (colour map {sample.colormap}).",
         {"median": half, "percentile_95": most, "voxels": len(sample.values)},
     )
+    return (check,)
 
 
 def _coverage(t: _Tally) -> Check:

@@ -17,6 +17,7 @@ _TO_YCBCR = (
     (0.5, -0.418688, -0.081312),
 )
 ROUNDING = 0.5 / 255 * 2**0.5  # largest chroma error of rounding R, G and B to 8 bits
+TOP_LUMINANCE = 0.55  # of a readable map; brighter, guides would take its brightness for anatomy
 _CR_TO_R, _CB_TO_G, _CR_TO_G, _CB_TO_B = 1.402, -0.344136, -0.714136, 1.772
 
 
@@ -270,7 +271,7 @@ def _readable(saturation: float, *hues: tuple[float, float, float]) -> Tensor:
     upper = torch.searchsorted(position, grid).clamp(1, len(position) - 1)
     part = (grid - position[upper - 1]) / (position[upper] - position[upper - 1])
     cbcr = torch.lerp(path[upper - 1], path[upper], part[:, None]).T[None]
-    rgb, _ = fit_gamut((0.9 * grid)[None, None], cbcr)
+    rgb, _ = fit_gamut((TOP_LUMINANCE * grid)[None, None], cbcr)
     return rgb[0].T.float()
 
 
