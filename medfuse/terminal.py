@@ -67,12 +67,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 
 def audit_table(audit: dict[str, Any]) -> None:
-    """Print ``audit.json``."""
-    rows = [
-        (c["title"], f"{c['value']:.4g}", c["unit"], c["verdict"], c["text"])
-        for c in audit["checks"]
-    ]
-    table(f"Audit: {audit['verdict']}", ("check", "value", "unit", "verdict", "meaning"), rows)
+    """Print ``audit.json``: all checks in brief, the meaning of those that need eyes."""
+    rows = [(c["title"], f"{c['value']:.3g} {c['unit']}", c["verdict"]) for c in audit["checks"]]
+    table(f"Audit: {audit['verdict']}", ("check", "value", "verdict"), rows)
+    for check in audit["checks"]:
+        if check["verdict"] != "pass":
+            say(f"{check['verdict']}: {check['title']}. {check['text']}", style="yellow")
 
 
 def _cell(cell: Any) -> str:
