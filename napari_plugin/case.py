@@ -25,18 +25,20 @@ COMMAND = "napari: Fuse MRI+PET"
 
 def case_checks(registration: Registration | None, pair: Pair) -> list[Check]:
     """Checks of registration and unit, as ``medfuse fuse`` has them."""
-    from medfuse.pipeline import _registration_check, _unit_check
+    from medfuse.case import registration_check, unit_check
 
-    checks = [] if registration is None else [_registration_check(registration)]
-    return checks if pair.functional.rgb else [*checks, _unit_check(pair.functional.volume())]
+    checks = [] if registration is None else [registration_check(registration)]
+    return checks if pair.functional.rgb else [*checks, unit_check(pair.functional.volume())]
 
 
 def record_text(fusion: Fusion) -> str:
     """Provenance of a fusion as JSON text, the same as in a result folder but for its files."""
+    from medfuse.case import provenance_of
+
     if fusion.registration is None:
         return json.dumps({"audit": fusion.audit.to_dict()}, indent=2)
     record = _record(fusion, case=case_name(fusion), key=case_key(fusion))
-    text = json.dumps(_provenance(record, fusion), indent=2, ensure_ascii=False)
+    text = json.dumps(provenance_of(record, {}), indent=2, ensure_ascii=False)
     return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
 
 
@@ -61,24 +63,12 @@ def export_job(fusion: Fusion, out: Path) -> Job:
         )
 
     def work(progress: Progress) -> Path:
-        from medfuse import pipeline
-        from medfuse.report import render_report
-        from medfuse.report_figures import write_figures
+        from medfuse.case import write_case
+        from medfuse.imaging.export import ResultFolder
 
         record = _record(fusion, case=out.name, key=case_key(fusion))
-        with pipeline.ResultFolder(out, key=record.key) as folder:
-            progress(0.1, "volumes")
-            pipeline._write_images(
-                folder.path, fusion.result, fusion.on_grid, record.registration, record.settings
-            )
-            audit = {**fusion.audit.to_dict(), "case": record.case}
-            pipeline._write_json(folder.path / "audit.json", audit)
-            progress(0.5, "figures")
-            write_figures(folder.path, pipeline._report_volumes(record, fusion.on_grid))
-            progress(0.8, "report")
-            pipeline.write_provenance(folder.path, _provenance(record, fusion))
-            render_report(folder.path)
-            progress(0.95, "finishing")
+        with ResultFolder(out, case=record.case, key=record.key) as folder:
+            write_case(folder.path, record, progress=progress)
         return out
 
     return Job(f"Writing {out.name}", work)
@@ -104,7 +94,7 @@ def case_key(fusion: Fusion) -> str:
 
 def case_settings(fusion: Fusion) -> Any:
     """The panel's settings in the command line's form."""
-    from medfuse.pipeline import CaseSettings
+    from medfuse.case import CaseSettings
 
     chosen = fusion.settings
     return CaseSettings(
@@ -121,26 +111,23 @@ def case_settings(fusion: Fusion) -> Any:
 
 
 def _record(fusion: Fusion, *, case: str, key: str) -> Any:
-    from medfuse.pipeline import _Record
+    from medfuse.case import CaseRecord
 
-    return _Record(
+    anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
+    reasons = fusion.registration.reasons if fusion.registration else ()
+    return CaseRecord(
         case,
         COMMAND,
         key,
         case_settings(fusion),
-        fusion.pair.anatomical.volume(),
-        fusion.pair.functional.volume(),
+        anat,
+        func,
         fusion.registration,
+        fusion.on_grid,
         fusion.result,
+        fusion.audit,
+        (*anat.meta["notes"], *func.meta["notes"], *reasons),
     )
-
-
-def _provenance(record: Any, fusion: Fusion) -> dict[str, Any]:
-    from medfuse.pipeline import _provenance as build
-
-    reasons = fusion.registration.reasons if fusion.registration else ()
-    notes = (*record.anat.meta["notes"], *record.func.meta["notes"], *reasons)
-    return build(record, fusion.audit, notes, {})
 
 
 def _voxels(source: Source) -> str:

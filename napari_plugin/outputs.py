@@ -75,6 +75,7 @@ def fusion_outputs(
 
     unit_range = {"contrast_limits": (0.0, 1.0)}
     ratio = {"colormap": WEIGHTS, "visible": False}
+    beyond = out_of_range(result, slice_axis(source.grid))
     outputs = [
         _on_grid(result, on_grid, view, f"Fusion: {functional} on {anatomical} grid"),
         Output(LUMINANCE, "Fusion: luminance (for 3-D)", "image", view(result.luminance),
@@ -85,7 +86,7 @@ def fusion_outputs(
                ratio, unit_range),
         Output(PICTURE, f"Fusion: {functional} + {anatomical}", "image",
                np.ascontiguousarray(view(to_bytes(result.rgb))), {"rgb": True}),
-        Output(OUT_OF_RANGE, "Fusion: out of range", "labels", view(out_of_range(result, slice_axis(source.grid))),
+        Output(OUT_OF_RANGE, "Fusion: out of range", "labels", view(beyond),
                {"visible": False, "opacity": 0.8}),
         Output(CLIPPED, "Fusion: clipped colour", "labels", view(clipped(result)),
                {"visible": False, "opacity": 0.8}),

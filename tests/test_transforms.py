@@ -6,6 +6,7 @@ import inspect
 import json
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -430,6 +431,16 @@ def test_dictionary_transforms_follow_the_conventions_of_monai(name):
     assert parameters[-1].default is False
     assert getattr(mt, f"{name[:-1]}D") is getattr(mt, f"{name[:-1]}Dict") is kind
     assert issubclass(kind, MapTransform)
+
+
+def test_one_chain_may_run_in_several_threads():
+    steps = [mt.ColorizeFunctionald("pet"), mt.FuseLuminanced("mri", "pet"), mt.AuditFusiond()]
+    both = Compose(steps)
+    pairs = [{"mri": volume(seed=k), "pet": volume(seed=k + 9)} for k in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(both, pairs))
+    for pair, d in zip(pairs, together, strict=True):
+        assert torch.equal(both(pair)["fused"].as_tensor(), d["fused"].as_tensor())
 
 
 def test_only_registration_claims_to_be_invertible():

@@ -12,9 +12,9 @@ from pathlib import Path
 from medfuse.batch.ledger import BatchSummary, Ledger, read_ledger
 from medfuse.batch.lock import BatchLock
 from medfuse.batch.loop import Batch, OnEvent
+from medfuse.case import CaseResult, CaseSettings
 from medfuse.errors import UsageError
 from medfuse.imaging.folder import writing
-from medfuse.pipeline import CaseResult, CaseSettings
 from medfuse.study import Study
 from medfuse.worker import Job, PipelineRunner, Runner
 

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import medfuse
+from medfuse.case import CaseResult
 from medfuse.imaging.folder import write_through, writing
-from medfuse.pipeline import CaseResult
 from medfuse.study.scan import LEDGER
 
 SUMMARY = "summary.csv"

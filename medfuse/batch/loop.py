@@ -25,9 +25,9 @@ from medfuse.batch.ledger import (
     write_summary,
 )
 from medfuse.batch.lock import BatchLock
+from medfuse.case import CaseResult
 from medfuse.errors import MedfuseError, OutputError
 from medfuse.imaging.folder import remove_stale
-from medfuse.pipeline import CaseResult
 from medfuse.provenance import sanitize_text
 from medfuse.worker import Job, Runner, failure, work
 

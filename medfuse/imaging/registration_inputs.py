@@ -24,6 +24,7 @@ NON_FINITE_ALLOWED = 1e-3
 HU_KNOTS = (-1000.0, -200.0, 250.0, 2000.0)
 HU_VALUES = (0.0, 0.2, 0.7, 1.0)
 HU_BODY = -300.0
+RIM_MM = 25.0
 TOP_PERCENTILE = 99.5
 
 
@@ -37,12 +38,15 @@ class Prepared:
         float32 in [0, 1], voxels averaged to about `base_mm` where they were finer.
     mask : sitk.Image
         uint8 on the grid of `image`: 1 in the body or brain (largest connected part).
+    region : sitk.Image
+        `mask` and a rim of air around it: the outline is seen from both sides.
     grid : Grid
         Of the volume as it came.
     """
 
     image: sitk.Image
     mask: sitk.Image
+    region: sitk.Image
     grid: Grid
 
 
@@ -121,7 +125,8 @@ def prepare(volume: MetaTensor, *, base_mm: float) -> Prepared:
         scaled = _scaled(array, sitk.GetArrayViewFromImage(mask) > 0, str(volume.meta["modality"]))
     image = sitk.GetImageFromArray(scaled.astype(np.float32))
     image.CopyInformation(raw)
-    return Prepared(image=image, mask=mask, grid=grid)
+    region = sitk.SignedMaurerDistanceMap(mask, squaredDistance=False, useImageSpacing=True)
+    return Prepared(image=image, mask=mask, region=region <= RIM_MM, grid=grid)
 
 
 def _scaled(

@@ -81,7 +81,7 @@ class Stage:
 
     level: Level
     fixed: sitk.Image
-    mask: sitk.Image
+    region: sitk.Image
     moving: sitk.Image
     inside: NDArray[np.bool_]
     grid: Grid
@@ -93,7 +93,10 @@ class Stage:
     def of(cls, fixed: Prepared, moving: Prepared, level: Level, *, seed: int) -> Stage:
         """Blur and shrink both volumes for a level."""
         image = at_resolution(fixed.image, step_mm=level.step_mm, sigma_mm=level.sigma_mm)
-        mask = sitk.Resample(fixed.mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+        mask, region = (
+            sitk.Resample(m, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+            for m in (fixed.mask, fixed.region)
+        )
         finest = min(level.step_mm / 2.0, level.sigma_mm)
         other = at_resolution(moving.image, step_mm=finest, sigma_mm=level.sigma_mm)
         array, affine = from_sitk(mask)
@@ -102,7 +105,7 @@ class Stage:
         return cls(
             level=level,
             fixed=image,
-            mask=mask,
+            region=region,
             moving=_padded(other, PAD_MM),
             inside=array > 0,
             grid=Grid(array.shape, affine),
@@ -160,7 +163,7 @@ class Stage:
         method.SetMetricSamplingStrategy(method.REGULAR)
         # ITK takes the seed 0 for the wall clock.
         method.SetMetricSamplingPercentage(self.level.samples, self.seed + 1)
-        method.SetMetricFixedMask(_own(self.mask))
+        method.SetMetricFixedMask(_own(self.region))
         method.SetInterpolator(sitk.sitkLinear)
         # Gradients at the samples alone: filtering the whole moving volume would cost more.
         method.MetricUseFixedImageGradientFilterOff()

@@ -84,7 +84,7 @@ def _require_columns(columns: list[str], manifest: Path) -> None:
 
 
 def _known_settings() -> list[str]:
-    from medfuse.pipeline import CaseSettings  # imports torch: only where it is needed
+    from medfuse.case import CaseSettings  # imports torch: only where it is needed
 
     return sorted(CaseSettings.model_fields)
 
@@ -120,7 +120,7 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
     given: dict[str, Any] = {k: v for k, v in row.items() if v and k not in REQUIRED}
     if not given:
         return {}
-    from medfuse.pipeline import CaseSettings
+    from medfuse.case import CaseSettings
 
     for name in _PAIRS & given.keys():
         given[name] = tuple(re.split(r"[\s:;,]+", given[name]))

@@ -152,6 +152,8 @@ RECIPES: dict[str, Recipe] = {
             {
                 **_IN_DOMAIN,
                 "name": "swift-spect",
+                # At the usual weights this guide learns to show the MRI alone.
+                "loss": _LOSS.model_copy(update={"fidelity_a": 15.0, "uptake": 10.0}),
                 "summary": "swift-msrs trained further on brain SPECT and MRI",
             }
         ),

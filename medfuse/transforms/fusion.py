@@ -14,13 +14,12 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
 from torch import Tensor
 
+from medfuse.case import registration_check, unit_check
 from medfuse.fusion import FusionResult, fuse
 from medfuse.fusion_slices import Gamut, Mode
 from medfuse.imaging.registration import Registration
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method
-from medfuse.pipeline import _registration_check as registration_check
-from medfuse.pipeline import _unit_check as unit_check
 from medfuse.transforms.facts import (
     IMAGES,
     audit_of,

@@ -15,20 +15,12 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 import medfuse
+from medfuse.case import CaseRecord, CaseSettings, write_case
 from medfuse.imaging.export import ResultFolder
 from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window, apply_window
-from medfuse.pipeline import (
-    CaseSettings,
-    _provenance,
-    _Record,
-    _write_images,
-    _write_json,
-)
-from medfuse.provenance import write_provenance
-from medfuse.report import render_report
-from medfuse.report_figures import ReportVolumes, write_figures
+from medfuse.report_figures import ReportVolumes
 from medfuse.transforms.facts import IMAGES, audit_of, case_name, require_unchanged, require_volume
 
 
@@ -104,7 +96,8 @@ class SaveFusiond(MapTransform):
         registered = d[self.transform_key].get("settings", {})
         settings = _settings(fusion, {**registered, "png": self.png}, images)
         audit = audit_of(d[self.audit_key])
-        record = _Record(
+        notes = [note for image in (anatomical, on_grid) for note in image.meta.get("notes", ())]
+        record = CaseRecord(
             case=case_name(d, self.case_key, [anatomical, on_grid]),
             command="",
             key=_key(anatomical, on_grid, settings, fusion, registration),
@@ -112,19 +105,15 @@ class SaveFusiond(MapTransform):
             anat=anatomical,
             func=_as_loaded(on_grid),
             registration=registration,
+            on_grid=on_grid,
             result=_result(images, fusion),
+            audit=audit,
+            notes=(*notes, *registration.reasons),
         )
-        notes = [note for image in (anatomical, on_grid) for note in image.meta.get("notes", ())]
         target = self.output_dir / record.case
         with ResultFolder(target, case=record.case, key=record.key) as folder:
-            _write_images(folder.path, record.result, on_grid, registration, settings)
-            _write_json(folder.path / "audit.json", {**audit.to_dict(), "case": record.case})
-            if self.report:
-                write_figures(folder.path, _report_volumes(images, record.result))
-            provenance = _provenance(record, audit, (*notes, *registration.reasons), {})
-            write_provenance(folder.path, provenance)
-            if self.report:
-                render_report(folder.path)
+            volumes = _report_volumes(images, record.result) if self.report else None
+            write_case(folder.path, record, volumes=volumes, report=self.report)
         return folder.target
 
 

@@ -52,7 +52,10 @@ class AuditTab(QWidget):
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         # Titles wrap in a narrow panel; heights are known once the columns are.
-        header.sectionResized.connect(lambda *_: QTimer.singleShot(0, self, self._fit_table))
+        self._fit_timer = QTimer(self)
+        self._fit_timer.setSingleShot(True)
+        self._fit_timer.timeout.connect(self._fit_table)
+        header.sectionResized.connect(lambda *_: self._fit_timer.start(0))
         self.table.itemSelectionChanged.connect(self._explain)
         self.text = small()
         self.text.setMinimumHeight(64)

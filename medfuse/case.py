@@ -1,0 +1,315 @@
+"""A case: its settings, its record, and the files that a result folder holds.
+
+Shared by the pipeline, the MONAI transforms and the napari panel, so that all write the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from monai.data import MetaTensor
+from pydantic import BaseModel, ConfigDict, Field
+
+from medfuse.audit import Audit, Check
+from medfuse.errors import InputError
+from medfuse.fusion import FusionResult, Gamut, Mode
+from medfuse.imaging.export import write_mip, write_nifti, write_pngs
+from medfuse.imaging.registration import Registration
+from medfuse.imaging.windows import apply_window
+from medfuse.kernel.pyramid import Kernel
+from medfuse.provenance import build_provenance, write_provenance
+from medfuse.report import render_report
+from medfuse.report_figures import ReportVolumes, write_figures
+
+Progress = Callable[[float, str], None]
+
+
+class CaseSettings(BaseModel):
+    """Everything that changes the pixels of a case; part of the resume key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = "swift"
+    mode: Mode = "slices"
+    kernel: Kernel = "binomial"
+    colormap: str | None = None
+    gamut: Gamut = "fit"
+    bias: float = Field(default=0.0, ge=-1, le=1)
+    registration: Literal["auto", "rigid", "identity"] = "auto"
+    preset: Literal["fast", "default", "thorough"] = "default"
+    initial: str | None = None
+    accept_suspect: bool = False
+    allow_patient_mismatch: bool = False
+    unit: Literal["auto", "suv"] = "auto"
+    window: tuple[float, float] | None = None
+    anatomical_window: tuple[float, float] | None = None
+    anatomical_modality: str | None = None
+    functional_modality: str | None = None
+    functional_unit: str | None = None
+    anatomical_series: str | None = None
+    functional_series: str | None = None
+    frame: int | Literal["mean"] | None = None
+    seed: int = 0
+    png: bool = False
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one case."""
+
+    case: str
+    status: Literal["done", "skipped", "failed"]
+    folder: Path | None = None
+    code: str | None = None
+    message: str | None = None
+    verdict: str | None = None
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    timing: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """A fused case before it is written.
+
+    Attributes
+    ----------
+    anat, func : MetaTensor
+        As they were loaded; of ``func`` only shape, affine and meta are asked for.
+    on_grid : MetaTensor
+        The functional volume on the anatomical grid, in its unit.
+    result : FusionResult
+    audit : Audit
+        Of the fusion, with the checks of registration and unit.
+    notes : tuple of str
+    """
+
+    case: str
+    command: str
+    key: str
+    settings: CaseSettings
+    anat: MetaTensor
+    func: MetaTensor
+    registration: Registration
+    on_grid: MetaTensor
+    result: FusionResult
+    audit: Audit
+    notes: tuple[str, ...] = ()
+
+
+def write_case(
+    folder: Path,
+    record: CaseRecord,
+    *,
+    volumes: ReportVolumes | None = None,
+    timing: dict[str, float] | None = None,
+    report: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Write all files of a case into a folder that :class:`ResultFolder` has made.
+
+    Parameters
+    ----------
+    folder : Path
+    record : CaseRecord
+    volumes : ReportVolumes, optional
+        For the report; default :func:`report_volumes`.
+    timing : dict, optional
+        Seconds by stage, for provenance.
+    report : bool
+        Also figures and report.html.
+    progress : callable (fraction, text), optional
+
+    Raises
+    ------
+    OutputError
+        ``E_WRITE``.
+    """
+    notify = progress or (lambda fraction, text: None)
+    notify(0.0, "writing")
+    _write_images(folder, record)
+    _write_json(folder / "audit.json", {**record.audit.to_dict(), "case": record.case})
+    if report:
+        notify(0.4, "figures")
+        write_figures(folder, volumes or report_volumes(record))
+    write_provenance(folder, provenance_of(record, timing or {}))
+    if report:
+        notify(0.8, "report")
+        render_report(folder)
+
+
+def registration_check(registration: Registration) -> Check:
+    """Audit check: the verdict of the registration and its numbers."""
+    suspect = registration.verdict == "suspect"
+    reasons = "; ".join(registration.reasons)
+    return Check(
+        "registration",
+        "Registration",
+        registration.overlap,
+        "overlap",
+        None,
+        "fail" if suspect else "pass",
+        f"{registration.method}: moved {registration.shift_mm:.1f} mm and "
+        f"{registration.rotation_deg:.1f} degrees; mutual information "
+        f"{registration.metric_before:.3f} before, {registration.metric_after:.3f} after. "
+        + (f"SUSPECT: {reasons}. " if suspect else "")
+        + "Mutual information cannot prove accuracy: look at the checkerboard.",
+        {"verdict": registration.verdict, "reasons": list(registration.reasons)},
+    )
+
+
+def unit_check(func: MetaTensor) -> Check:
+    """Audit check: whether a PET is in SUVbw and a CT in HU."""
+    unit, modality = func.meta["unit"], func.meta["modality"]
+    expected = {"PET": "SUVbw", "CT": "HU"}.get(modality)
+    ok = expected is None or unit == expected
+    why = next((note for note in func.meta["notes"] if "SUV" in note or "unit" in note.lower()), "")
+    return Check(
+        "unit",
+        "Unit of the functional image",
+        float(ok),
+        unit,
+        None,
+        "pass" if ok else "look",
+        f"{modality} in {unit}."
+        + ("" if ok else f" {expected} was not available: {why or 'the file does not say'}"),
+    )
+
+
+def read_matrix(path: Path) -> np.ndarray:
+    """Read a 4x4 point map fixed -> moving, RAS mm: plain text, or a ``transform.json`` of ours.
+
+    Raises
+    ------
+    InputError
+        ``E_BAD_TRANSFORM`` if the file holds no rigid or affine 4x4 matrix.
+    """
+    try:
+        if path.suffix == ".json":
+            matrix = np.asarray(json.loads(path.read_text())["matrix"], dtype=float)
+        else:
+            matrix = np.loadtxt(path)
+    except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else "not numbers"
+        raise _bad_transform(path, str(cause)) from error
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise _bad_transform(path, f"expected 4x4 finite numbers, got shape {matrix.shape}")
+    if not np.allclose(matrix[3], [0, 0, 0, 1]) or abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
+        raise _bad_transform(path, "the last row is not 0 0 0 1 or the matrix is singular")
+    return matrix
+
+
+def _write_images(folder: Path, record: CaseRecord) -> None:
+    result, on_grid = record.result, record.on_grid
+    affine = np.asarray(on_grid.affine, dtype=float)
+    volumes = {
+        "fused_rgb": result.rgb,
+        "luminance": result.luminance,
+        "weight_map": result.weights,
+        "anatomical_share": result.share,
+        "functional_on_anatomical": on_grid,
+    }
+    for name, volume in volumes.items():
+        array = np.asarray(volume)
+        write_nifti(folder / f"{name}.nii.gz", array if len(array) == 3 else array[0], affine)
+    record.registration.write_tfm(folder / "transform.tfm")
+    _write_json(folder / "transform.json", record.registration.to_dict())
+    if record.settings.png:
+        rank = np.asarray(on_grid)
+        write_pngs(folder / "png", np.asarray(result.rgb), affine)
+        write_mip(
+            folder / "png",
+            np.asarray(result.rgb),
+            affine,
+            rank=rank[0] if len(rank) == 1 else None,
+        )
+
+
+def report_volumes(record: CaseRecord) -> ReportVolumes:
+    """What the report shows of a case, with the functional volume before registration."""
+    result, on_grid = record.result, record.on_grid
+    values = np.asarray(on_grid)[0]
+    return ReportVolumes(
+        anatomical=np.asarray(result.anatomical)[0],
+        functional=apply_window(values, result.window) if result.window else values,
+        fused=np.asarray(result.rgb),
+        weights=np.asarray(result.weights)[0],
+        share=np.asarray(result.share)[0],
+        coverage=np.asarray(result.coverage)[0],
+        affine=np.asarray(on_grid.affine, dtype=float),
+        functional_values=values,
+        functional_before=_before(record),
+        colormap=result.colormap or "gray",
+        window=result.window,
+        anatomical_window=result.anatomical_window,
+    )
+
+
+def _before(record: CaseRecord) -> np.ndarray | None:
+    """The functional volume where registration began; None where it was not moved."""
+    settings, registration = record.settings, record.registration
+    start = read_matrix(Path(settings.initial)) if settings.initial else np.eye(4)
+    window = record.result.window
+    if np.array_equal(start, registration.matrix) or window is None:
+        return None
+    unmoved = replace(registration, matrix=start).resample(record.func)
+    return apply_window(np.asarray(unmoved)[0], window)
+
+
+def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any]:
+    """The record of a case, as ``provenance.json`` holds it but for the hashes of its outputs."""
+    result = record.result
+    windows = {
+        "functional": asdict(result.window) if result.window else None,
+        "anatomical": asdict(result.anatomical_window) if result.anatomical_window else None,
+    }
+    registration = record.registration.to_dict()
+    steps = [
+        {"name": "register", "parameters": {"seed": record.settings.seed}, "result": registration},
+        {"name": "resample", "parameters": {"interpolation": "linear"}, "result": {}},
+        {"name": "window", "parameters": windows, "result": {}},
+        {"name": "colour", "parameters": {"colormap": result.colormap}, "result": {}},
+        {
+            "name": "fuse",
+            "parameters": {
+                "method": result.method.name,
+                "mode": result.mode,
+                "kernel": result.kernel,
+                "levels": result.levels,
+                "gamut": result.gamut,
+                "bias": record.settings.bias,
+            },
+            "result": {},
+        },
+    ]
+    return build_provenance(
+        case=record.case,
+        command=record.command,
+        key=record.key,
+        settings=record.settings.model_dump(mode="json"),
+        inputs={"anatomical": record.anat, "functional": record.func},
+        steps=steps,
+        guide=result.method,
+        audit_verdict=record.audit.verdict,
+        notes=record.notes,
+        timing=timing,
+    )
+
+
+def _bad_transform(path: Path, cause: str) -> InputError:
+    return InputError(
+        "E_BAD_TRANSFORM",
+        what="Cannot read the initial transform",
+        where=path.name,
+        cause=cause,
+        remedy="Give four lines of four numbers: fixed point -> moving point, RAS, mm",
+    )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n")
