@@ -153,7 +153,14 @@ RECIPES: dict[str, Recipe] = {
                 **_IN_DOMAIN,
                 "name": "swift-spect",
                 # At the usual weights this guide learns to show the MRI alone.
-                "loss": _LOSS.model_copy(update={"fidelity_a": 15.0, "uptake": 10.0}),
+                "loss": _LOSS.model_copy(
+                    update={
+                        "gradient": 20.0,
+                        "consistency_b": 1.0,
+                        "fidelity_a": 20.0,
+                        "uptake": 30.0,
+                    }
+                ),
                 "summary": "swift-msrs trained further on brain SPECT and MRI",
             }
         ),

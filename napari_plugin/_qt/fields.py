@@ -27,12 +27,35 @@ UNITS = ("SUVbw", "Bq/ml", "HU", "counts", "a.u.")
 ASK = "please state"
 
 
-def small(text: str = "") -> QLabel:
-    """A wrapped label that may be narrow."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+class WrappedLabel(QLabel):
+    """Text that may be narrow and is never cut off: it claims the height that it needs."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.lines = 1
+
+    def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
+        """Show a text."""
+        super().setText(text)
+        self._claim()
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Another width needs another height."""
+        super().resizeEvent(event)
+        self._claim()
+
+    def _claim(self) -> None:
+        least = self.lines * self.fontMetrics().lineSpacing()
+        self.setMinimumHeight(max(least, self.heightForWidth(self.width())))
+
+
+def small(text: str = "", *, lines: int = 1) -> WrappedLabel:
+    """A wrapped label with room for so many lines at least."""
+    label = WrappedLabel(text)
+    label.lines = lines
     return label
 
 

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin import outputs
+from napari_plugin._qt.fields import WrappedLabel
 from napari_plugin.layers import linear_map
 
 pytestmark = pytest.mark.gl
@@ -265,6 +266,27 @@ def test_plane_buttons_turn_the_viewer(fused):
     panel.view_buttons["axial"].click()
     assert (viewer.dims.ndisplay, viewer.dims.order) == (2, (0, 1, 2))
     assert not outputs.find(viewer, outputs.LUMINANCE).visible
+
+
+@pytest.mark.parametrize("width", [380, 640])
+def test_no_text_is_cut_off_in_a_narrow_or_a_wide_panel(fused, qtbot, width):
+    viewer, panel = fused
+    dock = panel.parent()
+    viewer.window._qt_window.resize(1300, 800)
+    viewer.window._qt_window.show()
+    viewer.window._qt_window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+    qtbot.wait(100)
+    for tab in range(panel.tabs.count()):
+        panel.tabs.setCurrentIndex(tab)
+        qtbot.wait(50)
+        area = panel.tabs.currentWidget()
+        assert area.widget().width() <= area.viewport().width()
+        for label in panel.findChildren(WrappedLabel):
+            if label.isVisible():
+                assert label.height() >= label.heightForWidth(label.width()), label.text()
+        for button in panel.findChildren(QAbstractButton):
+            if button.isVisible() and _is_ours(button):
+                assert button.width() >= button.minimumSizeHint().width(), button.text()
 
 
 def test_every_control_is_reachable_by_keyboard_and_has_a_tooltip(fused):
