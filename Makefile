@@ -16,9 +16,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test packages
 	.ci/with-display $(BIN)/python -m pytest
 
-bench: $(VENV)/.demo
+bench: $(VENV)/.test
 	$(BIN)/python workflows/benchmarks/pipeline.py
 	$(BIN)/python workflows/benchmarks/registration.py
+	$(BIN)/python workflows/benchmarks/read_back.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
