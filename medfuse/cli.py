@@ -224,26 +224,43 @@ def train(
     ] = None,
     a: Annotated[Path | None, typer.Option("--a", help="Folder of A images.")] = None,
     b: Annotated[Path | None, typer.Option("--b", help="Folder of B images.")] = None,
-    method: Annotated[str, typer.Option(help="swift or unet.")] = "swift",
+    method: Annotated[Literal["swift", "unet"], typer.Option(help="Architecture.")] = "swift",
+    recipe: Annotated[
+        str | None, typer.Option(help="A named recipe, e.g. swift-pet (docs/guides.md).")
+    ] = None,
     init: Annotated[str | None, typer.Option(help="Start from these weights.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Wall-clock budget.")] = None,
     steps: Annotated[int | None, typer.Option(help="Number of steps.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of data order and initial weights.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of data order and initial weights.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a guide on paired images; write weights and their card."""
-    a, b = _training_folders(data, a, b)
-    from medfuse.training.loop import run_training
+    """Train a guide on paired images; write weights and their card.
 
+    A run that was stopped or killed continues from its checkpoint with the same command.
+    """
+    from medfuse.training.data import find_pair_folders
+    from medfuse.training.loop import TrainingProgress, run_training
+
+    if data is not None and a is None and b is None:
+        a, b = find_pair_folders(data)
+    if a is None or b is None:
+        raise _no_pairs()
     with terminal.progress_bar("medfuse train", enabled=not as_json) as progress:
+
+        def report(state: TrainingProgress) -> None:
+            progress(state.fraction, f"step {state.step}, loss {state.loss:.4f}")
+
         result = run_training(
-            a=a, b=b, out=out, method=method, init=init, minutes=minutes, steps=steps, seed=seed,
-            on_progress=progress,
+            a=a, b=b, out=out, method=method, recipe=recipe, init=init, minutes=minutes,
+            steps=steps, seed=seed, command=_command(), data_name=(data or a).name,
+            on_progress=report,
         )  # fmt: skip
     if as_json:
-        terminal.print_json(result.card)
+        typer.echo(result.card.read_text())
     else:
-        terminal.say(f"Wrote {out} and its card.", style="green")
+        terminal.show_training(result)
+    if result.stopped == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 @app.command(
@@ -402,12 +419,8 @@ def _command() -> str:
     return shlex.join(["medfuse", *sys.argv[1:]])
 
 
-def _training_folders(data: Path | None, a: Path | None, b: Path | None) -> tuple[Path, Path]:
-    if data is not None and a is None and b is None:
-        return data / "vi", data / "ir"
-    if data is None and a is not None and b is not None:
-        return a, b
-    raise UsageError(
+def _no_pairs() -> UsageError:
+    return UsageError(
         "E_USAGE",
         what="Cannot train",
         cause="no training pairs were named",

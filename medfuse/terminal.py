@@ -101,6 +101,19 @@ def show_result(result: Any, *, as_json: bool) -> None:
     )
 
 
+def show_training(result: Any) -> None:
+    """How far a training came and where its weights are."""
+    rows = [
+        ("stopped", result.stopped),
+        ("steps", result.steps),
+        ("seconds", f"{result.seconds:.0f}"),
+        ("loss", f"{result.first_loss:.4f} -> {result.last_loss:.4f}"),
+        *((f"validation {name}", f"{value:.4g}") for name, value in result.validation.items()),
+    ]
+    table("Training", ("what", "value"), rows)
+    say(f"Wrote {result.weights} and its card {result.card.name}.", style="green")
+
+
 def show_registration(found: Any, out: Path) -> None:
     """Quality and size of a registration."""
     rows = [

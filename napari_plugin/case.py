@@ -69,9 +69,10 @@ def export_job(fusion: Fusion, out: Path) -> Job:
         record = _record(fusion, case=out.name, key=case_key(fusion))
         with ResultFolder(out, case=record.case, key=record.key) as folder:
             write_case(folder.path, record, progress=progress)
+            progress(0.95, "finishing")
         return out
 
-    return Job(f"Writing {out.name}", work)
+    return Job(f"Writing {out.name}", work, commits=True)
 
 
 def case_name(fusion: Fusion) -> str:

@@ -51,10 +51,13 @@ class Job:
         What the user sees while it runs.
     work : callable (progress) -> value
         Calls ``progress(fraction, text)`` often; that call raises when the job is cancelled.
+    commits : bool
+        What it does cannot be taken back: once it has ended well, it counts as done.
     """
 
     title: str
     work: Callable[[Progress], Any]
+    commits: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -82,7 +85,7 @@ class Job:
             return Stopped()
         except Exception as error:  # the boundary of the GUI
             return failure(error)
-        return Stopped() if self._stop.is_set() else Done(value)
+        return Stopped() if self._stop.is_set() and not self.commits else Done(value)
 
 
 def failure(error: BaseException) -> Failed:

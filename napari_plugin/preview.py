@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from monai.data import MetaTensor
+from torch import Tensor
 
-from medfuse.fusion import fuse
+from medfuse.fusion_slices import Sources, plain, run_slices
 from medfuse.imaging.export import to_bytes
-from medfuse.imaging.grid import slice_axis
+from medfuse.imaging.grid import Grid, coverage, slice_axis
 from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window
 from napari_plugin.layers import Source, shown
@@ -50,20 +52,24 @@ def paint_slice(
     number = int(np.clip(np.floor(index[axis] + 0.5), 0, picture.shape[axis] - 1))
     plane = source if source.flat else cut(source, axis, number)
     anatomical = plane.volume()
-    if moved is None:
-        functional = _cut_volume(fusion.on_grid, source, axis, number)
-    else:
-        functional = resample_on(moved, fusion.pair.functional.volume(), anatomical)
-    result = fuse(
+    functional, inside = _functional(fusion, moved, anatomical, axis, number)
+    result = fusion.result
+    sources = Sources(
         functional=functional,
         anatomical=anatomical,
-        method=preview_guide(settings.method),
+        window=_window(settings.window, result.window),
+        anatomical_window=_window(settings.anatomical_window, result.anatomical_window),
+        colormap=None if result.colormap is None else settings.colormap or result.colormap,
+        coverage=inside,
+        gamut=result.gamut,
         bias=settings.bias,
-        colormap=None if fusion.pair.functional.rgb else settings.colormap,
-        window=settings.window or _ends(fusion.result.window),
-        anatomical_window=settings.anatomical_window or _ends(fusion.result.anatomical_window),
+        weights=None,
+        flat=False,
     )
-    painted = shown(to_bytes(result.rgb), source.order, flat=source.flat)
+    guide = preview_guide(settings.method)
+    # As medfuse.fuse does it, without the audit: a slider cannot wait for that.
+    planes = run_slices(sources, guide, "slices", result.kernel, lambda fraction, text: None)
+    painted = shown(to_bytes(planes.volume("rgb")), source.order, flat=source.flat)
     where = [slice(None)] * picture.ndim
     if not source.flat:
         where[axis] = slice(number, number + 1)
@@ -82,18 +88,30 @@ def cut(source: Source, axis: int, number: int) -> Source:
     return replace(source, data=source.data[tuple(where)], affine=affine)
 
 
-def _cut_volume(volume: MetaTensor, source: Source, axis: int, number: int) -> MetaTensor:
-    """The same slice of a (C, X, Y, Z) volume on the grid of the source."""
+def _functional(
+    fusion: Fusion, moved: Registration | None, anatomical: MetaTensor, axis: int, number: int
+) -> tuple[Tensor, Tensor]:
+    """One slice (C, X, Y, Z) of the functional image and where it was measured, (X, Y, Z) bool."""
+    if moved is not None:
+        moving = fusion.pair.functional.volume()
+        grids = (Grid.from_volume(anatomical), Grid.from_volume(moving))
+        inside = torch.from_numpy(coverage(*grids, moved.matrix))
+        return resample_on(moved, moving, anatomical).as_tensor(), inside
+    source = fusion.pair.anatomical
+    whole = (plain(fusion.on_grid), plain(fusion.result.coverage))
     if source.flat:
-        return volume
+        return whole[0], whole[1][0]
     volume_axis, flip = source.order.axes[axis], source.order.flips[axis]
     first = source.data.shape[axis] - 1 - number if flip else number
-    plane = volume.as_tensor().narrow(1 + volume_axis, first, 1)
-    affine = volume.affine.clone()
-    affine[:3, 3] += affine[:3, volume_axis] * first
-    meta = {key: value for key, value in volume.meta.items() if key != "affine"}
-    return MetaTensor(plane, affine=affine, meta=meta)
+    functional, inside = (volume.narrow(1 + volume_axis, first, 1) for volume in whole)
+    return functional, inside[0]
 
 
-def _ends(window: Window | None) -> tuple[float, float] | None:
-    return (window.low, window.high) if window is not None else None
+def _window(chosen: tuple[float, float] | None, before: Window | None) -> Window | None:
+    """The window that was typed, else the automatic one of the last run."""
+    if chosen is None or before is None:
+        return before
+    low, high = chosen
+    if not low < high:
+        raise ValueError(f"the window must rise, got {low:g} to {high:g}")
+    return Window(low, high, before.unit, "given")

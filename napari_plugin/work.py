@@ -5,25 +5,30 @@ Nothing here touches a viewer, a layer or a widget.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from monai.data import MetaTensor
+from numpy.typing import NDArray
 
 from medfuse.audit import Audit
 from medfuse.errors import RegistrationError, SeriesError
 from medfuse.fusion import FusionResult, Mode, fuse
+from medfuse.fusion_slices import plain
 from medfuse.imaging.registration import Registration, register
 from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, get_method
 from napari_plugin import outputs
-from napari_plugin.case import case_checks
+from napari_plugin.case import case_checks, record_text
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source
 from napari_plugin.readout import Readable
 
+BINS = 50
 RegistrationMode = Literal["auto", "rigid", "identity"]
 
 
@@ -94,14 +99,40 @@ class Refused:
 
 
 @dataclass(frozen=True, eq=False)
+class Charts:
+    """What the plots of the audit show, inside the functional field of view.
+
+    ``weights``: (50,) voxels by weight from 0 to 1; ``profile``: mean share of the anatomical
+    image in every slice from superior, NaN where nothing was measured.
+    """
+
+    weights: NDArray[Any]
+    profile: NDArray[Any]
+
+    @classmethod
+    def of(cls, result: FusionResult, source: Source) -> Charts:
+        """Count once, in the thread; volumes are too large for the window's."""
+        inside, weights, share = (
+            source.order.apply(plain(x))[0] for x in (result.coverage, result.weights, result.share)
+        )
+        counts, profile = torch.zeros(BINS), []
+        for covered, w, s in zip(inside, weights, share, strict=True):
+            counts += torch.histc(w[covered], BINS, 0.0, 1.0)
+            profile.append(float(s[covered].mean()))
+        return cls(counts.numpy(), np.array(profile))
+
+
+@dataclass(frozen=True, eq=False)
 class Fusion:
-    """A finished fusion and all that belongs to it."""
+    """A finished fusion and all that belongs to it; ``record`` is its provenance as text."""
 
     aligned: Aligned
     settings: Settings
     result: FusionResult
     audit: Audit
     outputs: tuple[outputs.Output, ...]
+    charts: Charts
+    record: str = ""
 
     @property
     def pair(self) -> Pair:
@@ -155,7 +186,9 @@ def fuse_aligned(aligned: Aligned, settings: Settings, progress: Progress) -> Fu
     audit = result.audit.with_checks(case_checks(aligned.registration, pair))
     progress(0.85, "layers")
     layers = outputs.fusion_outputs(result, pair.anatomical, aligned.on_grid, words=pair.words)
-    return Fusion(aligned, settings, result, audit, layers)
+    progress(0.95, "record")
+    fusion = Fusion(aligned, settings, result, audit, layers, Charts.of(result, pair.anatomical))
+    return replace(fusion, record=record_text(fusion))
 
 
 def readable(fusion: Fusion) -> Readable:

@@ -51,7 +51,7 @@ SOURCES = {
     "swift-spect": Source(
         "harvard/SPECT-MRI",
         "Harvard Whole Brain Atlas, 333 SPECT and MRI pairs (train split)",
-        _ATLAS.format(patients=15),
+        _ATLAS.format(patients=15) + " Shows less of the SPECT than swift-msrs does.",
     ),
     "swift-ct": Source(
         "harvard/CT-MRI",

@@ -26,6 +26,7 @@ HU_VALUES = (0.0, 0.2, 0.7, 1.0)
 HU_BODY = -300.0
 RIM_MM = 8.0
 TOP_PERCENTILE = 99.5
+TOP_OF_UPTAKE = 99.9
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def check_volume(volume: MetaTensor, *, role: str) -> None:
 def prepare(volume: MetaTensor, *, base_mm: float) -> Prepared:
     """Scale a checked volume to [0, 1] and find its foreground.
 
-    CT in HU follows fixed knots; PET and SPECT are clipped below 0 and at a high percentile of the
-    foreground and compressed by a square root; all else is clipped at percentiles.
+    CT in HU follows fixed knots. PET and SPECT become log(1 + uptake / median uptake): a bladder
+    ninety times as hot as muscle takes half the range, not all. All else is clipped at percentiles.
 
     Parameters
     ----------
@@ -132,16 +133,17 @@ def prepare(volume: MetaTensor, *, base_mm: float) -> Prepared:
 def _scaled(
     array: NDArray[np.float32], inside: NDArray[np.bool_], modality: str
 ) -> NDArray[np.float32]:
+    """Compress bright parts: by a logarithm for uptake, by a square root for all else."""
     sample = array[inside] if inside.any() else array.ravel()
+    if modality in ("PET", "SPECT") and (typical := float(np.median(sample))) > 0:
+        top = float(np.percentile(sample, TOP_OF_UPTAKE))
+        uptake = np.log1p(np.clip(array, 0.0, top) / typical)
+        return np.asarray(uptake / np.log1p(top / typical))
     top = float(np.percentile(sample, TOP_PERCENTILE))
-    if modality in ("PET", "SPECT"):
-        bottom = 0.0
-    else:
-        bottom = float(np.percentile(array, 100.0 - TOP_PERCENTILE))
+    bottom = float(np.percentile(array, 100.0 - TOP_PERCENTILE))
     if top <= bottom:
         bottom, top = float(array.min()), float(array.max())
-    unit = np.clip((array - bottom) / (top - bottom), 0.0, 1.0)
-    return np.sqrt(unit)
+    return np.asarray(np.sqrt(np.clip((array - bottom) / (top - bottom), 0.0, 1.0)))
 
 
 def foreground(image: sitk.Image, *, threshold: float | None = None) -> sitk.Image:
@@ -155,8 +157,8 @@ def foreground(image: sitk.Image, *, threshold: float | None = None) -> sitk.Ima
     mask : sitk.Image
         uint8; all 1 where no plausible foreground was found.
     """
-    smooth = smoothed(image, 4.0)
-    array = sitk.GetArrayFromImage(smooth)
+    coarse = at_resolution(image, step_mm=4.0, sigma_mm=4.0)
+    array = sitk.GetArrayFromImage(coarse)
     if threshold is None:
         array = np.sqrt(np.clip(array - max(0.0, float(array.min())), 0.0, None))
         array = np.minimum(array, np.percentile(array, TOP_PERCENTILE))
@@ -168,8 +170,8 @@ def foreground(image: sitk.Image, *, threshold: float | None = None) -> sitk.Ima
     largest = sitk.BinaryFillhole(parts == 1)
     if float(sitk.GetArrayViewFromImage(largest).mean()) < 0.01:
         largest = largest * 0 + 1
-    largest.CopyInformation(image)
-    return largest
+    largest.CopyInformation(coarse)
+    return sitk.Resample(largest, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
 
 
 def smoothed(image: sitk.Image, sigma_mm: float) -> sitk.Image:

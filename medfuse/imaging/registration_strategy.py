@@ -18,8 +18,11 @@ TRUSTED_OVERLAP = 0.5
 #: A refinement smaller than this, or telling this much less, is no reason to leave the headers.
 SAME_PLACE_MM = 2.0
 MARGIN_OF_GAIN = 0.05
-#: Results nearer than this are one solution.
+#: Results nearer than this are one solution; a rival is further away than that.
 DISTINCT_MM = 10.0
+RIVAL_MM = 25.0
+#: The place where the headers put the volumes wins against any other that is not this much better.
+HOME_ADVANTAGE = 1.05
 FINALISTS = 2
 
 
@@ -71,7 +74,7 @@ PRESETS = {
         limit_deg=45.0,
         starts=6,
         coarse=Level(step_mm=6.0, sigma_mm=4.0, samples=0.5, iterations=40),
-        fine=Level(step_mm=3.0, sigma_mm=2.0, samples=0.3, iterations=40),
+        fine=Level(step_mm=3.0, sigma_mm=2.5, samples=0.3, iterations=40),
     ),
     "thorough": Plan(
         base_mm=1.5,
@@ -156,21 +159,23 @@ def solve(
     if trusted and before.overlap >= TRUSTED_OVERLAP:
         return _near_headers(pair, coarse, fine, before, meter)
     starts = _starts(pair, plan, start if given else None, meter)
-    if before.overlap > 0:
+    at_home = before.overlap >= TRUSTED_OVERLAP
+    if at_home:
         starts.append(start)
     if not starts:
         raise _nothing_found("the two volumes overlap nowhere by a third of the smaller one")
     meter.stage(0.45, 0.7, total=len(starts) * plan.coarse.iterations, text="coarse refinement")
     rough = in_parallel(lambda s: coarse.refine(s, meter), starts, meter)
-    finalists = _best_distinct(pair, rough, FINALISTS)
+    finalists = _best_distinct(pair, rough, home=rough[-1] if at_home else None)
     meter.stage(0.7, 1.0, total=len(finalists) * plan.fine.iterations, text="fine refinement")
     final = in_parallel(lambda r: r.then(fine.refine(r.matrix, meter)), finalists, meter)
-    final.sort(key=lambda r: -r.score)
-    winner = final[0]
+    winner = max(final, key=lambda r: r.score)
+    if at_home and winner.score < HOME_ADVANTAGE * final[0].score:
+        winner = final[0]
     if winner.metric <= 0:
         raise _nothing_found("the two volumes share no information wherever they are placed")
     known = given or pair.shares_frame
-    return _outcome(pair, before, winner, start, "rigid", known=known, others=final[1:])
+    return _outcome(pair, before, winner, start, "rigid", known=known, all_found=final)
 
 
 def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter: Meter) -> Outcome:
@@ -210,13 +215,13 @@ def _starts(pair: Pair, plan: Plan, start: Matrix | None, meter: Meter) -> list[
     return [candidate.matrix for candidate in found[: plan.starts]]
 
 
-def _best_distinct(pair: Pair, results: list[Refined], count: int) -> list[Refined]:
-    """Return the best results that lie apart from each other."""
+def _best_distinct(pair: Pair, results: list[Refined], home: Refined | None) -> list[Refined]:
+    """Return `home` (if any) and the best results that lie apart from it and from each other."""
     points = pair.landmarks()
-    kept: list[Refined] = []
+    kept = [] if home is None else [home]
     for result in sorted(results, key=lambda r: -r.score):
         apart = all(distance_mm(result.matrix, k.matrix, points) > DISTINCT_MM for k in kept)
-        if apart and len(kept) < count:
+        if apart and len(kept) < FINALISTS:
             kept.append(result)
     return kept
 
@@ -243,11 +248,11 @@ def _outcome(
     method: str,
     *,
     known: bool,
-    others: list[Refined] | None = None,
+    all_found: list[Refined] | None = None,
 ) -> Outcome:
     points = pair.landmarks()
     rivals = [
-        r.score for r in others or [] if distance_mm(r.matrix, after.matrix, points) > DISTINCT_MM
+        r.score for r in all_found or [] if distance_mm(r.matrix, after.matrix, points) > RIVAL_MM
     ]
     return Outcome(
         matrix=after.matrix,

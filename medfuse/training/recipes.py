@@ -155,13 +155,12 @@ RECIPES: dict[str, Recipe] = {
                 # At the usual weights this guide learns to show the MRI alone.
                 "loss": _LOSS.model_copy(
                     update={
-                        "gradient": 20.0,
                         "consistency_b": 1.0,
-                        "fidelity_a": 20.0,
-                        "uptake": 30.0,
+                        "fidelity_a": 15.0,
+                        "uptake": 20.0,
                     }
                 ),
-                "summary": "swift-msrs trained further on brain SPECT and MRI",
+                "summary": "swift-msrs trained further on brain SPECT and MRI; leans to the MRI",
             }
         ),
         Recipe.model_validate(

@@ -113,19 +113,12 @@ class AuditTab(QWidget):
         self.canvas.setStyleSheet(f"background-color: {back};")
         above, below = self.figure.subplots(2, 1)
         _, name = fusion.pair.words
-        weights, share = (np.asarray(x)[0] for x in (fusion.result.weights, fusion.result.share))
-        covered = np.asarray(fusion.result.coverage)[0]
-        step = max(1, weights.size // 2_000_000)
-        inside = weights.reshape(-1)[::step][covered.reshape(-1)[::step]]
-        above.hist(inside, bins=50, range=(0, 1), color="#5ca8f2")
+        charts = fusion.charts
+        edges = np.linspace(0, 1, len(charts.weights) + 1)
+        above.stairs(charts.weights, edges, fill=True, color="#5ca8f2")
         above.set_xlabel(f"weight (0 functional, 1 {name})")
         above.set_ylabel("voxels")
-        order = fusion.pair.anatomical.order
-        shown, mask = order.apply(share), order.apply(covered)
-        count = mask.sum(axis=(1, 2))
-        profile = np.where(mask, shown, 0).sum(axis=(1, 2)) / np.maximum(count, 1)
-        number = np.arange(len(profile))
-        below.plot(number[count > 0], profile[count > 0], color="#ee7321", marker=".", ms=3)
+        below.plot(charts.profile, color="#ee7321", marker=".", ms=3)
         below.set_ylim(0, 1)
         below.set_xlabel("slice, from superior")
         below.set_ylabel(f"share of {name}")

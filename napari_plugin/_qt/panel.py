@@ -26,7 +26,7 @@ from napari_plugin._qt.fuse_tab import FuseTab
 from napari_plugin._qt.napari_tasks import NapariTask
 from napari_plugin._qt.record_tab import RecordTab
 from napari_plugin._qt.runner import JobRunner, report
-from napari_plugin.case import export_job, record_text
+from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 from napari_plugin.model import FusionModel
 
@@ -272,7 +272,7 @@ class FusePanel(QWidget):
         )
         if path and self.model.fusion is not None:
             try:
-                Path(path).write_text(record_text(self.model.fusion) + "\n", encoding="utf-8")
+                Path(path).write_text(self.model.fusion.record + "\n", encoding="utf-8")
             except OSError as error:
                 self._on_ended(failure(error))
 

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin._qt.fields import small
-from napari_plugin.case import record_text
 from napari_plugin.model import FusionModel
 
 NOTICE = "Research use only. Not a medical device, not for diagnosis or treatment."
@@ -71,7 +70,7 @@ class RecordTab(QWidget):
         fusion = self.model.fusion
         if fusion is None:
             return
-        self.text.setPlainText(record_text(fusion))
+        self.text.setPlainText(fusion.record)
         for button in (self.copy, self.save, self.export):
             button.setEnabled(True)
 
