@@ -108,6 +108,8 @@ def test_finished_case_is_recognised_until_an_input_or_a_setting_changes(fused, 
     assert case_key(brain[0], other, FAST) != key
     renamed = tmp_path / "renamed.nii.gz"
     shutil.copy(brain[1], renamed)
+    assert case_key(brain[0], renamed, FAST) != key  # its sidecar, which states the unit, is gone
+    shutil.copy(brain[1].with_name("simulated-pet.json"), tmp_path / "renamed.json")
     assert case_key(brain[0], renamed, FAST) == key
 
 

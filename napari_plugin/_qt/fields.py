@@ -35,6 +35,7 @@ class WrappedLabel(QLabel):
         self.setWordWrap(True)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.lines = 1
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
@@ -42,10 +43,18 @@ class WrappedLabel(QLabel):
         super().setText(text)
         self._claim()
 
-    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Another width needs another height."""
-        super().resizeEvent(event)
-        self._claim()
+    def event(self, event: QEvent) -> bool:
+        """Another width, font or theme needs another height."""
+        done = super().event(event)
+        if event.type() in (
+            QEvent.Type.Resize,
+            QEvent.Type.Show,
+            QEvent.Type.FontChange,
+            QEvent.Type.StyleChange,
+            QEvent.Type.Polish,
+        ):
+            self._claim()
+        return done
 
     def _claim(self) -> None:
         least = self.lines * self.fontMetrics().lineSpacing()
