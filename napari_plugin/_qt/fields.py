@@ -58,6 +58,7 @@ class WrappedLabel(QLabel):
 
     def _claim(self) -> None:
         least = self.lines * self.fontMetrics().lineSpacing()
+        self.setMinimumHeight(0)  # else heightForWidth never gives less than before
         self.setMinimumHeight(max(least, self.heightForWidth(self.width())))
 
 
