@@ -65,7 +65,7 @@ PRESETS = {
         limit_deg=45.0,
         starts=4,
         coarse=Level(step_mm=7.0, sigma_mm=5.0, samples=0.5, iterations=30),
-        fine=Level(step_mm=4.0, sigma_mm=3.0, samples=0.5, iterations=30),
+        fine=Level(step_mm=4.0, sigma_mm=3.0, samples=0.6, iterations=30),
     ),
     "default": Plan(
         base_mm=2.0,
@@ -74,7 +74,7 @@ PRESETS = {
         limit_deg=45.0,
         starts=6,
         coarse=Level(step_mm=6.0, sigma_mm=4.0, samples=0.5, iterations=40),
-        fine=Level(step_mm=3.0, sigma_mm=2.5, samples=0.3, iterations=40),
+        fine=Level(step_mm=3.0, sigma_mm=2.5, samples=0.6, iterations=40),
     ),
     "thorough": Plan(
         base_mm=1.5,
@@ -83,7 +83,7 @@ PRESETS = {
         limit_deg=60.0,
         starts=12,
         coarse=Level(step_mm=5.0, sigma_mm=4.0, samples=0.5, iterations=60),
-        fine=Level(step_mm=2.0, sigma_mm=1.5, samples=0.3, iterations=60),
+        fine=Level(step_mm=2.0, sigma_mm=1.5, samples=0.5, iterations=60),
     ),
 }
 

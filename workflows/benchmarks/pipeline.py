@@ -46,9 +46,14 @@ def volumes() -> tuple[MetaTensor, MetaTensor]:
     affine[:3, :3] = affine[:3, :3] / grid.spacing * (size / SHAPE)
     reference = to_sitk(np.zeros(SHAPE, np.float32), affine)
     array, affine = from_sitk(sitk.Resample(to_sitk(np.asarray(mri)[0], grid.affine), reference))
-    fixed = MetaTensor(array[None].astype(np.float32), affine=affine, meta=dict(mri.meta))
+    fixed = MetaTensor(array[None].astype(np.float32), affine=affine, meta=_facts(mri))
     pet = medfuse.load(case.functional)
     return fixed, medfuse.register(fixed=fixed, moving=pet, method="identity").resample(pet)
+
+
+def _facts(volume: MetaTensor) -> dict:
+    """What is known of a volume but its place."""
+    return {key: value for key, value in volume.meta.items() if key != "affine"}
 
 
 class StageClock:

@@ -42,6 +42,11 @@ class Trial:
     points: np.ndarray
 
 
+def _facts(volume: MetaTensor) -> dict:
+    """What is known of a volume but its place."""
+    return {key: value for key, value in volume.meta.items() if key != "affine"}
+
+
 def random_move(
     rng: np.random.Generator, centre: np.ndarray, degrees: float, millimetres: float
 ) -> np.ndarray:
@@ -75,7 +80,7 @@ def brain(seed: int) -> Trial:
     fixed = medfuse.load(study / "t1.nii.gz", modality="MRI")
     pet = medfuse.load(study / "simulated-pet.nii.gz", modality="PET", values_in="SUVbw")
     move = random_move(np.random.default_rng(seed), Grid.from_volume(pet).centre, 20, 40)
-    moved = MetaTensor(pet.as_tensor(), affine=move @ np.asarray(pet.affine), meta=dict(pet.meta))
+    moved = MetaTensor(pet.as_tensor(), affine=move @ np.asarray(pet.affine), meta=_facts(pet))
     corners = np.array([[x, y, z] for x in (-60, 60) for y in (-90, 60) for z in (-40, 70)])
     return Trial(fixed, moved, None, move @ np.array(truth["moving_from_fixed_ras_mm"]), corners)
 
