@@ -122,6 +122,7 @@ class Registration:
         resampled : (C, X', Y', Z') MetaTensor, float32
             On the fixed grid; modality, unit, suv, source and notes are kept.
         """
+        import torch
         from monai.data.meta_tensor import MetaTensor
 
         if interpolation not in INTERPOLATIONS:
@@ -149,7 +150,7 @@ class Registration:
             "affine": grid.affine.tolist(),
             "moving_from_fixed": self.matrix.tolist(),
         }
-        return MetaTensor(values, affine=self.fixed_grid.affine.copy(), meta=meta)
+        return MetaTensor(values, affine=torch.tensor(self.fixed_grid.affine), meta=meta)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; no times, so equal runs give equal bytes."""
@@ -206,9 +207,10 @@ def register(
     fixed, moving : (1, X, Y, Z) MetaTensor
         Anatomical and functional volume, RAS affines in mm.
     method : {"auto", "rigid", "identity"}
-        "identity" trusts the headers and only judges them. "auto" does so too, after a check, where
-        both volumes name the same frame of reference and overlap; otherwise, and for "rigid", all
-        rotations up to 45 degrees and all translations are searched coarsely and the best refined.
+        "identity" trusts the headers (or `initial`) and only judges them. "auto" does so too, after
+        a check, where both volumes name one frame of reference and overlap; otherwise, and for
+        "rigid", all rotations up to 45 degrees and all translations are searched coarsely and the
+        best refined.
     preset : {"fast", "default", "thorough"}
     initial : (4, 4) array-like, optional
         Rigid fixed -> moving map, RAS mm: only its neighbourhood (24 degrees, 60 mm) is searched.
@@ -227,8 +229,9 @@ def register(
         ``E_SETTINGS``: an unknown method or preset, or an initial map that is not rigid.
     """
     start = _checked_start(method, preset, initial, seed)
-    check_volume(fixed, role="fixed (anatomical)")
-    check_volume(moving, role="moving (functional)")
+    thin = method == "identity"
+    check_volume(fixed, role="fixed (anatomical)", thin_allowed=thin)
+    check_volume(moving, role="moving (functional)", thin_allowed=thin)
     meter = Meter(progress)
     plan = PRESETS[preset]
     with single_threaded_itk():

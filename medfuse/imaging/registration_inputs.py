@@ -51,14 +51,21 @@ class Prepared:
     grid: Grid
 
 
-def check_volume(volume: MetaTensor, *, role: str) -> None:
+def check_volume(volume: MetaTensor, *, role: str, thin_allowed: bool = False) -> None:
     """Refuse a volume on which registration cannot work, before ITK says something misleading.
+
+    Parameters
+    ----------
+    volume : (1, X, Y, Z) MetaTensor
+    role : str
+        Named in the text: fixed or moving.
+    thin_allowed : bool
+        Where nothing is optimised, a few slices will do.
 
     Raises
     ------
     RegistrationError
-        ``E_TOO_FEW_SLICES``, ``E_NONFINITE``, ``E_CONSTANT``; the text names the role (fixed or
-        moving).
+        ``E_TOO_FEW_SLICES``, ``E_NONFINITE``, ``E_CONSTANT``.
     """
     what = f"Cannot register the {role} volume"
     if volume.ndim != 4 or volume.shape[0] != 1:
@@ -68,7 +75,7 @@ def check_volume(volume: MetaTensor, *, role: str) -> None:
             cause=f"expected one channel (1, X, Y, Z), got shape {tuple(volume.shape)}",
             remedy="Give one three-dimensional volume",
         )
-    if min(volume.shape[1:]) < MIN_SLICES:
+    if min(volume.shape[1:]) < MIN_SLICES and not thin_allowed:
         raise RegistrationError(
             "E_TOO_FEW_SLICES",
             what=what,
@@ -171,7 +178,13 @@ def foreground(image: sitk.Image, *, threshold: float | None = None) -> sitk.Ima
     if float(sitk.GetArrayViewFromImage(largest).mean()) < 0.01:
         largest = largest * 0 + 1
     largest.CopyInformation(coarse)
-    return sitk.Resample(largest, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    return on_grid_of(image, largest)
+
+
+def on_grid_of(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
+    """Bring a mask to another grid; all 1 where nothing of it is left there."""
+    moved = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    return moved if sitk.GetArrayViewFromImage(moved).any() else moved * 0 + 1
 
 
 def smoothed(image: sitk.Image, sigma_mm: float) -> sitk.Image:
@@ -195,4 +208,5 @@ def at_resolution(image: sitk.Image, *, step_mm: float, sigma_mm: float) -> sitk
     factors = [min(f, m) for f, m in zip(factors, most, strict=True)]
     # Not sitk.Shrink: by even factors it shifts the picture half a voxel against its own origin.
     i, j, k = (slice((f - 1) // 2, None, f) for f in factors)
-    return smoothed(image, sigma_mm)[i, j, k]
+    coarse: sitk.Image = smoothed(image, sigma_mm)[i, j, k]
+    return coarse

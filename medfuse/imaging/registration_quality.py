@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfuse.errors import RegistrationError
 from medfuse.imaging.grid import Grid, Matrix, transform_points
@@ -63,7 +64,7 @@ def _about_motion(outcome: Outcome) -> list[str]:
             f"the headers name one frame of reference, but the images fit best {moved} away from "
             "it: did the patient move between the scans?"
         ]
-    if outcome.start_known and (shift > MAX_SHIFT_MM or turn > MAX_TURN_DEG):
+    if (outcome.given or outcome.shares_frame) and (shift > MAX_SHIFT_MM or turn > MAX_TURN_DEG):
         return [f"the result lies {moved} away from its start"]
     return []
 
@@ -72,7 +73,8 @@ def _remarks(outcome: Outcome) -> list[str]:
     if outcome.method != "identity":
         return []
     if outcome.iterations == 0:
-        return ["the positions in the headers were trusted; nothing was optimised"]
+        what = "given start was" if outcome.given else "positions in the headers were"
+        return [f"the {what} trusted; nothing was optimised"]
     return [
         f"the headers were kept: refining moved by {outcome.change_mm:.1f} mm and "
         f"{outcome.change_deg:.1f} degrees only, or gained no information"
@@ -116,7 +118,7 @@ def gap_mm(fixed: Grid, moving: Grid, moving_from_fixed: Matrix) -> float:
     return distance if distance > 0.01 else 0.0
 
 
-def _into(grid: Grid, to_index: Matrix, point: np.ndarray) -> np.ndarray:
+def _into(grid: Grid, to_index: NDArray[Any], point: NDArray[Any]) -> NDArray[Any]:
     """Return the point of a field of view that is nearest to a world point."""
     index = transform_points(to_index, point)
     clipped = np.clip(index, -0.5, np.array(grid.shape) - 0.5)

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from medfuse.imaging.grid import LPS_FROM_RAS, Grid, Matrix, coverage, from_sitk, lps_from_ras
-from medfuse.imaging.registration_inputs import Prepared, at_resolution
+from medfuse.imaging.registration_inputs import Prepared, at_resolution, on_grid_of
 from medfuse.imaging.registration_progress import Meter
 
 BINS = 32
@@ -93,10 +93,7 @@ class Stage:
     def of(cls, fixed: Prepared, moving: Prepared, level: Level, *, seed: int) -> Stage:
         """Blur and shrink both volumes for a level."""
         image = at_resolution(fixed.image, step_mm=level.step_mm, sigma_mm=level.sigma_mm)
-        mask, region = (
-            sitk.Resample(m, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-            for m in (fixed.mask, fixed.region)
-        )
+        mask, region = on_grid_of(image, fixed.mask), on_grid_of(image, fixed.region)
         finest = min(level.step_mm / 2.0, level.sigma_mm)
         other = at_resolution(moving.image, step_mm=finest, sigma_mm=level.sigma_mm)
         array, affine = from_sitk(mask)
@@ -198,7 +195,8 @@ def _padded(image: sitk.Image, margin_mm: float) -> sitk.Image:
     out of it.
     """
     margin = [int(np.ceil(margin_mm / step)) for step in image.GetSpacing()]
-    return sitk.ConstantPad(image, margin, margin, 0.0)
+    padded: sitk.Image = sitk.ConstantPad(image, margin, margin, 0.0)
+    return padded
 
 
 def euler_transform(matrix: Matrix, centre_lps: Sequence[float]) -> sitk.Euler3DTransform:
@@ -212,7 +210,7 @@ def euler_transform(matrix: Matrix, centre_lps: Sequence[float]) -> sitk.Euler3D
     return transform
 
 
-def ras_matrix(transform: sitk.Transform) -> Matrix:
+def ras_matrix(transform: sitk.Euler3DTransform | sitk.AffineTransform) -> Matrix:
     """Read a linear ITK transform (LPS point map) as a 4x4 RAS map."""
     lps = np.eye(4)
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))

@@ -7,6 +7,7 @@ indicators, computed by FFT; fields of view that only partly overlap are counted
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,7 +22,7 @@ from medfuse.imaging.grid import (
     to_sitk,
     transform_points,
 )
-from medfuse.imaging.registration_inputs import Prepared, at_resolution
+from medfuse.imaging.registration_inputs import Prepared, at_resolution, on_grid_of
 from medfuse.imaging.registration_progress import Meter, in_parallel
 
 BINS = 6
@@ -60,7 +61,7 @@ class _Lattice:
 class _Coarse:
     """A blurred volume cut to its foreground; `edges` are the lower limits of the bins 1, 2, ..."""
 
-    array: NDArray[np.float32]
+    array: NDArray[Any]
     affine: Matrix
     edges: NDArray[np.float64]
 
@@ -140,8 +141,7 @@ def search(
 def _coarse(volume: Prepared, step_mm: float) -> _Coarse:
     """Return the blurred volume, cut to its foreground and a margin, and its bin edges."""
     image = at_resolution(volume.image, step_mm=step_mm / 2, sigma_mm=step_mm / 2)
-    mask = sitk.Resample(volume.mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    inside = sitk.GetArrayFromImage(mask) > 0
+    inside = sitk.GetArrayFromImage(on_grid_of(image, volume.mask)) > 0
     values = sitk.GetArrayViewFromImage(image)[inside]
     box = []
     for axis, step in enumerate(image.GetSpacing()):
@@ -193,7 +193,7 @@ def _best_translation(
     of_fixed = [np.conj(s) for s in _spectra(fixed, BINS, size)]
     of_moving = _spectra(moving, BINS, size)
     smaller = float(min(fixed.known.sum(), moving.known.sum()))
-    both = _correlate(sum(of_fixed), sum(of_moving), size)
+    both = _correlate(np.sum(of_fixed, axis=0), np.sum(of_moving, axis=0), size)
     allowed = both >= min_overlap * smaller
     shifts = _shifts(np.nonzero(allowed), size, moving.known.shape)
     if limit is not None:
@@ -213,7 +213,7 @@ def _best_translation(
     return Candidate(matrix, float(score[best]), float(count[best] / smaller))
 
 
-def _spectra(lattice: _Lattice, bins: int, size: tuple[int, ...]) -> list[NDArray[np.complex64]]:
+def _spectra(lattice: _Lattice, bins: int, size: tuple[int, ...]) -> list[NDArray[Any]]:
     known = lattice.known
     return [
         np.fft.rfftn(((lattice.labels == b) & known).astype(np.float32), s=size, axes=(0, 1, 2))
@@ -221,19 +221,17 @@ def _spectra(lattice: _Lattice, bins: int, size: tuple[int, ...]) -> list[NDArra
     ]
 
 
-def _correlate(
-    fixed: NDArray[np.complex64], moving: NDArray[np.complex64], size: tuple[int, ...]
-) -> NDArray[np.float32]:
+def _correlate(fixed: NDArray[Any], moving: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
     return np.asarray(np.fft.irfftn(fixed * moving, s=size, axes=(0, 1, 2)))
 
 
 def _information(
-    of_fixed: list[NDArray[np.complex64]],
-    of_moving: list[NDArray[np.complex64]],
+    of_fixed: list[NDArray[Any]],
+    of_moving: list[NDArray[Any]],
     size: tuple[int, ...],
     allowed: NDArray[np.bool_],
-    count: NDArray[np.float32],
-) -> NDArray[np.float32]:
+    count: NDArray[Any],
+) -> NDArray[Any]:
     """Mutual information (nats) at every allowed shift, from the joint histogram of the overlap."""
     information = np.zeros_like(count)
     by_moving = [np.zeros_like(count) for _ in of_moving]
@@ -250,7 +248,7 @@ def _information(
     return information
 
 
-def _x_log_x(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _x_log_x(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(x * np.log(np.maximum(x, np.float32(1e-9))))
 
 

@@ -109,9 +109,9 @@ class Outcome:
 
     Parameters
     ----------
-    start_known : bool
-        The start came from the user or from one frame of reference, so that a large motion from it
-        speaks against the result.
+    shares_frame, given : bool
+        The headers name one frame of reference; the start came from the user. In either case a
+        large motion from the start speaks against the result.
     change_mm, change_deg : float
         Mean motion of the fixed foreground, and angle, from the start to what the images say
         (`matrix`, or the refinement that was not taken when the headers were kept).
@@ -129,7 +129,7 @@ class Outcome:
     iterations: int
     stop_reason: str
     shares_frame: bool
-    start_known: bool
+    given: bool
     change_mm: float
     change_deg: float
     rival: float
@@ -153,7 +153,7 @@ def solve(
     meter.tick()
     before = fine.evaluate(start)
     if method == "identity":
-        return _outcome(pair, before, before, start, "identity", known=True)
+        return _outcome(pair, before, before, start, "identity", given=given)
     coarse = Stage.of(pair.fixed, pair.moving, plan.coarse, seed=seed)
     trusted = method == "auto" and pair.shares_frame and not given
     if trusted and before.overlap >= TRUSTED_OVERLAP:
@@ -174,8 +174,7 @@ def solve(
         winner = final[0]
     if winner.metric <= 0:
         raise _nothing_found("the two volumes share no information wherever they are placed")
-    known = given or pair.shares_frame
-    return _outcome(pair, before, winner, start, "rigid", known=known, all_found=final)
+    return _outcome(pair, before, winner, start, "rigid", given=given, all_found=final)
 
 
 def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter: Meter) -> Outcome:
@@ -183,7 +182,7 @@ def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter
     rough = coarse.refine(before.matrix, meter)
     meter.stage(0.5, 1.0, total=fine.level.iterations, text="checking the headers, fine")
     refined = rough.then(fine.refine(rough.matrix, meter))
-    found = _outcome(pair, before, refined, before.matrix, "rigid", known=True)
+    found = _outcome(pair, before, refined, before.matrix, "rigid", given=False)
     if found.change_mm > SAME_PLACE_MM and found.gain > MARGIN_OF_GAIN:
         return found
     kept = Refined(
@@ -193,7 +192,7 @@ def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter
         refined.iterations,
         "headers kept: " + refined.stop_reason,
     )
-    return _outcome(pair, before, kept, refined.matrix, "identity", known=True)
+    return _outcome(pair, before, kept, refined.matrix, "identity", given=False)
 
 
 def _starts(pair: Pair, plan: Plan, start: Matrix | None, meter: Meter) -> list[Matrix]:
@@ -247,7 +246,7 @@ def _outcome(
     seen: Matrix,
     method: str,
     *,
-    known: bool,
+    given: bool,
     all_found: list[Refined] | None = None,
 ) -> Outcome:
     points = pair.landmarks()
@@ -263,7 +262,7 @@ def _outcome(
         iterations=after.iterations,
         stop_reason=after.stop_reason,
         shares_frame=pair.shares_frame,
-        start_known=known,
+        given=given,
         change_mm=distance_mm(after.matrix, seen, points),
         change_deg=rotation_angle(after.matrix @ np.linalg.inv(seen)),
         rival=max(rivals, default=0.0) / after.score if after.score > 0 else 1.0,
