@@ -210,7 +210,7 @@ def test_history_before_registration_can_be_undone_after_it():
     both = Compose(
         [
             SpatialCropd("pet", roi_start=[2, 3, 1], roi_end=[9, 11, 7]),
-            mt.RegisterRigidd("pet", key_dst="mri", method="identity"),
+            mt.RegisterRigidd("pet", key_dst="mri", method="identity", accept_suspect=True),
         ]
     )
     d = both({"pet": pet, "mri": mri})
