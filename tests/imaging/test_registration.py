@@ -454,7 +454,7 @@ FINE = Outcome(
     [
         ({"overlap": 0.2}, "20 % of the anatomical foreground"),
         ({"metric_after": 0.01}, "almost no information"),
-        ({"rival": 0.98}, "98 % of the information"),
+        ({"rival": 0.99}, "99 % of the information"),
         ({"given": True}, "700.0 mm and 30.0 degrees away"),
         ({"given": True, "change_mm": 3.0, "change_deg": 50.0}, "50.0 degrees"),
         ({"shares_frame": True, "change_mm": 6.0, "change_deg": 0.0}, "one frame of reference"),
