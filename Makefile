@@ -20,6 +20,7 @@ bench: $(VENV)/.test
 	$(BIN)/python workflows/benchmarks/pipeline.py
 	$(BIN)/python workflows/benchmarks/registration.py
 	$(BIN)/python workflows/benchmarks/read_back.py
+	$(BIN)/python workflows/benchmarks/volume_mode.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
@@ -42,4 +43,4 @@ packages:
 	@.ci/qt-packages
 
 clean:
-	rm -rf $(VENV) demo_out build *.egg-info
+	rm -rf $(VENV) demo_out demo_out.uid-salt build *.egg-info

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from medfuse.audit import Audit, Check
 from medfuse.errors import InputError
 from medfuse.fusion import FusionResult, Gamut, Mode
-from medfuse.imaging.export import write_mip, write_nifti, write_pngs
+from medfuse.imaging.export import LUMA, write_mip, write_nifti, write_pngs
 from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import apply_window
 from medfuse.kernel.pyramid import Kernel
@@ -27,6 +27,7 @@ from medfuse.report import render_report
 from medfuse.report_figures import ReportVolumes, write_figures
 
 Progress = Callable[[float, str], None]
+ROUNDING = 1e-6  # of luminance, float32
 
 
 class CaseSettings(BaseModel):
@@ -35,11 +36,12 @@ class CaseSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = "swift"
-    mode: Mode = "slices"
+    mode: Mode = "auto"
     kernel: Kernel = "binomial"
     colormap: str | None = None
     gamut: Gamut = "fit"
     bias: float = Field(default=0.0, ge=-1, le=1)
+    bounded: bool = False
     registration: Literal["auto", "rigid", "identity"] = "auto"
     preset: Literal["fast", "default", "thorough"] = "default"
     initial: str | None = None
@@ -56,6 +58,8 @@ class CaseSettings(BaseModel):
     frame: int | Literal["mean"] | None = None
     seed: int = 0
     png: bool = False
+    keep_uids: bool = False
+    keep_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,10 @@ class CaseRecord:
     audit : Audit
         Of the fusion, with the checks of registration and unit.
     notes : tuple of str
+    uid_salt : bytes, optional
+        Of the study, with which UIDs are hashed; default a secret of the case.
+    bids : dict, optional
+        From `provenance.bids_fields`.
     """
 
     case: str
@@ -100,6 +108,8 @@ class CaseRecord:
     result: FusionResult
     audit: Audit
     notes: tuple[str, ...] = ()
+    uid_salt: bytes | None = None
+    bids: dict[str, Any] | None = None
 
 
 def write_case(
@@ -145,6 +155,7 @@ def write_case(
 
 def registration_check(registration: Registration) -> Check:
     """Audit check: the verdict of the registration and its numbers."""
+    mirrors = bool(np.linalg.det(registration.matrix[:3, :3]) < 0)
     suspect = registration.verdict == "suspect"
     reasons = "; ".join(registration.reasons)
     return Check(
@@ -153,13 +164,18 @@ def registration_check(registration: Registration) -> Check:
         registration.overlap,
         "overlap",
         None,
-        "fail" if suspect else "pass",
-        f"{registration.method}: moved {registration.shift_mm:.1f} mm and "
+        "fail" if suspect or mirrors else "pass",
+        ("The transform MIRRORS the functional image. " if mirrors else "")
+        + f"{registration.method}: moved {registration.shift_mm:.1f} mm and "
         f"{registration.rotation_deg:.1f} degrees; mutual information "
         f"{registration.metric_before:.3f} before, {registration.metric_after:.3f} after. "
         + (f"SUSPECT: {reasons}. " if suspect else "")
         + "Mutual information cannot prove accuracy: look at the checkerboard.",
-        {"verdict": registration.verdict, "reasons": list(registration.reasons)},
+        {
+            "verdict": registration.verdict,
+            "reasons": list(registration.reasons),
+            "mirrors": mirrors,
+        },
     )
 
 
@@ -204,6 +220,11 @@ def read_matrix(path: Path) -> np.ndarray:
     return matrix
 
 
+def start_matrix(settings: CaseSettings) -> np.ndarray | None:
+    """4x4 point map from which registration starts, where the user gave one."""
+    return read_matrix(Path(settings.initial)) if settings.initial else None
+
+
 def _write_images(folder: Path, record: CaseRecord) -> None:
     result, on_grid = record.result, record.on_grid
     affine = np.asarray(on_grid.affine, dtype=float)
@@ -212,8 +233,11 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         "luminance": result.luminance,
         "weight_map": result.weights,
         "anatomical_share": result.share,
+        "gamut_change": _gamut_change(np.asarray(result.rgb), np.asarray(result.luminance)),
         "functional_on_anatomical": on_grid,
     }
+    if result.bound_change is not None:
+        volumes["bound_change"] = result.bound_change
     for name, volume in volumes.items():
         array = np.asarray(volume)
         write_nifti(folder / f"{name}.nii.gz", array if len(array) == 3 else array[0], affine)
@@ -228,6 +252,13 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
             affine,
             rank=rank[0] if len(rank) == 1 else None,
         )
+
+
+def _gamut_change(rgb: np.ndarray, luminance: np.ndarray) -> np.ndarray:
+    """Luminance of the picture less that of the luminance file, (1, X, Y, Z)."""
+    change = np.tensordot(LUMA, rgb, 1)[None] - luminance
+    change[np.abs(change) < ROUNDING] = 0
+    return change
 
 
 def report_volumes(record: CaseRecord) -> ReportVolumes:
@@ -253,7 +284,8 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
 def _before(record: CaseRecord) -> np.ndarray | None:
     """The functional volume where registration began; None where it was not moved."""
     settings, registration = record.settings, record.registration
-    start = read_matrix(Path(settings.initial)) if settings.initial else np.eye(4)
+    initial = start_matrix(settings)
+    start = np.eye(4) if initial is None else initial
     window = record.result.window
     if np.array_equal(start, registration.matrix) or window is None:
         return None
@@ -269,8 +301,9 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
         "anatomical": asdict(result.anatomical_window) if result.anatomical_window else None,
     }
     registration = record.registration.to_dict()
+    start = {"seed": record.settings.seed, "initial": start_matrix(record.settings)}
     steps = [
-        {"name": "register", "parameters": {"seed": record.settings.seed}, "result": registration},
+        {"name": "register", "parameters": start, "result": registration},
         {"name": "resample", "parameters": {"interpolation": "linear"}, "result": {}},
         {"name": "window", "parameters": windows, "result": {}},
         {"name": "colour", "parameters": {"colormap": result.colormap}, "result": {}},
@@ -283,6 +316,7 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
                 "levels": result.levels,
                 "gamut": result.gamut,
                 "bias": record.settings.bias,
+                "bounded": record.settings.bounded,
             },
             "result": {},
         },
@@ -295,9 +329,12 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
         inputs={"anatomical": record.anat, "functional": record.func},
         steps=steps,
         guide=result.method,
-        audit_verdict=record.audit.verdict,
+        colormap=result.colormap,
+        audit=record.audit.to_dict(),
         notes=record.notes,
         timing=timing,
+        uid_salt=record.uid_salt,
+        bids=record.bids,
     )
 
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import shlex
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from medfuse import terminal
+from medfuse import cli_audit, cli_trust, terminal
 from medfuse.errors import MedfuseError, UsageError
 from medfuse.options import (
     AcceptSuspect,
     AnatomicalWindow,
     AsJson,
     Bias,
+    Bounded,
     Colormap,
     DryRun,
     Frame,
     FunctionalUnit,
     GamutPolicy,
     Initial,
+    KeepNames,
+    KeepUids,
     KernelName,
     MethodName,
     Modality,
@@ -34,6 +38,7 @@ from medfuse.options import (
     RegistrationMode,
     Seed,
     Series,
+    UidSalt,
     Unit,
     Window,
 )
@@ -46,6 +51,9 @@ app = typer.Typer(
     name="medfuse",
     help="Fuse MRI with PET, SPECT or CT of the same person into one trustworthy picture.\n\n"
     "Research use only, not a medical device.",
+    epilog="Exit codes:  0 all done   |   1 internal failure (--debug shows the trace)   |   "
+    "2 wrong use   |   3 no case found   |   4 output cannot be written   |   8 some cases failed, "
+    "or something differs   |   130 interrupted",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -69,15 +77,17 @@ def _root(
     "medfuse fuse mr/ pet/ -o result/ --window 0 10 --png"
 )
 def fuse(
+    context: typer.Context,
     anatomical: Annotated[Path, typer.Argument(help="MRI (or CT): NIfTI or DICOM folder.")],
     functional: Annotated[Path, typer.Argument(help="PET, SPECT or CT: NIfTI or DICOM folder.")],
     out: Out,
     method: MethodName = "swift",
-    mode: Mode = "slices",
+    mode: Mode = "auto",
     kernel: KernelName = "binomial",
     colormap: Colormap = None,
     gamut: GamutPolicy = "fit",
     bias: Bias = 0.0,
+    bounded: Bounded = False,
     registration: RegistrationMode = "auto",
     preset: Preset = "default",
     initial: Initial = None,
@@ -94,6 +104,9 @@ def fuse(
     frame: Frame = None,
     seed: Seed = 0,
     png: Png = False,
+    keep_uids: KeepUids = False,
+    keep_names: KeepNames = False,
+    uid_salt: UidSalt = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -112,7 +125,8 @@ def fuse(
             out,
             settings,
             case=out.name,
-            command=_command(),
+            command=_command(context, names=keep_names),
+            uid_salt=uid_salt,
             progress=progress,
         )
     terminal.show_result(result, as_json=as_json)
@@ -120,7 +134,7 @@ def fuse(
 
 _NOT_SETTINGS = {
     "anatomical", "functional", "out", "as_json", "dry_run", "study", "manifest", "workers",
-    "timeout", "force",
+    "timeout", "force", "uid_salt", "context",
 }  # fmt: skip
 
 
@@ -129,17 +143,19 @@ _NOT_SETTINGS = {
     "medfuse batch --study study/ -o results/ --dry-run"
 )
 def batch(
+    context: typer.Context,
     study: Annotated[Path, typer.Option(help="BIDS, one folder a subject, or with cases.csv.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Study result folder.")],
     manifest: Annotated[
         Path | None, typer.Option(help="CSV with case,anatomical,functional columns.")
     ] = None,
     method: MethodName = "swift",
-    mode: Mode = "slices",
+    mode: Mode = "auto",
     kernel: KernelName = "binomial",
     colormap: Colormap = None,
     gamut: GamutPolicy = "fit",
     bias: Bias = 0.0,
+    bounded: Bounded = False,
     registration: RegistrationMode = "auto",
     preset: Preset = "default",
     accept_suspect: AcceptSuspect = False,
@@ -148,6 +164,9 @@ def batch(
     anatomical_window: AnatomicalWindow = None,
     seed: Seed = 0,
     png: Png = False,
+    keep_uids: KeepUids = False,
+    keep_names: KeepNames = False,
+    uid_salt: UidSalt = None,
     workers: Annotated[int, typer.Option(min=1, help="Cases at a time.")] = 1,
     timeout: Annotated[float | None, typer.Option(help="Seconds a case may take.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Redo finished cases too.")] = False,
@@ -167,6 +186,7 @@ def batch(
         raise typer.Exit(0 if plan.cases else EXIT_NO_CASE)
     raise typer.Exit(
         _run_batch(plan, out, settings, workers=workers, timeout_s=timeout, force=force,
+                   uid_salt=uid_salt, command=_command(context, names=keep_names),
                    as_json=as_json)
     )  # fmt: skip
 
@@ -215,15 +235,19 @@ def register(
 
 @app.command(
     epilog="Examples:  medfuse train --data MSRS/train -o my.safetensors --minutes 2   |   "
-    "medfuse train --a pet/ --b mri/ --init swift-msrs -o pet.safetensors"
+    "medfuse train --study STUDY/ -o ours.safetensors --minutes 30"
 )
 def train(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights (.safetensors) to write.")],
     data: Annotated[
         Path | None, typer.Option(help="Folder with vi/ and ir/ (official MSRS layout or ours).")
     ] = None,
     a: Annotated[Path | None, typer.Option("--a", help="Folder of A images.")] = None,
     b: Annotated[Path | None, typer.Option("--b", help="Folder of B images.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Study folder or CSV: its cases are registered first.")
+    ] = None,
     method: Annotated[Literal["swift", "unet"], typer.Option(help="Architecture.")] = "swift",
     recipe: Annotated[
         str | None, typer.Option(help="A named recipe, e.g. swift-pet (docs/guides.md).")
@@ -232,28 +256,41 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Wall-clock budget.")] = None,
     steps: Annotated[int | None, typer.Option(help="Number of steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of data order and initial weights.")] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of pairs or cases to hold out; 0: none.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a guide on paired images; write weights and their card.
 
     A run that was stopped or killed continues from its checkpoint with the same command.
     """
+    from medfuse.study_slices import DIGITS, write_study_slices
     from medfuse.training.data import find_pair_folders
     from medfuse.training.loop import TrainingProgress, run_training
 
-    if data is not None and a is None and b is None:
-        a, b = find_pair_folders(data)
-    if a is None or b is None:
-        raise _no_pairs()
-    with terminal.progress_bar("medfuse train", enabled=not as_json) as progress:
+    chosen: dict[str, Any] = {"method": method, "recipe": recipe, "init": init}
+    chosen |= {"minutes": minutes, "steps": steps, "seed": seed, "validation": validation}
+    with (
+        terminal.progress_bar("medfuse train", enabled=not as_json) as progress,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        if study is not None:
+            a, b, notes = write_study_slices(study, Path(scratch), progress=progress)
+            chosen |= {"recipe": recipe or "in-domain", "group_digits": DIGITS}
+            for note in notes:
+                terminal.say(note)
+        elif data is not None and a is None and b is None:
+            a, b = find_pair_folders(data)
+        if a is None or b is None:
+            raise _no_pairs()
 
         def report(state: TrainingProgress) -> None:
             progress(state.fraction, f"step {state.step}, loss {state.loss:.4f}")
 
         result = run_training(
-            a=a, b=b, out=out, method=method, recipe=recipe, init=init, minutes=minutes,
-            steps=steps, seed=seed, command=_command(), data_name=(data or a).name,
-            on_progress=report,
+            a=a, b=b, out=out, command=_command(context, names=True),
+            data_name=(study or data or a).name, on_progress=report, **chosen,
         )  # fmt: skip
     if as_json:
         typer.echo(result.card.read_text())
@@ -298,7 +335,7 @@ def evaluate(
         evaluation.write_json(table, json_file)
 
 
-@app.command()
+@app.command(epilog="Example:  medfuse methods --json")
 def methods(as_json: AsJson = False) -> None:
     """List the guides that can be chosen."""
     from medfuse.methods.base import get_method, list_methods
@@ -316,26 +353,26 @@ def methods(as_json: AsJson = False) -> None:
     terminal.table("Methods", ("name", "kind", "parameters", "summary"), rows)
 
 
-@app.command(epilog="Example:  medfuse verify results/case1 --inputs study/case1")
-def verify(
-    folder: Annotated[Path, typer.Argument(help="Result folder of one case.")],
-    inputs: Annotated[
-        Path | None, typer.Option(help="Folder with its inputs: then the run is repeated too.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check a result: hashes, records and, with the inputs, a replay to the bit."""
-    from medfuse.verify import verify as run_verify
+@app.command()
+def colormaps(as_json: AsJson = False) -> None:
+    """List the colour maps, with the measured error of reading values back from a picture."""
+    from medfuse.kernel.color import COLORMAPS, READABLE, measure_readability
 
-    with terminal.progress_bar("medfuse verify", enabled=not as_json) as progress:
-        findings = run_verify(folder, inputs=inputs, progress=progress)
+    found = [(n, measure_readability(n), measure_readability(n, gamut="clip")) for n in COLORMAPS]
     if as_json:
-        terminal.print_json([vars(finding) for finding in findings])
-    else:
-        rows = [(f.what, "pass" if f.ok else "fail", f.text) for f in findings]
-        terminal.table("Verification", ("what", "verdict", "finding"), rows)
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(EXIT_FAILED)
+        terminal.print_json(
+            [{"name": name, "readable": name in READABLE, "fit": vars(fit), "clip": vars(clip)}
+             for name, fit, clip in found]
+        )  # fmt: skip
+        return
+    rows = [
+        (name, "yes" if name in READABLE else "no",
+         *(f"{100 * x:.2f}" for x in (*vars(fit).values(), clip.p95)))
+        for name, fit, clip in found
+    ]  # fmt: skip
+    columns = ("name", "readable", "median %", "95th %", "worst %", "free %", "95th %, clip")
+    terminal.table("Colour maps: error of reading back, any luminance", columns, rows)
+    terminal.say("free: luminance left to the anatomy where the colour needs most; docs/colour.md")
 
 
 @app.command(epilog="Example:  medfuse info pet_dicom/")
@@ -351,6 +388,10 @@ def info(
         return
     for number, item in enumerate(found, start=1):
         terminal.table(f"{number} of {len(found)}", ("what", "value"), terminal.rows_of(item))
+
+
+cli_audit.add_commands(app)
+cli_trust.add_commands(app)
 
 
 def main() -> None:
@@ -415,8 +456,26 @@ def _settings(values: dict[str, Any]) -> Any:
     return CaseSettings(**values)
 
 
-def _command() -> str:
-    return shlex.join(["medfuse", *sys.argv[1:]])
+def _command(context: typer.Context, *, names: bool = False) -> str:
+    """What was typed; without names, what stands for a path or a series is named by its role."""
+    if names:
+        return shlex.join(["medfuse", *sys.argv[1:]])
+    words = ["medfuse", str(context.info_name)]
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        hidden = isinstance(value, Path) or name.endswith("_series")
+        shown = [name.upper()] if hidden else [str(part) for part in _parts(value)]
+        words += [*(parameter.opts[:1] if parameter.param_type_name == "option" else []), *shown]
+    return shlex.join(words)
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, bool):
+        return ()
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def _no_pairs() -> UsageError:
@@ -424,7 +483,7 @@ def _no_pairs() -> UsageError:
         "E_USAGE",
         what="Cannot train",
         cause="no training pairs were named",
-        remedy="Give either --data DIR (with vi/ and ir/ inside) or both --a DIR and --b DIR",
+        remedy="Give --data DIR (with vi/ and ir/ inside), --a DIR and --b DIR, or --study DIR",
     )
 
 
@@ -468,7 +527,7 @@ def _run_batch(plan: Any, out: Path, settings: Any, *, as_json: bool, **options:
                     terminal.show_event(event)
             progress(done / max(total, 1), f"{done} of {total} cases")
 
-        summary = run_batch(plan, out, settings, on_event=on_event, command=_command(), **options)
+        summary = run_batch(plan, out, settings, on_event=on_event, **options)
     if as_json:
         terminal.print_json(summary.to_dict())
     else:

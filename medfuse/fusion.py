@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from medfuse.audit import Audit, Evidence, audit_fusion
+from medfuse.audit import Audit, audit_fusion
 from medfuse.errors import GeometryError
+from medfuse.fusion_evidence import evidence_of
 from medfuse.fusion_slices import (
     Gamut,
     Mode,
@@ -20,7 +23,7 @@ from medfuse.fusion_slices import (
     Progress,
     Sources,
     plain,
-    read_back_sample,
+    resolve_mode,
     run_slices,
 )
 from medfuse.imaging.grid import Grid, coverage
@@ -29,6 +32,7 @@ from medfuse.kernel.color import COLORMAPS
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, MethodInfo, get_method
 
+THREADS = 2  # more would not make a case faster: reading, registering and writing take longer
 DEFAULT_COLORMAP = {"CT": "gray"}  # CT is read in grey, uptake in a colour that can be read back
 
 
@@ -48,11 +52,20 @@ class FusionResult:
     share : (1, ...) float32 in [0, 1]
         What really came from the anatomical image.
     from_functional, from_anatomical : (1, ...) float32
-        The two contributions; they sum to ``luminance``.
+        The two contributions; they sum to ``luminance``, with ``bound_change`` where there is one.
     functional_luminance, anatomical : (1, ...) float32 in [0, 1]
         The two sources as the kernel saw them.
     coverage : (1, ...) bool
         Inside the functional field of view.
+    gamut_change : (1, ...) float32 >= 0
+        By how much the gamut policy changed the luminance (``fit``) or a channel (``clip``).
+    overshoot : (1, ...) float32 or None
+        By how much ``luminance`` is brighter (positive) or darker (negative) than everything in
+        both sources within one voxel of the slice; None without audit.
+    bound_change : (1, ...) float32 or None
+        What ``bounded`` added to the luminance; None where that was not asked for.
+    audit : Audit or None
+        None where ``fuse(..., audit=False)``.
     window, anatomical_window : Window or None
         None where the values came in [0, 1] already.
     colormap : str or None
@@ -68,7 +81,10 @@ class FusionResult:
     functional_luminance: Tensor
     anatomical: Tensor
     coverage: Tensor
-    audit: Audit
+    gamut_change: Tensor
+    overshoot: Tensor | None
+    bound_change: Tensor | None
+    audit: Audit | None
     method: MethodInfo
     mode: Mode
     kernel: Kernel
@@ -84,14 +100,16 @@ def fuse(
     functional: Any,
     anatomical: Any,
     method: str | Path | Method = "swift",
-    mode: Mode = "slices",
+    mode: Mode = "auto",
     colormap: str | None = None,
     kernel: Kernel = "binomial",
     gamut: Gamut = "fit",
     window: tuple[float, float] | None = None,
     anatomical_window: tuple[float, float] | None = None,
     bias: float = 0.0,
+    bounded: bool = False,
     weights: Any = None,
+    audit: bool = True,
     progress: Progress | None = None,
 ) -> FusionResult:
     """Fuse the luminance of two images on one grid; keep the functional colour.
@@ -106,9 +124,10 @@ def fuse(
         Same spatial shape.
     method : str, Path or Method
         Guide: a name (``medfuse methods`` lists them), safetensors weights, or an object.
-    mode : {"slices", "volume"}
+    mode : {"auto", "slices", "volume"}
         ``slices`` guides and blends slice by slice; ``volume`` averages the guide over the three
-        axes and blends in 3-D, without steps between slices.
+        axes and blends in 3-D, without steps between slices; ``auto`` takes ``volume`` where the
+        voxels are near-isotropic (docs/benchmarks.md), and the result says which it was.
     colormap : str, optional
         For C = 1. Default ``gray`` for CT, else ``ember``, from which uptake can be read back.
     kernel : {"binomial", "paper"}
@@ -122,8 +141,13 @@ def fuse(
     bias : float in [-1, 1]
         Shift of the weights toward the anatomical (positive) or the functional image (negative);
         1 takes the anatomical alone, -1 the functional alone.
+    bounded : bool
+        Project the fused luminance into the range of both sources within one voxel of the slice,
+        so that nothing overshoots; the change is recorded in ``bound_change``.
     weights : (1, H, W) or (1, H, W, D) array or tensor in [0, 1], optional
         Use this map instead of asking the guide, e.g. a stored one to replay a fusion.
+    audit : bool
+        False leaves the audit out, e.g. for previews.
     progress : callable (fraction, text), optional
         Raise from it to cancel.
 
@@ -161,38 +185,39 @@ def fuse(
         coverage=_coverage(func, anat),
         gamut=gamut,
         bias=bias,
+        bounded=bounded,
         weights=None if weights is None else _given_weights(weights, anat),
         flat=flat,
     )
     notify = progress or (lambda fraction, text: None)
-    planes = run_slices(sources, guide, mode, kernel, notify)
-    result = _result(planes, sources, guide, mode, kernel)
+    mode = resolve_mode(mode, anat)
+    with fixed_threads():
+        planes = run_slices(sources, guide, mode, kernel, notify)
+        result = _result(planes, sources, guide, mode, kernel, audit=audit)
     notify(1.0, "fused")
     return result
 
 
+@contextmanager
+def fixed_threads() -> Iterator[None]:
+    """Compute with `THREADS` threads whatever was set before.
+
+    Convolutions and matrix products round differently for another number of threads; a replay, a
+    batch with more workers and a cluster must give the same bits.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _result(
-    planes: Planes, sources: Sources, guide: Method, mode: Mode, kernel: Kernel
+    planes: Planes, sources: Sources, guide: Method, mode: Mode, kernel: Kernel, *, audit: bool
 ) -> FusionResult:
     v = planes.values
-    evidence = Evidence(
-        a=v["a"],
-        b=v["b"],
-        weights=v["weights"],
-        luminance=v["luminance"],
-        from_a=v["from_a"],
-        from_b=v["from_b"],
-        share=v["share"],
-        rgb=v["rgb"],
-        gamut_change=v["gamut"],
-        chroma_change=v["chroma"],
-        chroma_change_before=float(v["chroma_before"]),
-        coverage=v.get("coverage"),
-        saturated=planes.saturated,
-        window_by_design=sources.window is not None and sources.window.unit == "HU",
-        gamut=sources.gamut,
-        read_back=read_back_sample(planes, sources),
-    )
+    found = audit_fusion(evidence_of(planes, sources)) if audit else None
     v.setdefault("coverage", torch.ones_like(v["a"], dtype=torch.bool))
 
     def out(name: str) -> Tensor:
@@ -208,7 +233,10 @@ def _result(
         functional_luminance=out("a"),
         anatomical=out("b"),
         coverage=out("coverage"),
-        audit=audit_fusion(evidence),
+        gamut_change=out("gamut"),
+        overshoot=out("overshoot") if audit else None,
+        bound_change=out("bound_change") if sources.bounded else None,
+        audit=found,
         method=guide.info,
         mode=mode,
         kernel=kernel,

@@ -11,18 +11,19 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import ReadBack
-from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.grid import SLICE_ANISOTROPY, DisplayOrder, Grid
 from medfuse.imaging.windows import Window
 from medfuse.kernel.color import COLORMAPS, clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
-from medfuse.kernel.fusion import fuse_luminance
+from medfuse.kernel.fusion import bound_luminance, fuse_luminance
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method
 
-Mode = Literal["slices", "volume"]
+Mode = Literal["auto", "slices", "volume"]
 Gamut = Literal["fit", "clip"]
 Progress = Callable[[float, str], None]
 
 CHUNK = 16  # slices at a time: large enough for the cores, small enough for their caches
+MIN_SIDE = 32  # voxels; a guide sees too little of a slice that is narrower
 SAMPLES = 200_000  # voxels in which the audit reads uptake back
 
 
@@ -40,13 +41,16 @@ class Sources:
     bias: float
     weights: Tensor | None  # (1, X, Y, Z)
     flat: bool  # the images came without a third axis
+    table: Tensor | None = None  # (256, 3) RGB of the colour map, where it is not that of the name
+    bounded: bool = False
 
     def ycbcr(self, functional: Tensor) -> Tensor:
         """(N, C, R, K) functional values -> (N, 3, R, K) Y, Cb, Cr."""
         if self.colormap is None:
             return rgb_to_ycbcr(functional)
         # Colour conversion is affine, so a table of YCbCr interpolates like the table of RGB.
-        table = rgb_to_ycbcr(COLORMAPS[self.colormap].T[None])[0].T.contiguous()
+        colours = COLORMAPS[self.colormap] if self.table is None else self.table
+        table = rgb_to_ycbcr(colours.T[None])[0].T.contiguous()
         position = _windowed(functional[:, 0], self.window).mul_(len(table) - 1)
         index = position.floor().clamp_max_(len(table) - 2)
         fraction = position.sub_(index)
@@ -68,6 +72,20 @@ class Planes:
         return self.order.invert(self.values[name].transpose(0, 1))
 
 
+def resolve_mode(mode: Mode, anatomical: Tensor) -> Mode:
+    """Decide ``auto``: ``volume`` where slices along all three axes are worth looking at.
+
+    That is a geometry whose spacings differ by no more than a factor of 1.5, with 32 voxels or
+    more along every axis. Arrays without geometry are taken slice by slice.
+    """
+    if mode != "auto":
+        return mode
+    if not isinstance(anatomical, MetaTensor) or min(anatomical.shape[1:]) < MIN_SIDE:
+        return "slices"
+    spacing = Grid.from_volume(anatomical).spacing
+    return "volume" if max(spacing) <= SLICE_ANISOTROPY * min(spacing) else "slices"
+
+
 def run_slices(
     sources: Sources, guide: Method, mode: Mode, kernel: Kernel, notify: Progress
 ) -> Planes:
@@ -86,11 +104,43 @@ def run_slices(
     if covered is not None:
         planes.values["weights"].masked_fill_(~covered, 1.0)
     _blend(planes, guide.info.levels, mode, kernel, notify)
+    if sources.bounded:
+        _bound(planes.values)
     for start in range(0, slices, CHUNK):
         notify(0.8 + 0.1 * start / slices, "picture")
         _paint_chunk(planes, slice(start, start + CHUNK), sources.gamut)
     notify(0.9, "audit")
     return planes
+
+
+def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tuple[Tensor, Tensor]:
+    """Make the picture of a stored fusion again without its anatomical image.
+
+    Parameters
+    ----------
+    sources : Sources
+        With the stored weights and, as ``anatomical`` without a window, the fused luminance.
+
+    Returns
+    -------
+    rgb : (3, X, Y, Z)
+        Functional colour at that luminance.
+    from_functional : (1, X, Y, Z)
+        What the functional image gave to it, which no anatomical image changes.
+    """
+    planes = _allocate(sources, _orders(sources, "slices")[0])
+    v = planes.values
+    parts = [slice(start, start + CHUNK) for start in range(0, len(v["a"]), CHUNK)]
+    for part in parts:
+        _prepare_chunk(sources, planes, part)
+    luminance = v["b"].clone()
+    assert sources.weights is not None
+    v["weights"] = planes.order.apply(sources.weights).transpose(0, 1).contiguous()
+    _blend(planes, levels, mode, kernel, lambda fraction, text: None)
+    v["luminance"] = luminance
+    for part in parts:
+        _paint_chunk(planes, part, sources.gamut)
+    return planes.volume("rgb"), planes.volume("from_a")
 
 
 def _orders(sources: Sources, mode: Mode) -> list[DisplayOrder]:
@@ -196,6 +246,16 @@ def _blend(planes: Planes, levels: int, mode: Mode, kernel: Kernel, notify: Prog
         v["share"].masked_fill_(outside, 1.0)
         for name in ("luminance", "from_b"):
             v[name] = torch.where(outside, v["b"], v[name])
+
+
+def _bound(v: dict[str, Tensor]) -> None:
+    """Project the luminance into the range of the sources nearby; record the change."""
+    v["bound_change"] = torch.empty_like(v["luminance"])
+    for start in range(0, len(v["a"]), CHUNK):
+        part = slice(start, start + CHUNK)
+        v["luminance"][part], v["bound_change"][part] = bound_luminance(
+            v["luminance"][part], v["a"][part], v["b"][part]
+        )
 
 
 def _paint_chunk(planes: Planes, part: slice, gamut: Gamut) -> None:

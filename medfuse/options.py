@@ -9,17 +9,30 @@ import typer
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Result folder (written whole or not).")]
 MethodName = Annotated[
-    str, typer.Option("--method", "-m", help="Guide: a name (medfuse methods) or a .safetensors.")
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        help="Guide: a name (medfuse methods) or a .safetensors; with +bf16 behind it faster, but "
+        "not to the bit the same on every processor.",
+    ),
 ]
 Mode = Annotated[
-    Literal["slices", "volume"],
-    typer.Option(help="Blend slice by slice, or in 3-D with the guide averaged over three axes."),
+    Literal["auto", "slices", "volume"],
+    typer.Option(
+        help="Blend slice by slice, or in 3-D with the guide averaged over three axes; auto: 3-D "
+        "for near-isotropic voxels."
+    ),
 ]
 KernelName = Annotated[
     Literal["binomial", "paper"], typer.Option(help="binomial is exact; paper is as published.")
 ]
 Colormap = Annotated[
-    str | None, typer.Option(help="Colour map of a scalar PET/SPECT/CT. [default: by modality]")
+    str | None,
+    typer.Option(
+        help="Colour map of a scalar PET/SPECT/CT; ember, dusk and amber can be read back, medfuse "
+        "colormaps lists all with their errors. [default: by modality]"
+    ),
 ]
 GamutPolicy = Annotated[
     Literal["fit", "clip"],
@@ -28,6 +41,13 @@ GamutPolicy = Annotated[
 Bias = Annotated[
     float,
     typer.Option(min=-1, max=1, help="Shift the weights to the anatomical (+) or functional (-)."),
+]
+Bounded = Annotated[
+    bool,
+    typer.Option(
+        "--bounded",
+        help="Keep the luminance within both sources (one voxel around); the change is recorded.",
+    ),
 ]
 RegistrationMode = Annotated[
     Literal["auto", "rigid", "identity"],
@@ -73,5 +93,26 @@ Frame = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the registration.")]
 Png = Annotated[bool, typer.Option("--png", help="Also every fused slice and a MIP as PNG.")]
+KeepUids = Annotated[
+    bool,
+    typer.Option(
+        "--keep-uids", help="Write DICOM UIDs as they are; default: hashed with a secret."
+    ),
+]
+KeepNames = Annotated[
+    bool,
+    typer.Option(
+        "--keep-names",
+        help="Write names of input files and folders into the result (people name them after "
+        "patients; the name of the result folder itself is always in it).",
+    ),
+]
+UidSalt = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the secret that hashes UIDs, made if missing; never share it. Default: "
+        "OUT.uid-salt for a batch; for one case a secret that only its input files give."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]

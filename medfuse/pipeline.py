@@ -19,6 +19,7 @@ from medfuse.case import (
     CaseSettings,
     read_matrix,
     registration_check,
+    start_matrix,
     unit_check,
     write_case,
 )
@@ -29,6 +30,8 @@ from medfuse.imaging.export import is_complete as folder_is_complete
 from medfuse.imaging.reader import load
 from medfuse.imaging.registration import Registration, register
 from medfuse.methods.base import get_method
+from medfuse.privacy import study_salt
+from medfuse.provenance import Role, bids_fields
 
 __all__ = [
     "CaseResult",
@@ -37,6 +40,7 @@ __all__ = [
     "case_key",
     "fuse_case",
     "is_complete",
+    "load_image",
     "load_pair",
     "read_matrix",
     "run_case",
@@ -77,6 +81,7 @@ def run_case(
     *,
     case: str,
     command: str = "",
+    uid_salt: Path | None = None,
     progress: Progress | None = None,
 ) -> CaseResult:
     """Load, register, fuse, audit and write one case.
@@ -92,6 +97,9 @@ def run_case(
         Name for reports; holds no patient data unless the user put it there.
     command : str
         What the user typed, for provenance.
+    uid_salt : Path, optional
+        File with the secret of the study, with which DICOM UIDs are hashed; made if it is not
+        there. Default: a secret of the case.
     progress : callable (fraction, text), optional
         Raise from it to cancel; then nothing is written.
 
@@ -108,6 +116,7 @@ def run_case(
     notify = progress or (lambda fraction, text: None)
     clock = _Clock()
     key = case_key(anatomical, functional, settings)
+    salt = study_salt(uid_salt) if uid_salt and not settings.keep_uids else None
     with clock("load"):
         notify(0.0, "loading")
         anat, func = load_pair(anatomical, functional, settings)
@@ -120,8 +129,9 @@ def run_case(
     remove_stale(out.parent)
     notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)
     record = CaseRecord(
-        case, command, key, settings, anat, func, registration, on_grid, result, audit, notes
-    )
+        case, command, key, settings, anat, func, registration, on_grid, result, audit, notes,
+        salt, bids_fields(anatomical, functional),
+    )  # fmt: skip
     with ResultFolder(out, case=case, key=key) as folder, clock("write"):
         timing = dict(clock.seconds)
         write_case(folder.path, record, timing=timing, progress=_part(notify, 0.7, 1.0))
@@ -149,17 +159,8 @@ def load_pair(
     MedfuseError
         As ``medfuse.load``.
     """
-    anat = load(
-        anatomical, series=settings.anatomical_series, modality=settings.anatomical_modality
-    )
-    func = load(
-        functional,
-        series=settings.functional_series,
-        unit=settings.unit,
-        frame=settings.frame,
-        modality=settings.functional_modality,
-        values_in=settings.functional_unit,
-    )
+    anat = load_image(anatomical, "anatomical", settings)
+    func = load_image(functional, "functional", settings)
     patients = {image.meta["source"].get("patient") for image in (anat, func)} - {None}
     if len(patients) > 1 and not settings.allow_patient_mismatch:
         raise SeriesError(
@@ -170,6 +171,20 @@ def load_pair(
             remedy="Check the pairing, or pass --allow-patient-mismatch if you are certain",
         )
     return anat, func
+
+
+def load_image(path: Path, role: Role, settings: CaseSettings) -> MetaTensor:
+    """Read one image of a case as the settings say; errors as ``medfuse.load``."""
+    if role == "anatomical":
+        return load(path, series=settings.anatomical_series, modality=settings.anatomical_modality)
+    return load(
+        path,
+        series=settings.functional_series,
+        unit=settings.unit,
+        frame=settings.frame,
+        modality=settings.functional_modality,
+        values_in=settings.functional_unit,
+    )
 
 
 def align(
@@ -191,7 +206,7 @@ def align(
         moving=func,
         method=settings.registration,
         preset=settings.preset,
-        initial=read_matrix(Path(settings.initial)) if settings.initial else None,
+        initial=start_matrix(settings),
         seed=settings.seed,
         progress=progress,
     )
@@ -228,6 +243,7 @@ def fuse_case(
             kernel=settings.kernel,
             gamut=settings.gamut,
             bias=settings.bias,
+            bounded=settings.bounded,
             weights=weights,
             window=settings.window,
             anatomical_window=settings.anatomical_window,

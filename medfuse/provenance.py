@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
-import math
 import os
 import platform
-import re
-import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 import medfuse
 from medfuse.imaging.folder import inventory, writing
+from medfuse.kernel.color import COLORMAPS
+from medfuse.privacy import case_secret, pseudonym, sanitize, sanitize_command, sanitize_text
+from medfuse.prov_json import to_prov_json
 
 Role = Literal["anatomical", "functional"]
+Verdict = Literal["pass", "look", "fail"]
+Identifiers = Literal["kept", "hashed with a study salt", "hashed with a secret of the case"]
 
+SCHEMA = "medfuse-provenance/1"
+SCHEMA_FILE = Path(__file__).with_name("schemas") / "provenance-1.schema.json"
 PROV_FILE = "provenance.prov.json"
 NOTICE = (
     "Research use only: not a medical device, not for diagnosis or treatment. "
     "Read the source images beside the fused one."
 )
 SOFTWARE = ("torch", "monai", "SimpleITK", "numpy", "nibabel", "pydicom")
-# Only for the comparison of the two inputs while a case runs; identifies a person across studies.
-NEVER_WRITTEN = frozenset({"patient"})
-
-_PATH_IN_TEXT = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\"<>|:;,()]+){2,}[/\\]?")
-_PATH_TOKEN = re.compile(r"(?:~|\.\.[/\\]|[A-Za-z]:[/\\]|[/\\])")
+BIDS_DESCRIPTION = "dataset_description.json"
 
 
 class _Record(BaseModel):
@@ -40,9 +43,9 @@ class _Record(BaseModel):
 
 
 class Input(_Record):
-    """One source volume. UIDs and content are hashed."""
+    """One source volume, known by its content."""
 
-    name: str = Field(description="File or folder name, without its path")
+    name: str | None = Field(None, description="File or folder name; only with --keep-names")
     kind: str = Field(description="dicom, nifti or array")
     files: int = Field(ge=0)
     sha256: str | None = Field(description="Content hash, independent of file order and names")
@@ -51,8 +54,8 @@ class Input(_Record):
     shape: list[int]
     spacing_mm: list[float]
     affine: list[list[float]] = Field(description="Voxel index -> RAS mm")
-    frame_of_reference: str | None = None
-    series: str | None = None
+    frame_of_reference: str | None = Field(None, description="UID as `identifiers` says")
+    series: str | None = Field(None, description="UID as `identifiers` says")
     suv: dict[str, JsonValue] | None = Field(None, description="The whole SUV arithmetic")
     notes: list[str] = []
 
@@ -73,10 +76,41 @@ class Guide(_Record):
     card: dict[str, JsonValue] | None = None
 
 
-class AuditSummary(_Record):
-    """The verdict; the numbers are in audit.json."""
+class ColourMap(_Record):
+    """The colour map itself, so that a picture can be read back without medfuse."""
 
-    verdict: Literal["pass", "look", "fail"]
+    name: str
+    sha256: str = Field(description="Of the table as little-endian float32, row by row")
+    table: list[str] = Field(description='"R G B" in [0, 1] for 0 ... 1 of the window')
+
+
+class AuditSummary(_Record):
+    """Counts and what needs eyes; the numbers are in audit.json."""
+
+    verdict: Verdict
+    counts: dict[Verdict, int]
+    not_passed: dict[str, Verdict] = Field(description="Check id -> verdict")
+
+
+class Hardware(_Record):
+    """Class of machine: what decides whether bits can be reproduced; no host name."""
+
+    system: str
+    machine: str
+    cpus: int
+    vector_unit: str = Field(description="Instruction set that torch uses")
+    device: str = Field(description="Where the fusion was computed")
+
+
+class Bids(_Record):
+    """BIDS derivative terms, where the inputs lie in a BIDS data set.
+
+    ``bids:raw:`` stands for that data set (DatasetLinks in dataset_description.json).
+    """
+
+    GeneratedBy: list[dict[str, str]]
+    Sources: list[str]
+    SpatialReference: str = Field(description="The anatomical image: its grid is that of outputs")
 
 
 class Provenance(_Record):
@@ -91,18 +125,27 @@ class Provenance(_Record):
     steps: list[Step]
     settings: dict[str, JsonValue]
     key: str = Field(description="Hash of inputs, settings, version and weights; for resuming")
-    software: dict[str, str | int]
+    identifiers: Identifiers = Field(description="What became of DICOM UIDs")
+    software: dict[str, str]
+    hardware: Hardware
     guide: Guide
+    colormap: ColourMap | None = Field(description="None where the functional image came as RGB")
     outputs: dict[str, str] = Field(description="File name -> sha256")
     audit: AuditSummary
+    bids: Bids | None = None
     notes: list[str] = []
     timing: dict[str, float] = Field({}, description="Seconds by stage")
     notice: str = NOTICE
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of provenance.json."""
-    return Provenance.model_json_schema(by_alias=True)
+    """JSON Schema of provenance.json; the same as ``medfuse/schemas/provenance-1.schema.json``.
+
+    ``python -m medfuse.provenance > medfuse/schemas/provenance-1.schema.json`` makes the file.
+    """
+    schema = Provenance.model_json_schema(by_alias=True)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:{SCHEMA}"}
+    return head | schema
 
 
 def build_provenance(
@@ -113,14 +156,16 @@ def build_provenance(
     settings: Mapping[str, Any],
     key: str,
     guide: Any,
-    audit_verdict: str,
+    audit: Mapping[str, Any],
+    colormap: str | None = None,
     command: str | Sequence[str] = "",
     notes: Sequence[str] = (),
     timing: Mapping[str, float] | None = None,
-    outputs: Mapping[str, str] | None = None,
     created: str | None = None,
+    uid_salt: bytes | None = None,
+    bids: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Make the record of one case.
+    """Make the record of one case; `write_provenance` adds the hashes of its outputs.
 
     Parameters
     ----------
@@ -130,18 +175,23 @@ def build_provenance(
         (C, X, Y, Z) as loaded, before any resampling.
     steps : sequence of Step or {"name", "parameters", "result"}
     settings : mapping
-        ``CaseSettings.model_dump()``.
+        ``CaseSettings.model_dump()``; ``keep_uids`` and ``keep_names`` are obeyed here.
     key : str
         Resume key.
     guide : MethodInfo or mapping
         With ``name``, ``weights_sha256``, ``card``.
-    audit_verdict : {"pass", "look", "fail"}
+    audit : mapping
+        ``Audit.to_dict()``.
+    colormap : str, optional
+        Of a scalar functional image.
     command : str or sequence of str
         Paths are shortened to their last part.
-    outputs : mapping, optional
-        File name in the result folder -> sha256; `write_provenance` fills it in.
     created : str, optional
         ISO time; default now (UTC).
+    uid_salt : bytes, optional
+        Of the study; default a secret of the case.
+    bids : mapping, optional
+        From `bids_fields`.
 
     Returns
     -------
@@ -153,33 +203,57 @@ def build_provenance(
     pydantic.ValidationError
         If a part does not fit the schema.
     """
+    sources = {role: volume.meta.get("source") or {} for role, volume in inputs.items()}
+    identifiers: Identifiers = "hashed with a secret of the case"
+    if uid_salt is not None:
+        identifiers = "hashed with a study salt"
+    if settings.get("keep_uids"):
+        identifiers = "kept"
+    salt = uid_salt or case_secret([sources[role] for role in sorted(sources)])
     record = Provenance(
         schema="medfuse-provenance/1",
         case=sanitize_text(case),
         medfuse=medfuse.__version__,
         created=created or datetime.now(UTC).isoformat(timespec="seconds"),
         command=sanitize_command(command),
-        inputs={role: describe_input(volume) for role, volume in inputs.items()},
+        inputs={
+            role: describe_input(
+                volume,
+                salt=None if identifiers == "kept" else salt,
+                keep_name=bool(settings.get("keep_names")),
+            )
+            for role, volume in inputs.items()
+        },
         steps=[Step.model_validate(sanitize(_plain(step, Step))) for step in steps],
-        settings=sanitize(settings),
+        settings=_settings(settings),
         key=key,
+        identifiers=identifiers,
         software=software(),
-        guide=Guide.model_validate(sanitize(_plain(guide, Guide))),
-        outputs=dict(sorted((outputs or {}).items())),
-        audit=AuditSummary.model_validate({"verdict": audit_verdict}),
+        hardware=hardware(),
+        guide=_guide(guide, settings),
+        colormap=None if colormap is None else colour_table(colormap),
+        outputs={},
+        audit=audit_summary(audit),
+        bids=None if bids is None else Bids.model_validate(bids),
         notes=[sanitize_text(note) for note in notes],
         timing={name: round(float(seconds), 3) for name, seconds in (timing or {}).items()},
     )
     return record.model_dump(mode="json", by_alias=True)
 
 
-def describe_input(volume: Any) -> Input:
-    """Describe a loaded (C, X, Y, Z) MetaTensor; its ``patient`` hash is left out."""
+def describe_input(volume: Any, *, salt: bytes | None, keep_name: bool = False) -> Input:
+    """Describe a loaded (C, X, Y, Z) MetaTensor; UIDs are hashed unless `salt` is None."""
     meta = volume.meta
-    source = sanitize(meta.get("source") or {})
+    source = meta.get("source") or {}
+    uids = source.get("uids") or {}
     affine = np.asarray(volume.affine, dtype=np.float64)
+
+    def identifier(name: str) -> str | None:
+        uid = uids.get(name)
+        return uid if salt is None else pseudonym(uid, salt)
+
     return Input(
-        name=source.get("name") or "",
+        name=sanitize_text(source.get("name") or "") if keep_name else None,
         kind=source.get("kind") or "array",
         files=source.get("files") or 0,
         sha256=source.get("sha256"),
@@ -188,23 +262,65 @@ def describe_input(volume: Any) -> Input:
         shape=[int(n) for n in volume.shape[-3:]],
         spacing_mm=np.linalg.norm(affine[:3, :3], axis=0).round(6).tolist(),
         affine=affine.tolist(),
-        frame_of_reference=source.get("frame_of_reference"),
-        series=source.get("series"),
+        frame_of_reference=identifier("frame_of_reference"),
+        series=identifier("series"),
         suv=sanitize(meta.get("suv")),
         notes=[sanitize_text(str(note)) for note in meta.get("notes") or ()],
     )
 
 
-def software() -> dict[str, str | int]:
-    """Versions and class of machine; no host name, no user name."""
-    versions: dict[str, str | int] = {
-        "medfuse": medfuse.__version__,
-        "python": platform.python_version(),
-    }
-    versions |= {name: importlib.metadata.version(name) for name in SOFTWARE}
-    versions["platform"] = f"{platform.system()}-{platform.machine()}"
-    versions["cpus"] = os.cpu_count() or 1
-    return versions
+def bids_fields(anatomical: Path, functional: Path) -> dict[str, Any] | None:
+    """Say in BIDS terms what a result is made from; None unless both lie in one BIDS data set.
+
+    References
+    ----------
+    BIDS 1.10, derivatives: common metadata (Sources, SpatialReference), BIDS URIs.
+    """
+    paths = [anatomical.absolute(), functional.absolute()]
+    root = next((p for p in paths[0].parents if (p / BIDS_DESCRIPTION).is_file()), None)
+    if root is None or root not in paths[1].parents:
+        return None
+    names = [path.relative_to(root).as_posix() for path in paths]
+    if not all(name.startswith("sub-") for name in names):
+        return None
+    sources = [f"bids:raw:{name}" for name in names]
+    generator = {"Name": "medfuse", "Version": medfuse.__version__}
+    return {"GeneratedBy": [generator], "Sources": sources, "SpatialReference": sources[0]}
+
+
+def colour_table(name: str) -> ColourMap:
+    """A colour map as 256 rows; nine digits give every float32 back."""
+    table = COLORMAPS[name].numpy().astype("<f4") + np.float32(0)  # no negative zero
+    rows = [" ".join(f"{value:.9g}" for value in row) for row in table.tolist()]
+    return ColourMap(name=name, sha256=hashlib.sha256(table.tobytes()).hexdigest(), table=rows)
+
+
+def audit_summary(audit: Mapping[str, Any]) -> AuditSummary:
+    """What provenance says of ``audit.json``."""
+    verdicts = {check["id"]: check["verdict"] for check in audit["checks"]}
+    counts = Counter(verdicts.values())
+    return AuditSummary(
+        verdict=audit["verdict"],
+        counts={verdict: counts[verdict] for verdict in ("pass", "look", "fail")},
+        not_passed={name: verdict for name, verdict in verdicts.items() if verdict != "pass"},
+    )
+
+
+def software() -> dict[str, str]:
+    """Versions of what computes."""
+    own = {"medfuse": medfuse.__version__, "python": platform.python_version()}
+    return own | {name: importlib.metadata.version(name) for name in SOFTWARE}
+
+
+def hardware() -> Hardware:
+    """Class of this machine; no host name, no user name."""
+    return Hardware(
+        system=platform.system(),
+        machine=platform.machine(),
+        cpus=os.cpu_count() or 1,
+        vector_unit=torch.backends.cpu.get_cpu_capability(),
+        device="cpu",
+    )
 
 
 def write_provenance(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,118 +347,27 @@ def write_provenance(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return complete
 
 
-def to_prov_json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Restate a record as W3C PROV: files are entities, steps are activities, medfuse the agent.
-
-    Leaves out when it was made and how long it took, so equal cases give equal bytes.
-
-    References
-    ----------
-    PROV-JSON, W3C Member Submission, 24 April 2013.
-    """
-    agent, case = "medfuse:software", "medfuse:case"
-    inputs = {
-        f"medfuse:input-{role}": {"prov:label": role, **_literals(description)}
-        for role, description in record["inputs"].items()
-    }
-    guide = {"medfuse:guide": {"prov:label": "guide", **_literals(record["guide"])}}
-    outputs = {
-        f"medfuse:output-{number:02d}": {"prov:label": name, "medfuse:sha256": digest}
-        for number, (name, digest) in enumerate(record["outputs"].items())
-    }
-    steps = {
-        f"medfuse:step-{number:02d}": {"prov:label": step["name"], **_literals(step)}
-        for number, step in enumerate(record["steps"])
-    }
-    used = [*inputs, *guide]
-    order = list(steps)
-    return {
-        "prefix": {"medfuse": "urn:medfuse:provenance:1:"},
-        "entity": inputs | guide | outputs,
-        "activity": {
-            case: {"prov:label": "one case", "medfuse:settings": _literal(record["settings"])},
-            **steps,
-        },
-        "agent": {agent: {"prov:type": "prov:SoftwareAgent", **_literals(record["software"])}},
-        "used": {
-            f"_:u{n}": {"prov:activity": case, "prov:entity": name} for n, name in enumerate(used)
-        },
-        "wasGeneratedBy": {
-            f"_:g{n}": {"prov:entity": name, "prov:activity": case}
-            for n, name in enumerate(outputs)
-        },
-        "wasDerivedFrom": {
-            f"_:d{n}": {"prov:generatedEntity": made, "prov:usedEntity": source}
-            for n, (made, source) in enumerate((o, i) for o in outputs for i in inputs)
-        },
-        "wasInformedBy": {
-            f"_:i{n}": {"prov:informed": later, "prov:informant": earlier}
-            for n, (earlier, later) in enumerate(zip(order, [*order[1:], case], strict=True))
-        },
-        "wasAssociatedWith": {
-            f"_:a{n}": {"prov:activity": activity, "prov:agent": agent}
-            for n, activity in enumerate([case, *steps])
-        },
-    }
+def _guide(guide: Any, settings: Mapping[str, Any]) -> Guide:
+    """The guide and its card; of a user's own guide without the names of the training data."""
+    content = sanitize(_plain(guide, Guide))
+    card = content.get("card") or {}
+    is_own = str(settings.get("method")).endswith(".safetensors")
+    if card and is_own and not settings.get("keep_names"):
+        data = {k: v for k, v in card.get("data", {}).items() if k not in ("name", "validation")}
+        content["card"] = {k: v for k, v in card.items() if k != "command"} | {"data": data}
+    return Guide.model_validate(content)
 
 
-def sanitize(value: Any) -> Any:
-    """Make a value fit for an output: plain JSON types, no absolute paths, no patient hash.
-
-    NaN and infinity become None, arrays lists, paths their last part.
-    """
-    match value:
-        case Mapping():
-            return {str(k): sanitize(v) for k, v in value.items() if k not in NEVER_WRITTEN}
-        case str():
-            return sanitize_text(value)
-        case PurePath():
-            return value.name
-        case bool() | None | int():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case Sequence() | set() | frozenset():
-            return [sanitize(v) for v in value]
-        case _ if hasattr(value, "tolist"):
-            return sanitize(value.tolist())
-    return sanitize_text(str(value))
-
-
-def sanitize_text(text: str) -> str:
-    """Shorten absolute paths in a text to their last part and drop control characters."""
-    text = text.replace(str(Path.home()) + os.sep, "/~/")
-    text = _PATH_IN_TEXT.sub(lambda found: _last_part(found[0]), text)
-    return "".join(c for c in text if c.isprintable() or c == "\n")
-
-
-def sanitize_command(command: str | Sequence[str]) -> str:
-    """Shorten every path of a command that is not plainly relative to its last part.
-
-    >>> sanitize_command("medfuse fuse /home/jane/t1.nii.gz pet --initial=/tmp/x.tfm")
-    'medfuse fuse t1.nii.gz pet --initial=x.tfm'
-    """
-    tokens = _split(command) if isinstance(command, str) else list(command)
-    return shlex.join(_short_token(token) for token in tokens)
-
-
-def _split(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError:  # an unbalanced quotation mark
-        return command.split()
-
-
-def _short_token(token: str) -> str:
-    option, equals, value = token.partition("=")
-    if equals and option.startswith("-") and _PATH_TOKEN.match(value):
-        return f"{option}={_last_part(value)}"
-    return sanitize_text(_last_part(token) if _PATH_TOKEN.match(token) else token)
-
-
-def _last_part(path: str) -> str:
-    # Windows rules know both separators.
-    return PureWindowsPath(path).name or "..."
+def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without what names a series or a file: the record tells them by their content."""
+    content: dict[str, Any] = sanitize(settings)
+    for name in ("anatomical_series", "functional_series"):
+        uid = str(content.get(name) or "")
+        if "." in uid and not settings.get("keep_uids"):
+            content[name] = "given by UID"
+    if content.get("initial") is not None and not settings.get("keep_names"):
+        content["initial"] = "given"
+    return content
 
 
 def _plain(value: Any, record: type[_Record]) -> dict[str, Any]:
@@ -352,11 +377,5 @@ def _plain(value: Any, record: type[_Record]) -> dict[str, Any]:
     return {name: getattr(value, name) for name in record.model_fields}
 
 
-def _literals(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"medfuse:{k}": _literal(v) for k, v in content.items() if v not in (None, [], {})}
-
-
-def _literal(value: Any) -> str | int | float | bool:
-    if isinstance(value, str | int | float | bool):
-        return value
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

@@ -12,7 +12,7 @@ from medfuse.report_figures import INDEX, ReportVolumes, write_figures
 from medfuse.report_page import inline_pictures, number, render
 from medfuse.report_study import write_study_report
 
-__all__ = ["ReportVolumes", "render_report", "write_figures", "write_study_report"]
+__all__ = ["ReportVolumes", "render_report", "report_page", "write_figures", "write_study_report"]
 
 SUSPECT = ("registration", "suspect")
 _SUV_ROWS = {
@@ -53,11 +53,20 @@ def render_report(folder: Path) -> Path:
     OutputError
         ``E_WRITE``.
     """
+    page = report_page(folder)
+    path = folder / "report.html"
+    with writing(path):
+        path.write_text(page, encoding="utf-8")
+    return path
+
+
+def report_page(folder: Path) -> str:
+    """The text of the page; parameters and errors as `render_report`."""
     audit, provenance, transform, figures = (
         _read(folder, name)
         for name in ("audit.json", "provenance.json", "transform.json", f"figures/{INDEX}")
     )
-    page = render(
+    return render(
         "report.html.j2",
         "report.js",
         case=provenance["case"],
@@ -74,10 +83,6 @@ def render_report(folder: Path) -> Path:
             if check["verdict"] != "pass" and (check["id"], transform["verdict"]) != SUSPECT
         ],
     )
-    path = folder / "report.html"
-    with writing(path):
-        path.write_text(page, encoding="utf-8")
-    return path
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
@@ -107,10 +112,21 @@ def _suv(record: dict[str, Any] | None) -> dict[str, Any] | None:
             rows.append((label, f"{_exact(record[name])} {unit}".strip()))
     return {
         "rows": rows,
+        "numbers": _with_numbers(record),
         "formula": record.get("formula"),
         "refusal": record.get("refusal"),
         "remarks": record.get("remarks") or [],
     }
+
+
+def _with_numbers(record: dict[str, Any]) -> str | None:
+    """The arithmetic in one line that can be checked by hand; None where no dose was used."""
+    names = ("weight_kg", "dose_bq", "decay_s", "half_life_s", "factor")
+    if not record.get("decayed_dose_bq") or any(record.get(name) is None for name in names):
+        return None
+    weight, dose, decay, half_life, factor = (_exact(float(record[name])) for name in names)
+    decayed = f"{dose} Bq × 2^(−{decay} s ÷ {half_life} s)"
+    return f"{weight} kg × 1000 g/kg ÷ ({decayed}) = {factor} g/ml per Bq/ml"
 
 
 def _exact(value: Any) -> str:

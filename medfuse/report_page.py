@@ -30,7 +30,7 @@ def render(template: str, script: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["num"] = number
+    environment.filters |= {"num": number, "measured": measured}
     assert environment.loader is not None
     source, _, _ = environment.loader.get_source(environment, script)
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
@@ -67,6 +67,13 @@ def number(value: Any) -> str:
     if 1e4 <= abs(value) < 1e7:
         return f"{value:,.0f}"
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"
+
+
+def measured(value: float | None, unit: str) -> str:
+    """A number with its unit; what is a fraction of something is said in percent."""
+    if value is not None and unit.startswith("fraction"):
+        return f"{number(100 * float(value))} %{unit.removeprefix('fraction')}"
+    return f"{number(value)} {unit}".strip()
 
 
 def _shrink(content: bytes, scale: float) -> bytes:

@@ -24,13 +24,14 @@ CROSS_GAP = 0.055
 CROSS_COLOUR = (150, 200, 255)
 EDGE_COLOUR = (70, 225, 235)
 LIGHT_INK, DARK_INK = (240, 243, 247), (0, 0, 0)
-GAP = 6
+GAP, GAP_GREY = 4, 56
 BLOCK = 14  # checkerboard squares along the longer side
 
-# From "functional" (deep blue) over grey to "anatomical" (yellow): even in lightness, safe for
-# colour-blind eyes, and unlike any uptake scale. After cividis, Nunez et al. 2018.
+# From "functional" (deep blue) over grey to "anatomical" (sand): even in lightness, safe for
+# colour-blind eyes, and unlike any uptake scale. After cividis (Nunez et al. 2018), but less bright
+# at the anatomical end, which fills most of every picture.
 SHARE_COLOURS = np.array(
-    [(0, 34, 78), (60, 77, 110), (125, 124, 120), (187, 171, 100), (253, 231, 55)], dtype=np.float32
+    [(0, 34, 78), (45, 66, 102), (98, 104, 112), (146, 139, 112), (196, 176, 106)], dtype=np.float32
 )
 
 
@@ -198,7 +199,7 @@ def side_by_side(
 ) -> Bytes:
     """Join panels in a row, lettered; lower ones are centred on the ground colour `paper`."""
     height = max(p.shape[0] for p in panels)
-    space = np.full((height, GAP, 3), paper, np.uint8)
+    space = np.full((height, GAP, 3), paper or GAP_GREY, np.uint8)
     cells = [
         letter(centred(p, height, paper=paper), w, paper=paper)
         for p, w in zip(panels, letters, strict=True)

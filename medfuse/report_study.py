@@ -20,8 +20,6 @@ from medfuse.report_page import PICTURE_BUDGET, data_uri, render
 
 LEDGER = "batch.jsonl"
 SUMMARY = "summary.csv"
-DESCRIPTION = "dataset_description.json"
-BIDS_VERSION = "1.10.0"
 FINAL = frozenset({"done", "skipped", "failed"})
 RANK = {"fail": 0, "look": 1, "pass": 2}
 THUMBNAIL_HEIGHT = 96
@@ -50,7 +48,7 @@ class CaseRow:
 
 
 def write_study_report(out: Path) -> Path:
-    """Write ``study.html`` and ``dataset_description.json`` into an output folder.
+    """Write ``study.html`` into an output folder.
 
     Finished cases come from the result folders, failures from ``batch.jsonl`` (or, without one,
     ``summary.csv``): the last word on each case counts.
@@ -89,7 +87,6 @@ def write_study_report(out: Path) -> Path:
     )
     path = out / "study.html"
     write_through(path, page.encode())
-    _describe_dataset(out)
     return path
 
 
@@ -182,16 +179,3 @@ def _thumbnails(out: Path, rows: list[CaseRow]) -> dict[str, str]:
             break
         pictures[row.name] = data_uri(buffer.getvalue(), "image/jpeg")
     return pictures
-
-
-def _describe_dataset(out: Path) -> None:
-    """Say in the words of BIDS that this is a derivative, unless that has been said."""
-    if (out / DESCRIPTION).exists():
-        return
-    content = {
-        "Name": "medfuse fused images",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "medfuse", "Version": medfuse.__version__}],
-    }
-    write_through(out / DESCRIPTION, (json.dumps(content, indent=1) + "\n").encode())

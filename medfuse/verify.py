@@ -1,52 +1,67 @@
-"""Is a result folder what it says it is? Hash it, find its inputs, and do the fusion again.
+"""Is a result folder what it says it is? Hash it, restate its records, and do the fusion again.
 
-Nothing here trusts the folder: every number that is compared is computed anew.
+Nothing here trusts the folder. Without the inputs, somebody who repaints every file so that all
+agree is found by a signature alone; with them, by the replay.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
-from monai.data import MetaTensor
+from pydantic import ValidationError
 
-from medfuse.errors import InputError, MedfuseError
-from medfuse.fusion import FusionResult
-from medfuse.imaging.export import to_bytes
-from medfuse.imaging.folder import inventory, read_manifest
+from medfuse.errors import MedfuseError
+from medfuse.imaging.folder import MANIFEST, STUDY_LIST, inventory, read_manifest
 from medfuse.imaging.registration import Registration
-from medfuse.pipeline import CaseSettings, align, fuse_case, load_pair
+from medfuse.prov_json import to_prov_json
+from medfuse.provenance import PROV_FILE, Provenance, audit_summary, colour_table, software
+from medfuse.report import report_page
+from medfuse.signing import (
+    BadSignature,
+    PublicKey,
+    check_signature,
+    differences,
+    read_public,
+    result_folders,
+)
+from medfuse.verify_replay import (
+    Finding,
+    Inputs,
+    Progress,
+    not_a_result,
+    read_json,
+    replay_inputs,
+    replay_stored,
+)
 
-Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was compared."""
-
-    what: str
-    ok: bool
-    text: str
+__all__ = ["Finding", "verify", "verify_study"]
 
 
 def verify(
-    folder: Path, *, inputs: Path | None = None, progress: Progress | None = None
+    folder: Path,
+    *,
+    inputs: Path | Inputs | None = None,
+    public_key: Path | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Finding, ...]:
-    """Check a result folder against its manifest and, with the inputs at hand, against a new run.
+    """Check a result folder against itself and, with the inputs at hand, against a new run.
 
     Parameters
     ----------
     folder : Path
         Result folder of one case.
     inputs : Path, optional
-        Folder in which the two inputs lie, at any depth, under the names in the provenance. With
-        it the transform is applied again, the fusion is replayed from the stored weight map, and
-        registration and guide are run anew; all must agree to the bit.
+        Folder in which the two inputs lie, at any depth and under any name: they are known by
+        their content. With it the transform is applied again, the fusion is replayed from the
+        stored weight map, registration and guide are run anew and every file is made again; all
+        must agree to the bit. Without it the picture is painted again from the stored luminance,
+        functional image and weights, which agrees to the bit too.
+    public_key : Path, optional
+        The folder, or the study that it lies in, must be signed with this key.
     progress : callable (fraction, text), optional
 
     Returns
@@ -57,28 +72,104 @@ def verify(
     Raises
     ------
     InputError
-        ``E_NOT_A_RESULT`` if the folder holds no manifest or provenance, ``E_NO_INPUT`` if an
-        input is not found.
+        ``E_NOT_A_RESULT`` if the folder holds no manifest, ``E_NO_INPUT`` if there is no folder
+        of inputs.
+    UsageError
+        ``E_KEY``, ``E_EXTRA``.
     """
     notify = progress or (lambda fraction, text: None)
     manifest = read_manifest(folder)
     if manifest is None:
-        raise _not_a_result(folder, "manifest.json is missing or unreadable")
+        raise not_a_result(folder, f"{MANIFEST} is missing or unreadable")
+    if isinstance(inputs, Path):
+        inputs = Inputs(inputs)
+    findings = []
+    if public_key is not None:
+        findings.append(_signature(folder, read_public(public_key)))
     notify(0.0, "files")
-    findings = list(_files(folder, manifest))
-    provenance = _json(folder, "provenance.json")
-    findings += _records(folder, manifest, provenance)
-    if inputs is not None:
-        findings += _replay(folder, provenance, inputs, notify)
+    findings += _files(folder, manifest)
+    findings += _guarded("records", lambda: _records(folder, manifest))
+    provenance = _read(folder)
+    if provenance is not None:
+        notify(0.1, "picture")
+        findings += _guarded("picture", lambda: replay_stored(folder, provenance))
+        if inputs is not None:
+            replay = inputs  # known to be one, also inside the function
+            findings += _guarded(
+                "replay", lambda: replay_inputs(folder, provenance, replay, notify)
+            )
     notify(1.0, "verified")
-    return tuple(findings)
+    return tuple(dict.fromkeys(findings))
+
+
+def verify_study(
+    study: Path,
+    *,
+    inputs: Path | None = None,
+    public_key: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, tuple[Finding, ...]]:
+    """Check every result of a batch; parameters and errors as `verify`.
+
+    Returns
+    -------
+    dict
+        Case name -> findings. With a public key the entry of the empty name holds the signature
+        over the study.
+    """
+    folders = result_folders(study)
+    if not folders:
+        raise not_a_result(study, f"no {MANIFEST} is in it or in its folders")
+    notify = progress or (lambda fraction, text: None)
+    known = Inputs(inputs) if inputs is not None else None
+    found: dict[str, tuple[Finding, ...]] = {}
+    if public_key is not None:
+        found[""] = (_study_signature(study, read_public(public_key)),)
+    for number, folder in enumerate(folders):
+        step = _step(notify, number, len(folders), folder.name)
+        found[folder.name] = verify(folder, inputs=known, progress=step)
+    return found
+
+
+def _step(notify: Progress, number: int, total: int, case: str) -> Progress:
+    return lambda fraction, text: notify((number + fraction) / total, case)
+
+
+def _guarded(what: str, compare: Any) -> list[Finding]:
+    """What was found until a file could not be read, and then which."""
+    findings: list[Finding] = []
+    try:
+        for finding in compare():
+            findings.append(finding)
+    except MedfuseError as error:
+        findings.append(Finding(what, False, error.cause))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        findings.append(Finding(what, False, f"a record has not the form it had: {_brief(error)}"))
+    return findings
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{type(error).__name__} {error}"[:120]
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(folder, "provenance.json")
+    except MedfuseError:
+        return None
 
 
 def _files(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
     """Every file is there, unaltered, and there is no other."""
     found = inventory(folder)
     expected = manifest["files"]
-    altered = [n for n in expected if n in found and found[n]["sha256"] != expected[n]["sha256"]]
+    altered = [name for name in expected if name in found and found[name] != expected[name]]
+    whole = json.dumps(manifest, indent=1) + "\n"
+    if whole != (folder / MANIFEST).read_text("utf-8"):
+        altered.append(MANIFEST)
     for what, names in (
         ("missing files", sorted(set(expected) - set(found))),
         ("unknown files", sorted(set(found) - set(expected))),
@@ -87,137 +178,89 @@ def _files(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(what, not names, ", ".join(names) or f"none of {len(expected)}")
 
 
-def _records(
-    folder: Path, manifest: dict[str, Any], provenance: dict[str, Any]
-) -> Iterator[Finding]:
-    """Manifest, provenance and audit tell the same story."""
-    outputs = provenance.get("outputs", {})
+def _records(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
+    """Manifest, provenance, audit, transform and report tell the same story."""
+    provenance = read_json(folder, "provenance.json")
+    Provenance.model_validate(provenance)
     found = inventory(folder)
+    outputs = provenance["outputs"]
     wrong = sorted(n for n, h in outputs.items() if found.get(n, {}).get("sha256") != h)
     yield Finding("outputs named in provenance", not wrong, ", ".join(wrong) or "all agree")
-    same_key = provenance.get("key") == manifest.get("key")
-    yield Finding("key", same_key, "agrees" if same_key else "manifest and provenance disagree")
-    audit = _json(folder, "audit.json")
-    verdicts = {check["verdict"] for check in audit.get("checks", [])}
+    wrong = [name for name in ("key", "case") if provenance[name] != manifest.get(name)]
+    yield Finding("key and case", not wrong, _says(wrong, "manifest and provenance disagree"))
+    audit = read_json(folder, "audit.json")
+    yield _audit(audit, provenance)
+    if provenance["colormap"] is not None:
+        yield _colour_map(provenance)
+    wrong = sorted(_restated(folder, provenance))
+    yield Finding("records restated", not wrong, _says(wrong, "not what the records say"))
+
+
+def _says(wrong: list[str], text: str) -> str:
+    return f"{', '.join(wrong)}: {text}" if wrong else "agree"
+
+
+def _audit(audit: dict[str, Any], provenance: dict[str, Any]) -> Finding:
+    verdicts = {check["verdict"] for check in audit["checks"]}
     worst = next((v for v in ("fail", "look") if v in verdicts), "pass")
-    stated = (audit.get("verdict"), provenance.get("audit", {}).get("verdict"))
-    agree = stated == (worst, worst)
-    yield Finding("audit verdict", agree, worst if agree else f"checks say {worst}, files {stated}")
+    summary = audit_summary(audit).model_dump()
+    agree = audit["verdict"] == worst and summary == provenance["audit"]
+    stated = f"checks say {worst}, files {audit['verdict']} and {provenance['audit']}"
+    return Finding("audit verdict", agree, worst if agree else stated)
 
 
-def _replay(
-    folder: Path, provenance: dict[str, Any], inputs: Path, notify: Progress
-) -> Iterator[Finding]:
-    settings = CaseSettings(**{**provenance["settings"], "initial": None})
-    paths = {role: _find(inputs, provenance["inputs"][role]["name"]) for role in _ROLES}
-    notify(0.2, "inputs")
-    anat, func = load_pair(paths["anatomical"], paths["functional"], settings)
-    same = True
-    for role, volume in zip(_ROLES, (anat, func), strict=True):
-        ok = volume.meta["source"]["sha256"] == provenance["inputs"][role]["sha256"]
-        same &= ok
-        yield Finding(f"{role} input", ok, "same content" if ok else "content differs")
-    if not same or anat.shape[1:] != _stored(folder, "luminance").shape:
+def _colour_map(provenance: dict[str, Any]) -> Finding:
+    """The table on record, with which the picture is painted again, is the one of that name."""
+    colours = provenance["colormap"]
+    if colour_table(colours["name"]).model_dump() == colours:
+        return Finding("colour map", True, f"{colours['name']}, as in this version")
+    text = f"another {colours['name']} than in this version of medfuse"
+    return Finding("colour map", provenance["software"] != software(), text)
+
+
+def _restated(folder: Path, provenance: dict[str, Any]) -> Iterator[str]:
+    """Files that follow from other files and do not."""
+    if read_json(folder, PROV_FILE) != to_prov_json(provenance):
+        yield PROV_FILE
+    stored = read_json(folder, "transform.json")
+    steps = {step["name"]: step for step in provenance["steps"]}
+    if steps["register"]["result"] != stored:
+        yield "transform.json"
+    transform = Registration.from_dict(stored)
+    with tempfile.TemporaryDirectory() as scratch:
+        transform.write_tfm(Path(scratch) / "transform.tfm")
+        made = (Path(scratch) / "transform.tfm").read_bytes()
+    if (folder / "transform.tfm").read_bytes() != made:
+        yield "transform.tfm"
+    if provenance["software"] != software():  # another version draws other pages
         return
-    stored = Registration.from_dict(_json(folder, "transform.json"))
-    yield from _again(folder, anat, func, stored, settings, notify)
-    if provenance["settings"].get("initial") is None:
-        notify(0.7, "registration")
-        yield _registration_again(anat, func, stored, settings)
+    page = folder / "report.html"
+    if page.exists() and page.read_text("utf-8") != report_page(folder):
+        yield "report.html"
 
 
-def _again(
-    folder: Path,
-    anat: MetaTensor,
-    func: MetaTensor,
-    registration: Registration,
-    settings: CaseSettings,
-    notify: Progress,
-) -> Iterator[Finding]:
-    """Resample, replay from the stored weights, and ask the guide once more."""
-    on_grid = registration.resample(func)
-    yield _equal("resampled functional", on_grid, _stored(folder, "functional_on_anatomical"))
-    weights = _stored(folder, "weight_map")[None]
-    notify(0.4, "replay")
-    replay = fuse_case(on_grid, anat, settings, weights=weights)
-    yield from _pictures(folder, replay)
-    notify(0.5, "guide")
-    fresh = fuse_case(on_grid, anat, settings)
-    yield _equal("weights of the guide", fresh.weights, weights[0])
-    audit = _json(folder, "audit.json")
-    stated = {check["id"]: check["value"] for check in audit["checks"]}
-    wrong = [c.id for c in replay.audit.checks if stated.get(c.id) != c.value]
-    yield Finding("audit numbers", not wrong, ", ".join(wrong) or "all reproduced")
+def _signature(folder: Path, public: PublicKey) -> Finding:
+    """Of the result, or of the study that it lies in."""
+    study = folder.absolute().parent
+    if not (folder / f"{MANIFEST}.minisig").exists() and (study / STUDY_LIST).exists():
+        finding = _study_signature(study, public)
+        lines = (study / STUDY_LIST).read_text("utf-8").splitlines()
+        if finding.ok and not any(line.endswith(f"  {folder.name}/{MANIFEST}") for line in lines):
+            return Finding("signature", False, f"{folder.name} was not there when it was signed")
+        return finding
+    return _checked(folder / MANIFEST, public)
 
 
-def _pictures(folder: Path, replay: FusionResult) -> Iterator[Finding]:
-    yield _equal("fused luminance", replay.luminance, _stored(folder, "luminance"))
-    yield _equal("anatomical share", replay.share, _stored(folder, "anatomical_share"))
-    rgb = _stored(folder, "fused_rgb")
-    channels = np.stack([rgb[name] for name in ("R", "G", "B")])
-    same = np.array_equal(channels, to_bytes(np.asarray(replay.rgb)))
-    yield Finding("fused picture", same, "equal to the bit" if same else "differs")
+def _study_signature(study: Path, public: PublicKey) -> Finding:
+    finding = _checked(study / STUDY_LIST, public)
+    wrong = differences(study) if finding.ok else []
+    return Finding("signature", False, "; ".join(wrong)) if wrong else finding
 
 
-def _registration_again(
-    anat: MetaTensor, func: MetaTensor, stored: Registration, settings: CaseSettings
-) -> Finding:
+def _checked(target: Path, public: PublicKey) -> Finding:
     try:
-        found = align(anat, func, settings.model_copy(update={"accept_suspect": True}))
-    except MedfuseError as error:
-        return Finding("registration", False, str(error))
-    gap = float(np.abs(found.matrix - stored.matrix).max())
-    return Finding("registration", gap == 0, "same transform" if gap == 0 else f"off by {gap:.3g}")
-
-
-def _equal(what: str, new: Any, stored: np.ndarray) -> Finding:
-    values = np.asarray(new)[0]
-    if np.array_equal(values, stored):
-        return Finding(what, True, "equal to the bit")
-    gap = np.abs(values.astype(float) - stored)
-    return Finding(
-        what, False, f"{int((gap > 0).sum())} voxels differ, by {float(gap.max()):.3g} at most"
-    )
-
-
-_ROLES = ("anatomical", "functional")
-
-
-def _stored(folder: Path, name: str) -> np.ndarray:
-    try:
-        return np.asarray(nib.load(folder / f"{name}.nii.gz").dataobj)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise _not_a_result(folder, f"{name}.nii.gz cannot be read") from error
-
-
-def _find(inputs: Path, name: str) -> Path:
-    candidates = [inputs] if inputs.name == name else sorted(inputs.rglob(name))
-    if len(candidates) == 1:
-        return candidates[0]
-    raise InputError(
-        "E_NO_INPUT",
-        what="Cannot verify with the inputs",
-        where=name,
-        cause=f"found {len(candidates)} of that name under {inputs.name}",
-        remedy="Give with --inputs the folder of this case alone",
-    )
-
-
-def _json(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _not_a_result(folder, f"{name} is missing or unreadable") from error
-    if not isinstance(content, dict):
-        raise _not_a_result(folder, f"{name} is not an object")
-    return content
-
-
-def _not_a_result(folder: Path, cause: str) -> InputError:
-    return InputError(
-        "E_NOT_A_RESULT",
-        what="Cannot verify",
-        where=folder.name,
-        cause=cause,
-        remedy="Give a result folder that medfuse fuse or batch has written",
-    )
+        return Finding(
+            "signature", True, f"by key {public.name}: {check_signature(target, public)}"
+        )
+    except BadSignature as reason:
+        return Finding("signature", False, str(reason))

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from medfuse.errors import MedfuseError
 from medfuse.imaging.folder import MANIFEST
-from medfuse.provenance import sanitize_text
+from medfuse.privacy import sanitize_text
 
 Progress = Callable[[float, str], None]
 MAX_MESSAGE = 500
@@ -33,6 +33,8 @@ class Job:
     ----------
     settings : dict
         Of `CaseSettings`, with the overrides of the case.
+    uid_salt : Path, optional
+        File with the secret of the study.
     """
 
     case: str
@@ -42,6 +44,7 @@ class Job:
     settings: dict[str, Any]
     command: str = ""
     threads: int = 1
+    uid_salt: Path | None = None
 
 
 class Runner(Protocol):
@@ -80,6 +83,7 @@ class PipelineRunner:
             CaseSettings(**job.settings),
             case=job.case,
             command=job.command,
+            uid_salt=job.uid_salt,
             progress=progress,
         )
         return dict(vars(result))

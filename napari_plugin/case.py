@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfuse.audit import Check
-from medfuse.errors import UsageError
 from napari_plugin.jobs import Job, Progress
 
 if TYPE_CHECKING:
@@ -23,22 +22,22 @@ _NUMBERS = re.compile(r"\[\s+[-+.\de,\s]+\]")  # a list of numbers reads better 
 COMMAND = "napari: Fuse MRI+PET"
 
 
-def case_checks(registration: Registration | None, pair: Pair) -> list[Check]:
+def case_checks(registration: Registration, pair: Pair) -> list[Check]:
     """Checks of registration and unit, as ``medfuse fuse`` has them."""
     from medfuse.case import registration_check, unit_check
 
-    checks = [] if registration is None else [registration_check(registration)]
+    checks = [registration_check(registration)]
     return checks if pair.functional.rgb else [*checks, unit_check(pair.functional.volume())]
 
 
 def record_text(fusion: Fusion) -> str:
-    """Provenance of a fusion as JSON text, the same as in a result folder but for its files."""
+    """Provenance of a fusion as JSON text, without files and the rows of the colour map."""
     from medfuse.case import provenance_of
 
-    if fusion.registration is None:
-        return json.dumps({"audit": fusion.audit.to_dict()}, indent=2)
-    record = _record(fusion, case=case_name(fusion), key=case_key(fusion))
-    text = json.dumps(provenance_of(record, {}), indent=2, ensure_ascii=False)
+    record = provenance_of(_record(fusion, case=case_name(fusion), key=case_key(fusion)), {})
+    if record["colormap"]:
+        record["colormap"]["table"] = [f"{len(record['colormap']['table'])} rows"]
+    text = json.dumps(record, indent=2, ensure_ascii=False)
     return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
 
 
@@ -47,20 +46,7 @@ def export_job(fusion: Fusion, out: Path) -> Job:
 
     Volumes, transform, audit and figures have the same bytes as those of the command line with
     the same images and settings.
-
-    Raises
-    ------
-    UsageError
-        ``E_NOT_A_VOLUME`` for flat images, which have no place in a patient.
     """
-    if fusion.registration is None:
-        raise UsageError(
-            "E_NOT_A_VOLUME",
-            what="Cannot export",
-            where=fusion.pair.anatomical.name,
-            cause="the images are flat pictures without a place in the patient",
-            remedy="Save the layers with File > Save",
-        )
 
     def work(progress: Progress) -> Path:
         from medfuse.case import write_case
@@ -115,7 +101,6 @@ def _record(fusion: Fusion, *, case: str, key: str) -> Any:
     from medfuse.case import CaseRecord
 
     anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
-    reasons = fusion.registration.reasons if fusion.registration else ()
     return CaseRecord(
         case,
         COMMAND,
@@ -127,7 +112,7 @@ def _record(fusion: Fusion, *, case: str, key: str) -> Any:
         fusion.on_grid,
         fusion.result,
         fusion.audit,
-        (*anat.meta["notes"], *func.meta["notes"], *reasons),
+        (*anat.meta["notes"], *func.meta["notes"], *fusion.registration.reasons),
     )
 
 

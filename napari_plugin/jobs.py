@@ -41,6 +41,27 @@ class Stopped:
 Outcome = Done | Failed | Stopped
 
 
+class Reporter:
+    """What a job may say while it works: how far it is, and what can be shown already."""
+
+    def __init__(
+        self, stop: threading.Event, notify: Progress | None, show: Callable[[Any], None] | None
+    ) -> None:
+        self._stop, self._notify, self._show = stop, notify, show
+
+    def __call__(self, fraction: float, text: str) -> None:
+        """Report progress; raises where the job was cancelled."""
+        if self._stop.is_set():
+            raise Cancelled
+        if self._notify is not None:
+            self._notify(min(max(fraction, 0.0), 1.0), text)
+
+    def show(self, value: Any) -> None:
+        """Hand out something early, which the value of the job replaces."""
+        if self._show is not None and not self._stop.is_set():
+            self._show(value)
+
+
 @dataclass(frozen=True)
 class Job:
     """Work for a thread. It must not touch a viewer, a layer or a widget.
@@ -49,14 +70,14 @@ class Job:
     ----------
     title : str
         What the user sees while it runs.
-    work : callable (progress) -> value
-        Calls ``progress(fraction, text)`` often; that call raises when the job is cancelled.
+    work : callable (Reporter) -> value
+        Calls its reporter often, which raises when the job is cancelled.
     commits : bool
         What it does cannot be taken back: once it has ended well, it counts as done.
     """
 
     title: str
-    work: Callable[[Progress], Any]
+    work: Callable[[Reporter], Any]
     commits: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -69,18 +90,14 @@ class Job:
         """Whether :meth:`cancel` was called."""
         return self._stop.is_set()
 
-    def run(self, notify: Progress | None = None) -> Outcome:
+    def run(
+        self, notify: Progress | None = None, show: Callable[[Any], None] | None = None
+    ) -> Outcome:
         """Do the work; every end is a value."""
-
-        def progress(fraction: float, text: str) -> None:
-            if self._stop.is_set():
-                raise Cancelled
-            if notify is not None:
-                notify(min(max(fraction, 0.0), 1.0), text)
-
+        reporter = Reporter(self._stop, notify, show)
         try:
-            progress(0.0, self.title)
-            value = self.work(progress)
+            reporter(0.0, self.title)
+            value = self.work(reporter)
         except Cancelled:
             return Stopped()
         except Exception as error:  # the boundary of the GUI

@@ -6,9 +6,8 @@ thread; what it brings back is put into the viewer by the ``show_*`` methods in 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,10 @@ from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window, default_window
 from napari_plugin import outputs
 from napari_plugin.choice import LayerChoice
-from napari_plugin.jobs import Job, Progress
-from napari_plugin.moving import moved_by_hand, unmoved
-from napari_plugin.preview import paint_slice
+from napari_plugin.jobs import Job, Progress, Reporter
+from napari_plugin.layers import Source
+from napari_plugin.moving import moved_by_hand
+from napari_plugin.preview import PaintedSlice, first_slice, fuse_slice
 from napari_plugin.readout import describe_point
 from napari_plugin.work import (
     Aligned,
@@ -29,7 +29,9 @@ from napari_plugin.work import (
     Refused,
     Settings,
     align,
+    before_view,
     bring_to_grid,
+    check_view,
     fuse_aligned,
     part,
     readable,
@@ -39,6 +41,15 @@ from napari_plugin.work import (
 
 Vector = tuple[float, float, float]
 STILL: Vector = (0.0, 0.0, 0.0)
+BEFORE = "before"
+
+
+@dataclass(frozen=True, eq=False)
+class Early:
+    """The picture of a run that goes on, with one slice fused."""
+
+    picture: outputs.Output
+    source: Source
 
 
 class FusionModel(LayerChoice):
@@ -63,6 +74,8 @@ class FusionModel(LayerChoice):
         self._aligned: Aligned | None = None
         self._moved: Registration | None = None  # by hand, after it was found
         self.nudged: tuple[Vector, Vector] = (STILL, STILL)
+        self._views: frozenset[str] = frozenset()  # checks that are switched on
+        self._is_early = False  # the picture is one slice of a run that goes on
         super().__init__(viewer)
 
     @property
@@ -118,9 +131,11 @@ class FusionModel(LayerChoice):
         """Register where that was not done yet, then fuse; value for :meth:`show`."""
         pair, settings = self.pair(), self.settings
         known = self._aligned if self._aligned and self._aligned.pair.key == pair.key else None
-        moved = self._moved
+        moved, views = self._moved, self._views
+        is_first = outputs.find(self.viewer, outputs.PICTURE) is None
+        index = self.anatomical.world_to_data(self.viewer.dims.point[-self.anatomical.ndim :])
 
-        def work(progress: Progress) -> Fusion | Refused:
+        def work(progress: Reporter) -> Fusion | Refused:
             refuse_mixed_patients(pair, settings)
             aligned = known or align(pair, settings, part(progress, 0.0, 0.5))
             if known and moved:
@@ -128,7 +143,9 @@ class FusionModel(LayerChoice):
             error = suspect(aligned.registration, settings)
             if error is not None:
                 return Refused(aligned, error)
-            return fuse_aligned(aligned, settings, part(progress, 0.5, 1.0))
+            if is_first:
+                progress.show(Early(first_slice(aligned, settings, index), pair.anatomical))
+            return fuse_aligned(aligned, settings, part(progress, 0.5, 1.0), views=views)
 
         return Job("Fusion", work)
 
@@ -152,6 +169,19 @@ class FusionModel(LayerChoice):
                 raise error
             case Aligned():
                 yield from self._show_aligned(value)
+
+    def show_early(self, early: Early) -> None:
+        """Show the first fused slice; the rest of the picture is still the anatomical image."""
+        self._is_early = True
+        for _ in outputs.show(self.viewer, (early.picture,), early.source):
+            pass
+
+    def drop_early(self) -> None:
+        """Take the first slice away again, because its run did not end well."""
+        layer = outputs.find(self.viewer, outputs.PICTURE)
+        if self._is_early and layer is not None:
+            self.viewer.layers.remove(layer)
+        self._is_early = False
 
     def nudge(self, shift: Vector, turn: Vector) -> bool:
         """Move the functional image by hand, counted from the registration that was found.
@@ -180,39 +210,54 @@ class FusionModel(LayerChoice):
         self.registration_changed.emit()
         return True
 
-    def preview(self) -> float | None:
-        """Fuse the slice that is looked at and paint it into the picture.
+    def preview_job(self) -> Job | None:
+        """Fuse the slice that is looked at; value for :meth:`show_preview`.
 
-        Returns
-        -------
-        float or None
-            Seconds it took; None where there is no picture of this pair to paint into.
+        None where there is no picture of this pair to paint into.
         """
         layer = outputs.find(self.viewer, outputs.PICTURE)
-        fusion = self.fusion
+        fusion, settings = self.fusion, self.settings
         if layer is None or fusion is None or fusion.pair.key != self.pair_key():
             return None
-        start = time.perf_counter()
         index = layer.world_to_data(np.asarray(self.viewer.dims.point)[-layer.ndim :])
         moved = self.registration if self.registration is not fusion.registration else None
-        paint_slice(layer.data, fusion, self.settings, moved, index)
-        layer.refresh(extent=False, thumbnail=False)
-        return time.perf_counter() - start
+        return Job("Preview", lambda progress: fuse_slice(fusion, settings, moved, index))
 
-    def show_view(self, view: str, on: bool) -> None:
-        """Switch "before", "checkerboard" or "edges"."""
-        if view == "before":
-            self._show_before(on)
+    def show_preview(self, painted: PaintedSlice) -> None:
+        """Paint a slice into the picture, unless another result is there by now."""
+        layer = outputs.find(self.viewer, outputs.PICTURE)
+        if layer is None or painted.fusion is not self.fusion:
             return
-        if self.fusion is None:
-            return
-        source = self.fusion.pair.anatomical
-        if not on:
-            outputs.remove(self.viewer, view)
-        else:
-            make = outputs.checkerboard if view == outputs.CHECKER else outputs.edges
-            for _ in outputs.show(self.viewer, (make(self.fusion.result, source),), source):
-                pass
+        layer.data[painted.where] = painted.rgb
+        layer.refresh(extent=False, thumbnail=False)
+
+    def view_job(self, view: str, on: bool) -> Job | None:
+        """Make what a view shows, value for :meth:`show_view`; None where nothing has to be made.
+
+        Parameters
+        ----------
+        view : {"before", "checkerboard", "edges"}
+        on : bool
+        """
+        fusion, aligned = self.fusion, self._aligned
+        if view == BEFORE:
+            if not on or aligned is None:
+                return None
+            return Job("Before registration", lambda progress: before_view(aligned))
+        self._views = self._views | {view} if on else self._views - {view}
+        if not on or fusion is None:
+            return None
+        return Job(view.capitalize(), lambda progress: check_view(view, fusion))
+
+    def show_view(self, view: str, on: bool, made: Any = None) -> Iterator[Any]:
+        """Switch a view, with what its job has made."""
+        if view == BEFORE:
+            self._show_before(made)
+        elif made is not None and self.fusion is not None:
+            yield from outputs.show(self.viewer, (made,), self.fusion.pair.anatomical)
+        layer = outputs.find(self.viewer, view)
+        if layer is not None:
+            layer.visible = on
 
     def summary(self) -> str:
         """One line on the last fusion."""
@@ -251,7 +296,8 @@ class FusionModel(LayerChoice):
         is_new = self._aligned is None or self._aligned.pair.key != fusion.pair.key
         if is_new:  # else a registration that was moved by hand meanwhile is kept
             self._keep(fusion.aligned)
-        is_first = outputs.find(self.viewer, outputs.PICTURE) is None
+        is_first = self._is_early or outputs.find(self.viewer, outputs.PICTURE) is None
+        self._is_early = False
         yield from outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
         if is_first:
             self._hide(self.functional, outputs.find(self.viewer, outputs.ON_GRID))
@@ -277,15 +323,19 @@ class FusionModel(LayerChoice):
         self._aligned, self._moved = aligned, None
         self.nudged = (STILL, STILL)
 
-    def _show_before(self, on: bool) -> None:
+    def _show_before(self, unregistered: Any) -> None:
         layer, aligned = outputs.find(self.viewer, outputs.ON_GRID), self._aligned
-        if layer is None or aligned is None or aligned.registration is None:
+        if layer is None or aligned is None:
             return
-        source = aligned.pair.anatomical
-        shown = self.fusion.on_grid if self.fusion is not None else aligned.on_grid
-        volume = unmoved(aligned) if on else shown
-        layer.data = outputs.shown(volume, source.order, flat=source.flat)
+        on = unregistered is not None
+        layer.data = unregistered if on else self._on_grid(aligned)
         layer.visible = on or self.fusion is None
         picture = outputs.find(self.viewer, outputs.PICTURE)
         if picture is not None:
             picture.visible = not on
+
+    def _on_grid(self, aligned: Aligned) -> Any:
+        """What the layer of the functional image shows otherwise."""
+        source = aligned.pair.anatomical
+        shown = self.fusion.on_grid if self.fusion is not None else aligned.on_grid
+        return outputs.shown(shown, source.order, flat=source.flat)

@@ -82,8 +82,6 @@ def resample_on(registration: Registration, moving: MetaTensor, like: MetaTensor
 
 def unmoved(aligned: Aligned) -> MetaTensor:
     """Functional image on the anatomical grid where its own file has it."""
-    if aligned.registration is None:
-        return aligned.on_grid
     headers = replace(aligned.registration, matrix=np.eye(4))
     return headers.resample(aligned.pair.functional.volume())
 

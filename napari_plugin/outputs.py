@@ -9,24 +9,30 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
-from torch.nn.functional import max_pool2d
 
 from medfuse.fusion import FusionResult
+from medfuse.fusion_slices import plain
 from medfuse.imaging.export import to_bytes
-from medfuse.imaging.grid import slice_axis
 from medfuse.imaging.windows import default_window
-from medfuse.kernel.color import apply_colormap, luma
+from medfuse.kernel.color import apply_colormap
 from napari_plugin.colors import WEIGHTS, napari_colormap
 from napari_plugin.layers import TAG, TRANSFORM, Source, shown
 
 GREY_LEVEL = 1 / 255
-SLAB = 16  # slices looked at together, to save memory
 PICTURE, WEIGHTS_MAP, SHARE = "picture", "weights", "share"
 OUT_OF_RANGE, CLIPPED = "out-of-range", "clipped-colour"
 ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
 CHECKER, EDGES = "checkerboard", "edges"
-MASK_COLORS = {1: (1.0, 0.25, 0.85, 1.0), 2: (0.2, 0.9, 1.0, 1.0)}
+# Masks are images: a Labels layer takes napari 0.16 s to add, and invites to paint into it.
+MASK_COLORS = Colormap(
+    [[0, 0, 0, 0], [1.0, 0.25, 0.85, 1], [0.2, 0.9, 1.0, 1]],
+    controls=[0, 0.25, 0.75, 1],
+    interpolation="zero",
+    name="medfuse masks",
+)
+MASK = {"contrast_limits": (0, 2), "colormap": MASK_COLORS}
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,6 @@ class Output:
     ----------
     role : str
         By this it is found again, whatever the user calls it.
-    kind : {"image", "labels"}
     data : array (slices, rows, columns[, 3])
     style : dict
         Look when the layer is new; the user's later choices are kept.
@@ -47,7 +52,6 @@ class Output:
 
     role: str
     name: str
-    kind: str
     data: NDArray[Any]
     style: dict[str, Any] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
@@ -75,35 +79,35 @@ def fusion_outputs(
 
     unit_range = {"contrast_limits": (0.0, 1.0)}
     ratio = {"colormap": WEIGHTS, "visible": False}
-    beyond = out_of_range(result, slice_axis(source.grid))
+    hidden = {"visible": False, "opacity": 0.8, "interpolation2d": "nearest"}
     outputs = [
         _on_grid(result, on_grid, view, f"Fusion: {functional} on {anatomical} grid"),
-        Output(LUMINANCE, "Fusion: luminance (for 3-D)", "image", view(result.luminance),
+        Output(LUMINANCE, "Fusion: luminance (for 3-D)", view(result.luminance),
                {"visible": False, "colormap": "gray"}, unit_range),
-        Output(WEIGHTS_MAP, f"Fusion: weights (1 = {anatomical})", "image", view(result.weights),
+        Output(WEIGHTS_MAP, f"Fusion: weights (1 = {anatomical})", view(result.weights),
                ratio, unit_range),
-        Output(SHARE, f"Fusion: share of {anatomical}", "image", view(result.share),
-               ratio, unit_range),
-        Output(PICTURE, f"Fusion: {functional} + {anatomical}", "image",
-               np.ascontiguousarray(view(to_bytes(result.rgb))), {"rgb": True}),
-        Output(OUT_OF_RANGE, "Fusion: out of range", "labels", view(beyond),
-               {"visible": False, "opacity": 0.8}),
-        Output(CLIPPED, "Fusion: clipped colour", "labels", view(clipped(result)),
-               {"visible": False, "opacity": 0.8}),
+        Output(SHARE, f"Fusion: share of {anatomical}", view(result.share), ratio, unit_range),
+        picture(np.ascontiguousarray(view(to_bytes(result.rgb))), words),
+        Output(OUT_OF_RANGE, "Fusion: out of range", view(out_of_range(result)), hidden, MASK),
+        Output(CLIPPED, "Fusion: clipped colour", view(clipped(result)), hidden, MASK),
     ]  # fmt: skip
     return tuple(outputs)
+
+
+def picture(data: NDArray[np.uint8], words: tuple[str, str]) -> Output:
+    """The fused picture: (slices, rows, columns, 3) uint8."""
+    return Output(PICTURE, f"Fusion: {' + '.join(words)}", data, {"rgb": True})
 
 
 def _on_grid(result: FusionResult, on_grid: MetaTensor, view: Any, name: str) -> Output:
     if result.colormap is None:
         data = np.ascontiguousarray(view(on_grid))
-        return Output(ON_GRID, name, "image", data, {"visible": False, "rgb": True})
+        return Output(ON_GRID, name, data, {"visible": False, "rgb": True})
     window = result.window
     limits = (window.low, window.high) if window else (0.0, 1.0)
     return Output(
         ON_GRID,
         name,
-        "image",
         view(on_grid),
         {"visible": False, "opacity": 0.5},
         {"contrast_limits": limits, "colormap": napari_colormap(result.colormap)},
@@ -117,52 +121,27 @@ def aligned_output(aligned: Any, colormap: str) -> Output:
     name = f"Fusion: {functional} on {anatomical} grid"
     data = shown(on_grid, source.order, flat=source.flat)
     if len(on_grid) == 3:
-        return Output(ON_GRID, name, "image", np.ascontiguousarray(data), {"rgb": True})
+        return Output(ON_GRID, name, np.ascontiguousarray(data), {"rgb": True})
     window = default_window(on_grid)
     fixed = {
         "contrast_limits": (window.low, window.high),
         "colormap": napari_colormap(colormap),
         "visible": True,
     }
-    return Output(ON_GRID, name, "image", data, {"opacity": 0.5}, fixed)
+    return Output(ON_GRID, name, data, {"opacity": 0.5}, fixed)
 
 
-def out_of_range(result: FusionResult, axis: int) -> torch.Tensor:
-    """(1, X, Y, Z) uint8: 1 brighter, 2 darker than both sources around the voxel.
-
-    As the audit has it: by more than one grey level, within one pixel of the slice.
-
-    Parameters
-    ----------
-    result : FusionResult
-    axis : int
-        Index axis of the slices.
-    """
-    sources = (result.functional_luminance, result.anatomical, result.luminance)
-    a, b, y = (_tensor(x)[0].movedim(axis, 0).unsqueeze(1) for x in sources)
-    mask = torch.zeros(result.luminance.shape, dtype=torch.uint8)
-    target = mask[0].movedim(axis, 0).unsqueeze(1)
-    for start in range(0, len(y), SLAB):
-        part = slice(start, start + SLAB)
-        high = max_pool2d(torch.maximum(a[part], b[part]), 3, 1, 1)
-        low = -max_pool2d(-torch.minimum(a[part], b[part]), 3, 1, 1)
-        above, below = y[part] > high + GREY_LEVEL, y[part] < low - GREY_LEVEL
-        target[part] = above.to(torch.uint8) + 2 * below.to(torch.uint8)
-    return mask
+def out_of_range(result: FusionResult) -> torch.Tensor:
+    """(1, X, Y, Z) uint8: 1 brighter, 2 darker by a grey level than both sources nearby."""
+    if result.overshoot is None:
+        raise ValueError("the result was made without audit")
+    excess = plain(result.overshoot)
+    return (excess > GREY_LEVEL).to(torch.uint8) + 2 * (excess < -GREY_LEVEL).to(torch.uint8)
 
 
 def clipped(result: FusionResult) -> torch.Tensor:
     """(1, ...) uint8: 1 where luminance had to move, by a grey level, to make an RGB colour."""
-    mask = torch.empty(result.luminance.shape, dtype=torch.uint8)
-    rgb, luminance = (_tensor(x) for x in (result.rgb, result.luminance))
-    for k in range(mask.shape[1]):  # a plane at a time, to save memory
-        change = (luma(rgb[None, :, k])[0] - luminance[:, k]).abs_()
-        mask[:, k] = (change > GREY_LEVEL).to(torch.uint8)
-    return mask
-
-
-def _tensor(x: torch.Tensor) -> torch.Tensor:
-    return x.as_tensor() if isinstance(x, MetaTensor) else x
+    return (plain(result.gamut_change) > GREY_LEVEL).to(torch.uint8)
 
 
 def checkerboard(result: FusionResult, source: Source, *, blocks: int = 8) -> Output:
@@ -176,7 +155,7 @@ def checkerboard(result: FusionResult, source: Source, *, blocks: int = 8) -> Ou
     colour = apply_colormap(functional[:, None], "ember")[0].numpy()
     rgb = np.where(covered[None], colour, anatomical[None])
     data = np.ascontiguousarray(shown(to_bytes(rgb), source.order, flat=source.flat))
-    return Output(CHECKER, "Check: checkerboard", "image", data, {"rgb": True})
+    return Output(CHECKER, "Check: checkerboard", data, {"rgb": True})
 
 
 def edges(result: FusionResult, source: Source) -> Output:
@@ -189,8 +168,8 @@ def edges(result: FusionResult, source: Source) -> Output:
     limit = np.quantile(positive[:: max(1, positive.size // 200_000)], 0.85) if positive.size else 1
     mask = (strength > limit).astype(np.uint8)[None]
     return Output(
-        EDGES, "Check: edges", "labels", shown(mask, source.order, flat=source.flat),
-        {"opacity": 0.7},
+        EDGES, "Check: edges", shown(mask, source.order, flat=source.flat),
+        {"opacity": 0.7, "interpolation2d": "nearest"}, MASK,
     )  # fmt: skip
 
 
@@ -226,13 +205,6 @@ def role_of(layer: Any) -> str | None:
     return entry.get("role") if isinstance(entry, dict) else None
 
 
-def remove(viewer: Any, role: str) -> None:
-    """Take the layer with this role out of the viewer, if it is there."""
-    layer = find(viewer, role)
-    if layer is not None:
-        viewer.layers.remove(layer)
-
-
 def metadata(role: str, source: Source) -> dict[str, Any]:
     """Metadata of an output layer: its role, grid and true affine."""
     return {
@@ -246,22 +218,14 @@ def metadata(role: str, source: Source) -> dict[str, Any]:
 
 
 def _fits(layer: Any, output: Output) -> bool:
-    same_kind = type(layer).__name__.lower() == output.kind
     is_rgb = bool(output.style.get("rgb"))
-    axes = output.data.ndim - is_rgb
-    return same_kind and getattr(layer, "rgb", False) == is_rgb and layer.ndim == axes
+    return layer.rgb == is_rgb and layer.ndim == output.data.ndim - is_rgb
 
 
-def _add(viewer: Any, output: Output, source: Source) -> Any:
+def _add(viewer: Any, output: Output, source: Source) -> None:
     options = {**source.transform, **output.style, **output.fixed, "name": output.name}
     options["metadata"] = metadata(output.role, source)
-    if output.kind == "labels":
-        from napari.utils.colormaps import DirectLabelColormap
-
-        colors = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), **MASK_COLORS}
-        options["colormap"] = DirectLabelColormap(color_dict=colors)
-        return viewer.add_labels(output.data, **options)
-    return viewer.add_image(output.data, **options)
+    viewer.add_image(output.data, **options)
 
 
 def _update(layer: Any, output: Output, source: Source) -> None:

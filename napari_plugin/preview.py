@@ -3,53 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from numpy.typing import NDArray
 from torch import Tensor
 
+from medfuse.fusion import fuse
 from medfuse.fusion_slices import Sources, plain, run_slices
 from medfuse.imaging.export import to_bytes
 from medfuse.imaging.grid import Grid, coverage, slice_axis
 from medfuse.imaging.registration import Registration
-from medfuse.imaging.windows import Window
+from medfuse.imaging.windows import Window, apply_window, default_window
+from napari_plugin import outputs
 from napari_plugin.layers import Source, shown
 from napari_plugin.moving import resample_on
-from napari_plugin.work import Fusion, Settings, preview_guide
+from napari_plugin.work import Aligned, Fusion, Settings, loaded_guide, preview_guide
+
+SURE = 1e-3  # weights shifted further than 1 - SURE to one side do not tell what they were
 
 
-def paint_slice(
-    picture: Any,
+@dataclass(frozen=True, eq=False)
+class PaintedSlice:
+    """One slice of a picture: ``rgb`` uint8 belongs at ``where`` in its array."""
+
+    fusion: Fusion
+    where: tuple[slice, ...]
+    rgb: NDArray[np.uint8]
+
+
+def fuse_slice(
     fusion: Fusion,
     settings: Settings,
     moved: Registration | None,
     index: Sequence[float],
-) -> int:
-    """Fuse one slice with new settings and paint it into a picture.
+) -> PaintedSlice:
+    """Fuse one slice with new settings.
 
     Parameters
     ----------
-    picture : (slices, rows, columns, 3) or (rows, columns, 3) uint8
-        Changed in place.
     fusion : Fusion
         Earlier fusion of the same pair.
     settings : Settings
-        What is to be previewed; 3-D fusion is previewed slice by slice.
+        What is to be previewed. The slice is blended by itself, also where the volume is blended
+        in 3-D; the weights are those of the volume where only the bias is new.
     moved : Registration or None
         Where the functional image was moved since; then the slice is resampled.
-    index : data index in the picture that the slice goes through.
-
-    Returns
-    -------
-    int
-        Display axis along which the slice lies.
+    index : (3,) or (2,) float
+        Data index in the picture that the slice goes through.
     """
     source = fusion.pair.anatomical
-    axis = source.order.axes.index(slice_axis(source.grid)) if not source.flat else 0
-    number = int(np.clip(np.floor(index[axis] + 0.5), 0, picture.shape[axis] - 1))
+    axis, number = _slice_at(source, index)
     plane = source if source.flat else cut(source, axis, number)
     anatomical = plane.volume()
     functional, inside = _functional(fusion, moved, anatomical, axis, number)
@@ -63,29 +69,94 @@ def paint_slice(
         coverage=inside,
         gamut=result.gamut,
         bias=settings.bias,
-        weights=None,
+        weights=None if moved else _known_weights(fusion, settings, axis, number),
         flat=False,
     )
     guide = preview_guide(settings.method)
     # As medfuse.fuse does it, without the audit: a slider cannot wait for that.
     planes = run_slices(sources, guide, "slices", result.kernel, lambda fraction, text: None)
     painted = shown(to_bytes(planes.volume("rgb")), source.order, flat=source.flat)
-    where = [slice(None)] * picture.ndim
+    return PaintedSlice(fusion, _where(source, axis, number), painted)
+
+
+def first_slice(aligned: Aligned, settings: Settings, index: Sequence[float]) -> outputs.Output:
+    """A picture to look at while the volume is fused: one slice fused, the others anatomical.
+
+    Parameters
+    ----------
+    aligned : Aligned
+    settings : Settings
+    index : (3,) or (2,) float
+        Data index in the anatomical layer that the slice goes through.
+    """
+    source, on_grid = aligned.pair.anatomical, aligned.on_grid
+    axis, number = _slice_at(source, index)
+    whole = source.volume()
+    windows = _both_windows(settings, on_grid, whole)
+    grey = apply_window(np.asarray(whole), windows["anatomical_window"])
+    plane = source if source.flat else cut(source, axis, number)
+    functional = MetaTensor(
+        _slice(source, plain(on_grid), axis, number),
+        affine=torch.from_numpy(plane.affine.copy()),
+        meta={key: value for key, value in on_grid.meta.items() if key != "affine"},
+    )
+    result = fuse(
+        functional=functional,
+        anatomical=plane.volume(),
+        method=loaded_guide(settings.method),
+        mode="slices",
+        bias=settings.bias,
+        colormap=settings.colormap,
+        audit=False,
+        **{name: (w.low, w.high) for name, w in windows.items() if w is not None},
+    )
+    data = np.repeat(to_bytes(grey), 3, axis=0)
+    data = np.ascontiguousarray(shown(data, source.order, flat=source.flat))
+    data[_where(source, axis, number)] = shown(to_bytes(result.rgb), source.order, flat=source.flat)
+    return outputs.picture(data, aligned.pair.words)
+
+
+def _both_windows(
+    settings: Settings, functional: MetaTensor, anatomical: MetaTensor
+) -> dict[str, Window | None]:
+    """As they will be for the volume; None for RGB."""
+    chosen = {
+        "window": (settings.window, functional),
+        "anatomical_window": (settings.anatomical_window, anatomical),
+    }
+    return {
+        name: None if len(volume) == 3 else _window(given, default_window(volume))
+        for name, (given, volume) in chosen.items()
+    }
+
+
+def _slice_at(source: Source, index: Sequence[float]) -> tuple[int, int]:
+    """Display axis of the slices, and the number of the slice through a data index."""
+    axis = 0 if source.flat else source.order.axes.index(slice_axis(source.grid))
+    number = np.clip(np.floor(index[axis] + 0.5), 0, source.data.shape[axis] - 1)
+    return axis, int(number)
+
+
+def _where(source: Source, axis: int, number: int) -> tuple[slice, ...]:
+    """Place of a slice in the picture."""
+    where = [slice(None)] * (2 if source.flat else 3)
     if not source.flat:
         where[axis] = slice(number, number + 1)
-    picture[tuple(where)] = painted
-    return axis
+    return tuple(where)
 
 
 def cut(source: Source, axis: int, number: int) -> Source:
     """One slice of a source, at the same place in the world."""
-    volume_axis, flip = source.order.axes[axis], source.order.flips[axis]
-    size = source.data.shape[axis]
     affine = source.affine.copy()
-    affine[:3, 3] += affine[:3, volume_axis] * (size - 1 - number if flip else number)
+    affine[:3, 3] += affine[:3, source.order.axes[axis]] * _first(source, axis, number)
     where = [slice(None)] * 3
     where[axis] = slice(number, number + 1)
     return replace(source, data=source.data[tuple(where)], affine=affine)
+
+
+def _first(source: Source, axis: int, number: int) -> int:
+    """Index in the volume of a slice that is counted in display order."""
+    return source.data.shape[axis] - 1 - number if source.order.flips[axis] else number
 
 
 def _functional(
@@ -97,14 +168,29 @@ def _functional(
         grids = (Grid.from_volume(anatomical), Grid.from_volume(moving))
         inside = torch.from_numpy(coverage(*grids, moved.matrix))
         return resample_on(moved, moving, anatomical).as_tensor(), inside
-    source = fusion.pair.anatomical
     whole = (plain(fusion.on_grid), plain(fusion.result.coverage))
-    if source.flat:
-        return whole[0], whole[1][0]
-    volume_axis, flip = source.order.axes[axis], source.order.flips[axis]
-    first = source.data.shape[axis] - 1 - number if flip else number
-    functional, inside = (volume.narrow(1 + volume_axis, first, 1) for volume in whole)
+    source = fusion.pair.anatomical
+    functional, inside = (_slice(source, volume, axis, number) for volume in whole)
     return functional, inside[0]
+
+
+def _known_weights(fusion: Fusion, settings: Settings, axis: int, number: int) -> Tensor | None:
+    """Weights of the last run, shifted by the new bias; None where the guide must be asked."""
+    old = fusion.settings.bias
+    if replace(settings, bias=old) != fusion.settings or abs(old) > 1 - SURE:
+        return None
+    weights = _slice(fusion.pair.anatomical, plain(fusion.result.weights), axis, number).clone()
+    weights = (weights - max(old, 0.0)) / (1 - abs(old))
+    if settings.bias > 0:
+        return weights.lerp_(torch.ones(()), settings.bias).clamp_(0, 1)
+    return weights.mul_(1 + settings.bias).clamp_(0, 1)
+
+
+def _slice(source: Source, volume: Tensor, axis: int, number: int) -> Tensor:
+    """One slice (C, X, Y, Z) of a volume on the grid of a source."""
+    if source.flat:
+        return volume
+    return volume.narrow(1 + source.order.axes[axis], _first(source, axis, number), 1)
 
 
 def _window(chosen: tuple[float, float] | None, before: Window | None) -> Window | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_plugin.layers import LayerData
+if TYPE_CHECKING:
+    from napari_plugin.layers import LayerData
 
-Reader = Callable[[Any], list[LayerData]]
+Reader = Callable[[Any], "list[LayerData]"]
 NIFTI = (".nii", ".nii.gz")
 LOOK_AT = 64  # files of a folder that are opened to recognise it
 
@@ -43,7 +45,27 @@ def read_paths(path: str | list[str]) -> list[LayerData]:
         One line; napari shows it as a notification.
     """
     paths = [path] if isinstance(path, str | os.PathLike) else path
-    parts = [Path(p) for p in paths]
+    return while_window_lives(lambda: _read_parts([Path(p) for p in paths]))
+
+
+def while_window_lives(work: Callable[[], list[LayerData]]) -> list[LayerData]:
+    """Do work that napari waits for; where there is a window, it is painted meanwhile."""
+    if "qtpy.QtWidgets" not in sys.modules:
+        return work()
+    from napari_plugin._qt.beside import beside
+
+    def work_and_warm_up() -> list[LayerData]:
+        import numpy as np
+        from napari.layers import Image
+
+        layers = work()
+        Image(np.zeros((2, 2)), units=("mm", "mm"))  # napari's first layer with units takes 0.2 s
+        return layers
+
+    return beside(work_and_warm_up)
+
+
+def _read_parts(parts: list[Path]) -> list[LayerData]:
     folders = {p.parent for p in parts}
     # A DICOM series that was dropped file by file is one volume.
     if len(parts) > 1 and len(folders) == 1 and all(_has_dicom_mark(p) for p in parts):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medfuse.errors import InputError
-from napari_plugin.layers import LayerData, layer_data
+from napari_plugin.reader import while_window_lives
+
+if TYPE_CHECKING:
+    from napari_plugin.layers import LayerData
 
 STUDY = Path(__file__).resolve().parent.parent / "sample_data" / "study"
 
@@ -13,29 +17,34 @@ STUDY = Path(__file__).resolve().parent.parent / "sample_data" / "study"
 def brain() -> list[LayerData]:
     """T1 MRI of a brain and a simulated FDG PET of it, not aligned."""
     folder = STUDY / "simulated-brain"
-    return [
-        _open(folder / "t1.nii.gz", "T1 brain", modality="MRI"),
-        _open(folder / "simulated-pet.nii.gz", "simulated FDG brain", modality="PET"),
-    ]
+    return _open(
+        (folder / "t1.nii.gz", "T1 brain", {"modality": "MRI"}),
+        (folder / "simulated-pet.nii.gz", "simulated FDG brain", {"modality": "PET"}),
+    )
 
 
 def sarcoma() -> list[LayerData]:
     """T2 MRI and FDG PET of a thigh with a sarcoma: clinical DICOM, far apart and turned."""
     folder = STUDY / "sts001"
-    return [_open(folder / "mr-t2", "T2 thigh"), _open(folder / "pet-fdg", "FDG thigh")]
+    return _open((folder / "mr-t2", "T2 thigh", {}), (folder / "pet-fdg", "FDG thigh", {}))
 
 
 def ct_mri() -> list[LayerData]:
     """T1 MRI and CT of the same thigh, aligned."""
     folder = STUDY / "sts001-aligned"
-    return [
-        _open(folder / "mr-t1.nii.gz", "T1 thigh", modality="MRI"),
-        _open(folder / "ct.nii.gz", "CT thigh", modality="CT", values_in="HU"),
-    ]
+    return _open(
+        (folder / "mr-t1.nii.gz", "T1 thigh", {"modality": "MRI"}),
+        (folder / "ct.nii.gz", "CT thigh", {"modality": "CT", "values_in": "HU"}),
+    )
 
 
-def _open(path: Path, name: str, **said: str) -> LayerData:
+def _open(*parts: tuple[Path, str, dict[str, str]]) -> list[LayerData]:
+    return while_window_lives(lambda: [_load(path, name, said) for path, name, said in parts])
+
+
+def _load(path: Path, name: str, said: dict[str, str]) -> LayerData:
     from medfuse.imaging.reader import load
+    from napari_plugin.layers import layer_data
 
     if not path.exists():
         raise InputError(

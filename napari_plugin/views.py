@@ -12,6 +12,8 @@ PLANES = {
     "sagittal": "Sagittal slices: head up, front on the left.",
     "3d": "3-D: shows the luminance, because colour pictures are slices only.",
 }
+# Letters that napari's menus do not use.
+LABELS = {"axial": "&Axial", "coronal": "Coro&nal", "sagittal": "Sag&ittal", "3d": "&3-D"}
 _ORDER = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
@@ -26,9 +25,11 @@ from napari_plugin.case import case_checks, record_text
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source
+from napari_plugin.moving import unmoved
 from napari_plugin.readout import Readable
 
 BINS = 50
+SLAB = 16  # slices counted together
 RegistrationMode = Literal["auto", "rigid", "identity"]
 
 
@@ -43,7 +44,7 @@ class Settings:
 
     registration: RegistrationMode = "auto"
     method: str = "swift"
-    mode: Mode = "slices"
+    mode: Mode = "auto"
     colormap: str | None = None
     window: tuple[float, float] | None = None
     anatomical_window: tuple[float, float] | None = None
@@ -80,13 +81,13 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """A pair, its registration (None for flat images on one grid) and the resampled image.
+    """A pair, its registration and the resampled image.
 
     ``on_grid``: (C, X, Y, Z) MetaTensor, functional, on the anatomical grid.
     """
 
     pair: Pair
-    registration: Registration | None
+    registration: Registration
     on_grid: MetaTensor
 
 
@@ -115,11 +116,14 @@ class Charts:
         inside, weights, share = (
             source.order.apply(plain(x))[0] for x in (result.coverage, result.weights, result.share)
         )
-        counts, profile = torch.zeros(BINS), []
-        for covered, w, s in zip(inside, weights, share, strict=True):
-            counts += torch.histc(w[covered], BINS, 0.0, 1.0)
-            profile.append(float(s[covered].mean()))
-        return cls(counts.numpy(), np.array(profile))
+        # Outside, 2 falls out of the histogram; a mask as an index would copy every voxel's place.
+        counts = sum(
+            torch.histc(torch.where(covered, w, 2.0), BINS, 0.0, 1.0)
+            for covered, w in zip(inside.split(SLAB), weights.split(SLAB), strict=True)
+        )
+        voxels = inside.sum(dim=(1, 2), dtype=torch.float64)
+        profile = torch.where(inside, share, 0.0).sum(dim=(1, 2), dtype=torch.float64) / voxels
+        return cls(counts.numpy(), profile.numpy())
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +144,7 @@ class Fusion:
         return self.aligned.pair
 
     @property
-    def registration(self) -> Registration | None:
+    def registration(self) -> Registration:
         """How it was aligned."""
         return self.aligned.registration
 
@@ -151,16 +155,16 @@ class Fusion:
 
 
 def align(pair: Pair, settings: Settings, progress: Progress) -> Aligned:
-    """Run the chosen registration; flat images that share a grid need none."""
+    """Run the chosen registration; flat images that share a grid are not moved."""
     fixed, moving = pair.anatomical.volume(), pair.functional.volume()
     flat = pair.anatomical.flat and pair.functional.flat
-    if flat and pair.anatomical.grid.same_as(pair.functional.grid):
-        return Aligned(pair, None, moving)
+    still = flat and pair.anatomical.grid.same_as(pair.functional.grid)
+    method = "identity" if still else settings.registration
     if len(moving) == 3:
         grey = luma(moving.as_tensor()[None])[0]
         meta = {key: value for key, value in moving.meta.items() if key != "affine"}
         moving = MetaTensor(grey, affine=moving.affine, meta=meta)
-    found = register(fixed=fixed, moving=moving, method=settings.registration, progress=progress)
+    found = register(fixed=fixed, moving=moving, method=method, progress=progress)
     return bring_to_grid(pair, found)
 
 
@@ -169,8 +173,14 @@ def bring_to_grid(pair: Pair, registration: Registration) -> Aligned:
     return Aligned(pair, registration, registration.resample(pair.functional.volume()))
 
 
-def fuse_aligned(aligned: Aligned, settings: Settings, progress: Progress) -> Fusion:
-    """Fuse, audit and prepare the layers."""
+def fuse_aligned(
+    aligned: Aligned,
+    settings: Settings,
+    progress: Progress,
+    *,
+    views: frozenset[str] = frozenset(),
+) -> Fusion:
+    """Fuse, audit and prepare the layers, also those of the checks that are switched on."""
     pair = aligned.pair
     result = fuse(
         functional=aligned.on_grid,
@@ -188,7 +198,20 @@ def fuse_aligned(aligned: Aligned, settings: Settings, progress: Progress) -> Fu
     layers = outputs.fusion_outputs(result, pair.anatomical, aligned.on_grid, words=pair.words)
     progress(0.95, "record")
     fusion = Fusion(aligned, settings, result, audit, layers, Charts.of(result, pair.anatomical))
-    return replace(fusion, record=record_text(fusion))
+    checks = tuple(check_view(view, fusion) for view in sorted(views))
+    return replace(fusion, outputs=(*layers, *checks), record=record_text(fusion))
+
+
+def check_view(view: str, fusion: Fusion) -> outputs.Output:
+    """Layer of a check: checkerboard or edges."""
+    make = outputs.checkerboard if view == outputs.CHECKER else outputs.edges
+    return make(fusion.result, fusion.pair.anatomical)
+
+
+def before_view(aligned: Aligned) -> NDArray[Any]:
+    """Functional image on the anatomical grid as its file has it, in display order."""
+    source = aligned.pair.anatomical
+    return outputs.shown(unmoved(aligned), source.order, flat=source.flat)
 
 
 def readable(fusion: Fusion) -> Readable:
@@ -210,9 +233,9 @@ def readable(fusion: Fusion) -> Readable:
     )
 
 
-def suspect(registration: Registration | None, settings: Settings) -> RegistrationError | None:
+def suspect(registration: Registration, settings: Settings) -> RegistrationError | None:
     """The error that stops a fusion on a suspect registration, unless that was accepted."""
-    if registration is None or settings.accept_suspect or registration.verdict != "suspect":
+    if settings.accept_suspect or registration.verdict != "suspect":
         return None
     return RegistrationError(
         "E_REGISTRATION",

@@ -227,6 +227,47 @@ def test_volume_mode_averages_the_guide_over_three_axes():
     assert seen == {(20, 24), (24, 28), (20, 28)}
 
 
+@pytest.mark.parametrize(
+    ("spacing", "shape", "expected"),
+    [
+        ((1.0, 1.0, 1.2), (32, 33, 34), "volume"),
+        ((1.0, 1.0, 3.0), (32, 33, 34), "slices"),
+        ((1.0, 1.0, 1.0), (32, 33, 12), "slices"),
+    ],
+)
+def test_auto_mode_is_volume_for_near_isotropic_voxels_and_is_recorded_resolved(
+    spacing, shape, expected
+):
+    images = [MetaTensor(x, affine=np.diag([*spacing, 1.0])) for x in pair(*shape)]
+    found = medfuse.fuse(functional=images[0], anatomical=images[1], method="saliency")
+    asked = medfuse.fuse(
+        functional=images[0], anatomical=images[1], method="saliency", mode=expected
+    )
+    assert found.mode == expected
+    assert torch.equal(found.rgb, asked.rgb)
+
+
+def test_auto_mode_takes_arrays_without_geometry_slice_by_slice():
+    a, b = pair(40, 40, 40)
+    assert medfuse.fuse(functional=a, anatomical=b, method="mean").mode == "slices"
+
+
+def ripple(weights: torch.Tensor, axis: int) -> float:
+    return float(weights.diff(n=2, dim=1 + axis).square().mean().sqrt())
+
+
+def test_volume_mode_takes_the_steps_between_slices_out_of_the_weights(shared_data):
+    folder = shared_data / "volumes" / "mni-templates"
+    mri = medfuse.load(folder / "spm-single-subject-t1.nii.gz", modality="MRI")
+    pet = medfuse.load(folder / "spm-pet.nii.gz", modality="PET")
+    pet = medfuse.register(fixed=mri, moving=pet, method="identity").resample(pet)
+    across = {}
+    for mode in ("slices", "volume"):
+        weights = medfuse.fuse(functional=pet, anatomical=mri, mode=mode).weights.as_tensor()
+        across[mode] = ripple(weights, 2) / (ripple(weights, 0) + ripple(weights, 1))
+    assert across["volume"] < 0.7 * across["slices"]
+
+
 def test_cancelling_from_the_progress_callback_stops_the_work():
     class Cancelled(Exception):
         pass

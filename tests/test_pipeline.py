@@ -42,7 +42,8 @@ def read(folder: Path, name: str) -> np.ndarray:
 
 def test_every_output_lies_on_the_anatomical_grid(fused, brain):
     anatomical = nib.load(brain[0])
-    for name in ("luminance", "weight_map", "anatomical_share", "functional_on_anatomical"):
+    names = ("luminance", "weight_map", "anatomical_share", "gamut_change")
+    for name in (*names, "functional_on_anatomical"):
         image = nib.load(fused / f"{name}.nii.gz")
         assert image.shape == anatomical.shape
         assert np.allclose(image.affine, anatomical.affine, atol=1e-4)

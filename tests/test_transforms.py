@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, Invertd, LoadImaged, MapTransform, SpatialCropd
 from monai.transforms.inverse import InvertibleTransform
+from torch.utils.data import default_collate
 
 import medfuse
 from medfuse import transforms as mt
@@ -24,6 +25,7 @@ from medfuse.errors import MedfuseError, SeriesError, SuvUnavailable, UsageError
 from medfuse.imaging.folder import is_complete
 from medfuse.imaging.reader import ClinicalReader
 from medfuse.pipeline import CaseSettings, run_case
+from medfuse.transforms.facts import audit_of
 from medfuse.verify import verify
 
 IMAGES = ("fused", "luminance", "weights", "share")
@@ -324,7 +326,7 @@ def test_the_chain_writes_what_medfuse_fuse_writes_byte_for_byte(fused, pair, tm
     ours, theirs = files(out / "sts001"), files(tmp_path / "c")
     assert ours.keys() == theirs.keys()
     told_apart = {"manifest.json", "provenance.json", "provenance.prov.json", "report.html"}
-    assert sum(name.endswith(".nii.gz") for name in theirs) == 5
+    assert sum(name.endswith(".nii.gz") for name in theirs) == 6
     for name in theirs.keys() - told_apart:
         assert ours[name] == theirs[name], name
     assert d["result_folder"] == str((out / "sts001").resolve())
@@ -340,7 +342,7 @@ def test_the_chain_registers_as_medfuse_fuse_does(sample_data, tmp_path):
     run_case(*paths, tmp_path / "c", settings, case="brain")
     ours, theirs = files(tmp_path / "brain"), files(tmp_path / "c")
     names = [n for n in theirs if n.endswith((".nii.gz", ".tfm")) or n == "audit.json"]
-    assert len(names) == 7
+    assert len(names) == 8
     assert [n for n in names if ours[n] != theirs[n]] == []
     assert b'"method": "rigid"' in theirs["transform.json"]
     assert [f for f in verify(tmp_path / "brain", inputs=folder) if not f.ok] == []
@@ -381,8 +383,24 @@ def test_a_data_loader_with_two_workers_makes_the_same_files(fused, pair, tmp_pa
     expected = files(fused[1] / "sts001")
     for name in ("one", "two"):
         made = {n: c for n, c in files(tmp_path / name).items() if n.endswith((".nii.gz", ".tfm"))}
-        assert len(made) == 6
+        assert len(made) == 7
         assert all(content == expected[n] for n, content in made.items())
+
+
+def test_audits_of_two_cases_can_be_batched():
+    """They hold hot spots and slices of their own number."""
+    made = []
+    for seed, size in ((0, 64), (1, 96)):
+        functional, anatomical = torch.rand(
+            (2, 1, size, size), generator=torch.Generator().manual_seed(seed)
+        )
+        fuse = mt.FuseLuminanced(method="saliency", bounded=True)
+        made.append(fuse({"anatomical": anatomical, "functional": functional}))
+        fusion = made[-1]["fusion"]
+        assert audit_of(fusion["audit"])["bounded"].details["maximum"] > 0
+        assert made[-1]["bound_change"].shape == (1, size, size)
+    batch = default_collate([{"audit": m["fusion"]["audit"]} for m in made])
+    assert len(batch["audit"]["verdict"]) == 2
 
 
 def test_the_chain_survives_pickling(fused, pair, tmp_path):

@@ -33,7 +33,6 @@ class Source:
     folder: str
     text: str
     limitations: str
-    first: str = ""  # recipe of a first stage, whose weights are only the start of this one
 
 
 SOURCES = {
@@ -41,7 +40,6 @@ SOURCES = {
         "msrs",
         "MSRS test split, 300 of 361 pairs (infrared and visible street scenes)",
         "Has never seen a medical image. Trained on street scenes at 640 x 480.",
-        first="swift-street",
     ),
     "swift-pet": Source(
         "harvard/PET-MRI",
@@ -51,7 +49,7 @@ SOURCES = {
     "swift-spect": Source(
         "harvard/SPECT-MRI",
         "Harvard Whole Brain Atlas, 333 SPECT and MRI pairs (train split)",
-        _ATLAS.format(patients=15) + " Shows less of the SPECT than swift-msrs does.",
+        _ATLAS.format(patients=15),
     ),
     "swift-ct": Source(
         "harvard/CT-MRI",
@@ -77,31 +75,19 @@ def main() -> None:
     if name == "unet":
         changes["options"] = {"base": options.base}
         name = f"unet-{options.base}"
-    if source.first:
-        start = options.out / f"{source.first}.safetensors"
-        if not start.is_file():
-            _train(options, source, source.first, start, {})
-        changes["init"] = str(start)
     out = options.out / f"{name}.safetensors"
-    _train(options, source, options.recipe, out, changes)
-    _complete_card(out, root / "test", source.limitations)
-
-
-def _train(
-    options: argparse.Namespace, source: Source, recipe: str, out: Path, changes: dict[str, Any]
-) -> None:
-    root = options.data / source.folder
     run_training(
         a=_side(root / "train", 0),
         b=_side(root / "train", 1),
         out=out,
-        recipe=recipe,
+        recipe=options.recipe,
         seed=options.seed,
         data_name=source.text,
         command=_command(options),
         on_progress=_print_progress,
         **changes,
     )
+    _complete_card(out, root / "test", source.limitations)
 
 
 def _side(folder: Path, which: int) -> Path:

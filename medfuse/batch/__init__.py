@@ -15,6 +15,7 @@ from medfuse.batch.loop import Batch, OnEvent
 from medfuse.case import CaseResult, CaseSettings
 from medfuse.errors import UsageError
 from medfuse.imaging.folder import writing
+from medfuse.privacy import salt_beside, study_salt
 from medfuse.study import Study
 from medfuse.worker import Job, PipelineRunner, Runner
 
@@ -34,6 +35,7 @@ def run_batch(
     on_event: OnEvent | None = None,
     command: str = "",
     runner: Runner | None = None,
+    uid_salt: Path | None = None,
 ) -> BatchSummary:
     """Fuse all cases of a study into ``out/<case>/``.
 
@@ -63,6 +65,9 @@ def run_batch(
         For provenance.
     runner : Runner, optional
         What is done with a case; default `PipelineRunner`.
+    uid_salt : Path, optional
+        File with the secret with which DICOM UIDs are hashed, made once; default
+        ``<out>.uid-salt`` beside the output folder.
 
     Returns
     -------
@@ -87,6 +92,7 @@ def run_batch(
     with writing(out):
         (out / "logs").mkdir(parents=True, exist_ok=True)
     threads = max(1, _cores() // max(1, workers))
+    salt = None if settings.keep_uids else _salt(study, out, uid_salt)
     jobs = [
         Job(
             case.name,
@@ -96,6 +102,7 @@ def run_batch(
             {**settings.model_dump(), **case.overrides},
             command,
             threads,
+            salt,
         )
         for case in study.cases
     ]
@@ -104,6 +111,16 @@ def run_batch(
         for skipped in named:
             batch.end(CaseResult(skipped.case, "failed", code=skipped.code, message=skipped.reason))
         return batch.run(jobs, max(1, workers), stop)
+
+
+def _salt(study: Study, out: Path, given: Path | None) -> Path | None:
+    """Make the secret of the study before the cases need it at once; NIfTI files have no UIDs."""
+    volumes = (path for case in study.cases for path in (case.anatomical, case.functional))
+    if given is None and all(path.name.endswith((".nii", ".nii.gz")) for path in volumes):
+        return None
+    path = given or salt_beside(out)
+    study_salt(path)
+    return path.absolute()
 
 
 def _cores() -> int:

@@ -16,11 +16,12 @@ from typing import Any, Self
 import medfuse
 from medfuse.case import CaseResult
 from medfuse.imaging.folder import write_through, writing
+from medfuse.provenance import BIDS_DESCRIPTION
 from medfuse.study.scan import LEDGER
 
 SUMMARY = "summary.csv"
 COLUMNS = ("case", "status", "verdict", "code", "seconds", "message", "notes", "report")
-BIDS_VERSION = "1.9.0"
+BIDS_VERSION = "1.10.0"
 
 # A spreadsheet would run such a cell as a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -153,15 +154,22 @@ def write_summary(out: Path, results: Iterable[CaseResult], not_run: Iterable[st
 
 
 def write_description(out: Path) -> None:
-    """Write the dataset_description.json of a BIDS derivative."""
-    content = {
+    """Write the dataset_description.json of a BIDS derivative.
+
+    In a folder inside a BIDS data set it also says what ``bids:raw:`` in provenance.json is; the
+    way to a data set elsewhere would name folders, and is left to the user.
+    """
+    content: dict[str, Any] = {
         "Name": "medfuse results",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "medfuse", "Version": medfuse.__version__}],
     }
-    text = json.dumps(content, indent=1) + "\n"
-    write_through(out / "dataset_description.json", text.encode())
+    parents = out.resolve().parents
+    for parent, levels in zip(parents, range(1, 4), strict=False):
+        if (parent / BIDS_DESCRIPTION).is_file():
+            content["DatasetLinks"] = {"raw": "/".join([".."] * levels)}
+    write_through(out / BIDS_DESCRIPTION, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _safe(value: Any) -> Any:

@@ -28,7 +28,7 @@ from medfuse.batch.lock import BatchLock
 from medfuse.case import CaseResult
 from medfuse.errors import MedfuseError, OutputError
 from medfuse.imaging.folder import remove_stale
-from medfuse.provenance import sanitize_text
+from medfuse.privacy import sanitize_text
 from medfuse.worker import Job, Runner, failure, work
 
 EXIT_OK, EXIT_OUTPUT, EXIT_FAILED, EXIT_INTERRUPTED = 0, 4, 8, 130

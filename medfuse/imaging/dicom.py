@@ -223,15 +223,19 @@ def _read_plan(plan: SeriesPlan, path: Path, frame: Frame, scan_notes: list[str]
 
 
 def _source(series: Series, path: Path, hashes: list[str]) -> dict[str, Any]:
+    """Facts about the files; `medfuse.privacy` keeps patient, uids and secret out of outputs."""
     first = series.files[0]
+    frame_of_reference = text(first.header, "FrameOfReferenceUID")
     return {
         "kind": "dicom",
         "name": display_name(path),
         "files": len(hashes),
         "sha256": content_hash(hashes),
-        "frame_of_reference": short_hash(text(first.header, "FrameOfReferenceUID")),
+        "frame_of_reference": short_hash(frame_of_reference),
         "series": short_hash(series.uid),
         "patient": short_hash(first.patient),
+        "uids": {"frame_of_reference": frame_of_reference, "series": series.uid},
+        "secret": content_hash(["uid", *hashes]),
     }
 
 

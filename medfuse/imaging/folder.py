@@ -25,6 +25,9 @@ MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "medfuse-manifest/1"
 PREFIX = ".medfuse-"
 LOCK = ".lock"
+SIGNATURE_SUFFIX = ".minisig"
+STUDY_LIST = "manifests.sha256"  # of a signed study: the hashes of all its manifests
+NOT_HASHED = (LOCK, MANIFEST, MANIFEST + SIGNATURE_SUFFIX)
 NOT_OURS_TO_COUNT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 UNLOCKED_GRACE_S = 60.0
 UNLOCKABLE_AGE_S = 24 * 3600.0
@@ -197,7 +200,7 @@ def remove_stale(out: Path) -> list[str]:
 
 
 def inventory(folder: Path, *, flush: bool = False) -> dict[str, dict[str, Any]]:
-    """Hash the files of a folder, except its manifest.
+    """Hash the files of a folder, except its manifest and the signature of that.
 
     Parameters
     ----------
@@ -210,7 +213,8 @@ def inventory(folder: Path, *, flush: bool = False) -> dict[str, dict[str, Any]]
     dict
         Relative name -> ``{"sha256", "bytes"}``, sorted.
     """
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (LOCK, MANIFEST))
+    left_out = {folder / name for name in NOT_HASHED}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p not in left_out)
     found = {}
     for path in files:
         with path.open("rb") as file:
@@ -247,7 +251,7 @@ def _refuse_foreign(target: Path) -> None:
             raise _refusal(target.name, cause, "Remove it or choose another output folder")
         return
     manifest = read_manifest(target)
-    known = set(manifest["files"]) | {MANIFEST} if manifest else set()
+    known = {*manifest["files"], *NOT_HASHED} if manifest else set()
     present = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}
     foreign = sorted(n for n in present - known if Path(n).name not in NOT_OURS_TO_COUNT)
     if foreign:

@@ -5,6 +5,9 @@ Every plane lies in [0, 1]; Cb and Cr are centred at 0.5. Colour channels are ax
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import torch
@@ -209,6 +212,53 @@ def read_back(rgb: Tensor, name: str) -> tuple[Tensor, Tensor]:
     return value, spread
 
 
+@dataclass(frozen=True)
+class Readability:
+    """What a colour map keeps of the value when luminance belongs to the anatomy.
+
+    Errors are shares of the window; ``band`` is the narrowest range of luminance, of 1, in which
+    a colour of the map exists: what the anatomy can still show there.
+    """
+
+    median: float
+    p95: float
+    worst: float
+    band: float
+
+
+@cache
+def measure_readability(name: str, *, gamut: str = "fit") -> Readability:
+    """Colour all values at all luminances, round to 8 bits and read back.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`COLORMAPS`.
+    gamut : {"fit", "clip"}
+        As of ``medfuse.fuse``.
+
+    Returns
+    -------
+    Readability
+        Over 201 values times 21 luminances, evenly from 0 to 1.
+    """
+    values = torch.linspace(0, 1, 201).view(1, 1, -1, 1).expand(1, 1, 201, 21)
+    luminance = torch.linspace(0, 1, 21).expand_as(values)
+    cbcr = rgb_to_ycbcr(apply_colormap(values, name))[:, 1:]
+    if gamut == "fit":
+        rgb, _ = fit_gamut(luminance, cbcr)
+    else:
+        rgb, _ = clip_gamut(ycbcr_to_rgb(torch.cat([luminance, cbcr], dim=1)))
+    error = (read_back((rgb * 255).round() / 255, name)[0] - values).abs()
+    low, high = luminance_band(cbcr)
+    return Readability(
+        median=float(error.median()),
+        p95=float(error.quantile(0.95)),
+        worst=float(error.max()),
+        band=max(0.0, float((high - low).min())),
+    )
+
+
 def _nearest_on_path(points: Tensor, path: Tensor) -> tuple[Tensor, Tensor]:
     """Position of (M, 2) points along a (K, 2) path in [0, 1], and half its ambiguous range."""
     last = len(path) - 1
@@ -247,24 +297,32 @@ def _piecewise(*points: tuple[float, float, float, float]) -> Tensor:
     return torch.lerp(start[:, 1:], end[:, 1:], part[:, None]).float()
 
 
+def _of_matplotlib(name: str) -> Tensor:
+    from matplotlib import colormaps
+
+    return torch.tensor(colormaps[name].resampled(256)(range(256))[:, :3], dtype=torch.float32)
+
+
 def _table(name: str, like: Tensor) -> Tensor:
     if name not in COLORMAPS:
         raise ValueError(f"unknown colour map {name!r}; choose one of {', '.join(COLORMAPS)}")
     return COLORMAPS[name].to(like)
 
 
-def _readable(saturation: float, *hues: tuple[float, float, float]) -> Tensor:
+def _readable(*stops: tuple[float, tuple[float, float, float]]) -> Tensor:
     """(256, 3) table whose chroma alone tells the value.
 
-    The path starts at grey, runs straight to the first hue and then along the given hues. All of
-    them are full hues (one channel 1, one channel 0) scaled by ``saturation`` s, so that
-    max(o) - min(o) = s and every colour of the map exists in a luminance band of 1 - s or more
-    (:func:`luminance_band`). Among paths that keep this width and never turn back in hue, the edge
-    of that hexagon is the longest; equal steps along it make every step equally easy to read.
+    The path starts at grey, runs straight to the first stop and then from stop to stop. A stop is
+    a full hue (one channel 1, one channel 0) scaled by a saturation s, so that
+    max(o) - min(o) = s and its colour exists in a luminance band of 1 - s (:func:`luminance_band`).
+    Within a sixth of the colour circle s is linear along the path, so the band nowhere falls below
+    that of the stops. Among paths of equal s that never turn back in hue, the edge of the hexagon
+    of these hues is the longest; equal steps along it make every step equally easy to read.
     """
-    corners = torch.tensor([(0.5, 0.5, 0.5), *hues], dtype=torch.float64)
+    corners = torch.tensor([(0.5, 0.5, 0.5), *(hue for _, hue in stops)], dtype=torch.float64)
     corners = rgb_to_ycbcr(corners.T[None])[0, 1:].T
-    path = 0.5 + (corners - 0.5) * saturation
+    scale = torch.tensor([1.0, *(saturation for saturation, _ in stops)], dtype=torch.float64)
+    path = 0.5 + (corners - 0.5) * scale[:, None]
     length = torch.cat([torch.zeros(1), (path[1:] - path[:-1]).norm(dim=1).cumsum(0)]).double()
     position = length / length[-1]
     grid = torch.linspace(0, 1, 256, dtype=torch.float64)
@@ -275,16 +333,46 @@ def _readable(saturation: float, *hues: tuple[float, float, float]) -> Tensor:
     return rgb[0].T.float()
 
 
-_RED, _ORANGE, _YELLOW = (1.0, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 1.0, 0.0)
-_VIOLET, _MAGENTA = (0.5, 0.0, 1.0), (1.0, 0.0, 0.5)
+_RED, _ORANGE, _GOLD = (1.0, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 0.8, 0.0)
+_VIOLET, _MAGENTA, _ROSE = (0.5, 0.0, 1.0), (1.0, 0.0, 1.0), (1.0, 0.0, 0.5)
+# The hottest end is the most saturated: gold at little light would be olive, and hot must glow.
+_HEAT = ((0.5, _RED), (0.6, _ORANGE), (0.7, _GOLD))
 
-COLORMAPS: Final[dict[str, Tensor]] = {
-    "ember": _readable(0.5, _RED, _ORANGE, _YELLOW),
-    "dusk": _readable(0.5, _VIOLET, (1.0, 0.0, 1.0), _MAGENTA, _RED, _ORANGE, _YELLOW),
-    "amber": _readable(0.6, (1.0, 0.8, 0.0)),
-    "hot": _piecewise((0, 0, 0, 0), (0.375, 1, 0, 0), (0.75, 1, 1, 0), (1, 1, 1, 1)),
-    # DICOM PS3.6 annex B.1.1: the Hot Iron palette of nuclear medicine.
-    "hot-iron": _piecewise((0, 0, 0, 0), (0.5, 1, 0, 0), (0.75, 1, 0.5, 0), (1, 1, 1, 1)),
-    "gray": _piecewise((0, 0, 0, 0), (1, 1, 1, 1)),
-}
+# Customary maps. Hot iron: DICOM PS3.6 annex B.1.1; rainbow, viridis and inferno: matplotlib.
+_MAKERS: Final[dict[str, Callable[[], Tensor]]] = {
+    "ember": lambda: _readable(*_HEAT),
+    "dusk": lambda: _readable((0.5, _VIOLET), (0.5, _MAGENTA), (0.5, _ROSE), *_HEAT),
+    "amber": lambda: _readable((0.7, _GOLD)),
+    "hot": lambda: _piecewise((0, 0, 0, 0), (0.375, 1, 0, 0), (0.75, 1, 1, 0), (1, 1, 1, 1)),
+    "hot-iron": lambda: _piecewise((0, 0, 0, 0), (0.5, 1, 0, 0), (0.75, 1, 0.5, 0), (1, 1, 1, 1)),
+    "hot-metal": lambda: _piecewise(
+        (0, 0, 0, 0), (0.5, 0.7, 0, 0), (0.7, 0.98, 0.55, 0), (0.75, 1, 0.69, 0),
+        (0.86, 1, 1, 0.44), (1, 1, 1, 1),
+    ),
+    "rainbow": lambda: _of_matplotlib("nipy_spectral"),
+    "viridis": lambda: _of_matplotlib("viridis"),
+    "inferno": lambda: _of_matplotlib("inferno"),
+    "gray": lambda: _piecewise((0, 0, 0, 0), (1, 1, 1, 1)),
+}  # fmt: skip
 READABLE: Final = ("ember", "dusk", "amber")
+
+
+@cache
+def _make(name: str) -> Tensor:
+    return _MAKERS[name]()
+
+
+class _Tables(Mapping[str, Tensor]):
+    """(256, 3) tables by name, made when first asked for: matplotlib takes a while to import."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        return _make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MAKERS)
+
+    def __len__(self) -> int:
+        return len(_MAKERS)
+
+
+COLORMAPS: Final[Mapping[str, Tensor]] = _Tables()

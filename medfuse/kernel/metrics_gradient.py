@@ -83,8 +83,10 @@ class Artifacts:
     """
 
     def __init__(self, sources: Tensor, *, profile: Profile) -> None:
-        # float64: "stronger than both sources" must not be decided by rounding.
-        sx, sy = _mirrored_sobel(sources)
+        # "Stronger than both sources" must not be decided by rounding. For whole gray levels
+        # float32 is exact; gray of the paper profile is not whole.
+        self._dtype = torch.float32 if profile == "reference" else torch.float64
+        sx, sy = _mirrored_sobel(sources.to(self._dtype))
         self._power, self._angle = sx * sx + sy * sy, _angle(sx, sy)
         least = 0.001 if profile == "reference" else 0.0
         self._weight = torch.where(self._power >= 4, self._power**0.75, least)
@@ -92,7 +94,7 @@ class Artifacts:
 
     def __call__(self, fused: Tensor) -> Tensor:
         """Nabf, (N,), of ``fused`` (N, H, W)."""
-        sx, sy = _mirrored_sobel(fused)
+        sx, sy = _mirrored_sobel(fused.to(self._dtype))
         power = sx * sx + sy * sy
         new = (power > self._power).all(dim=0)
         image = new.nonzero()[:, 0]  # of the few pixels of all images where an edge is new
@@ -101,12 +103,14 @@ class Artifacts:
         quality_strength = 0.9999 / (1 + torch.exp(-19 * (ratio - 0.5)))
         quality_angle = 0.9995 / (1 + torch.exp(-22 * (turn - 0.5)))
         lost = (1 - torch.sqrt(quality_strength * quality_angle)) * self._weight[:, new]
-        total = torch.zeros(len(fused), dtype=torch.float64).index_add_(0, image, lost.sum(dim=0))
+        total = torch.zeros(len(fused), dtype=torch.float64).index_add_(
+            0, image, lost.sum(dim=0, dtype=torch.float64)
+        )
         return total / self._total
 
 
 def _mirrored_sobel(x: Tensor) -> tuple[Tensor, Tensor]:
-    return _sobel(pad(x.double(), (1, 1, 1, 1), mode="reflect") / 8)
+    return _sobel(pad(x, (1, 1, 1, 1), mode="reflect") / 8)
 
 
 def _angle(sx: Tensor, sy: Tensor) -> Tensor:

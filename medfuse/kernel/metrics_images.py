@@ -71,9 +71,9 @@ def prepare(image: Tensor, profile: Profile) -> Picture:
     if not torch.isfinite(image).all():
         raise ValueError("pictures must hold finite numbers only")
     if profile == "paper":
-        channels = (((image - 0.5) / 0.5).clamp(-1, 1) + 1) * 127.5
+        channels = (image - 0.5).div_(0.5).clamp_(-1, 1).add_(1).mul_(127.5)
     else:
-        channels = (image.clamp(0, 1) * 255).round()
+        channels = image.clamp(0, 1).mul_(255).round_()
     return Picture(channels, _gray(channels, profile))
 
 

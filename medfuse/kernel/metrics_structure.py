@@ -1,6 +1,8 @@
 """SSIM, MS-SSIM and VIF of pictures against fixed sources.
 
-What depends on the sources alone is computed once, so that many results can be judged.
+What depends on the sources alone is computed once, so that many results can be judged. Moments are
+float64 where the constants ask for it: a variance is a small difference of large numbers. Once it
+is known, float32 holds it, and the rest of the formula is float32.
 """
 
 from __future__ import annotations
@@ -24,13 +26,21 @@ class _Local:
     """A picture with its windowed means and variances."""
 
     image: Tensor
-    mean: Tensor
-    variance: Tensor
+    mean: Tensor  # of the type of the image
+    variance: Tensor  # float32
+
+    def covariance(self, other: _Local, taps: tuple[float, ...]) -> Tensor:
+        """Windowed covariance, float32."""
+        return _spread(self.image * other.image, self.mean * other.mean, taps)
 
 
 def _local(image: Tensor, taps: tuple[float, ...]) -> _Local:
     mean = smooth(image, taps)
-    return _Local(image, mean, smooth(image * image, taps) - mean * mean)
+    return _Local(image, mean, _spread(image * image, mean * mean, taps))
+
+
+def _spread(product: Tensor, of_means: Tensor, taps: tuple[float, ...]) -> Tensor:
+    return smooth(product, taps).sub_(of_means).float()
 
 
 class Similarity:
@@ -83,12 +93,11 @@ class Similarity:
 
     def _compare(self, source: _Local, image: Tensor) -> tuple[Tensor, Tensor]:
         fused = _local(image, _SSIM_TAPS)
-        product = source.mean * fused.mean
-        covariance = smooth(source.image * image, _SSIM_TAPS).sub_(product)
-        structure = covariance.mul_(2).add_(self._c2)
+        structure = source.covariance(fused, _SSIM_TAPS).mul_(2).add_(self._c2)
         structure /= (source.variance + fused.variance).add_(self._c2)
-        luminance = product.mul_(2).add_(self._c1)
-        luminance /= (source.mean**2 + fused.mean**2).add_(self._c1)
+        own, other = source.mean.float(), fused.mean.float()
+        luminance = (own * other).mul_(2).add_(self._c1)
+        luminance /= (own * own + other * other).add_(self._c1)
         mean_structure = structure.mean(dim=(-2, -1), dtype=torch.float64)
         return (luminance.mul_(structure).mean(dim=(-2, -1), dtype=torch.float64), mean_structure)
 
@@ -100,48 +109,55 @@ class Fidelity:
     ----------
     sources : (S, N, H, W) float in [0, 255]
         Sides of at least 41 pixels; smaller pictures give NaN.
+    where : (N, H, W) bool, optional
+        Count information inside this region alone.
+
+    Attributes
+    ----------
+    information : (S, N) float64
+        What the sources hold, of which VIF is the part kept.
 
     References
     ----------
     Sheikh & Bovik 2006, IEEE Trans. Image Process. 15(2); their pixel-domain variant (vifp).
     """
 
-    def __init__(self, sources: Tensor, *, dtype: torch.dtype = torch.float64) -> None:
-        self._dtype = dtype
-        self._scales: list[tuple[tuple[float, ...], _Local]] = []
-        self._information = torch.zeros(sources.shape[:2], dtype=torch.float64)
-        self._shape = sources.shape
-        image = sources.to(dtype)
+    def __init__(self, sources: Tensor, *, where: Tensor | None = None) -> None:
+        self._scales: list[tuple[tuple[float, ...], _Local, Tensor | None]] = []
+        self.information = torch.zeros(sources.shape[:2], dtype=torch.float64)
+        image = sources.double()
         for scale in range(1, 5):
             size = 2 ** (5 - scale) + 1
             taps = gaussian(size, size / 5)
             if scale > 1:
                 image = smooth(image, taps, step=2)
+                where = None if where is None else _inner(where, size)[..., ::2, ::2]
             if min(image.shape[-2:]) < size:
-                self._information.fill_(torch.nan)
+                self.information.fill_(torch.nan)
                 self._scales.clear()
                 break
             local = _local(image, taps)
             local.variance.clamp_(min=0)
-            self._scales.append((taps, local))
-            self._information += _total(torch.log10(1 + local.variance / _VIF_NOISE))
+            here = None if where is None else _inner(where, size)
+            self._scales.append((taps, local, here))
+            self.information += _total(torch.log10(1 + local.variance / _VIF_NOISE), here)
 
     def __call__(self, fused: Tensor) -> Tensor:
         """VIF, (S, N), of ``fused`` (N, H, W); NaN where the source holds no information."""
-        image = fused.to(self._dtype)
-        kept = torch.zeros_like(self._information)
-        for scale, (taps, source) in enumerate(self._scales):
+        image = fused.double()
+        kept = torch.zeros_like(self.information)
+        for scale, (taps, source, here) in enumerate(self._scales):
             if scale > 0:
                 image = smooth(image, taps, step=2)
-            kept += _total(_information_kept(source, image, taps))
-        return kept / self._information
+            kept += _total(_information_kept(source, image, taps), here)
+        return kept / self.information
 
 
 def _information_kept(source: _Local, image: Tensor, taps: tuple[float, ...]) -> Tensor:
     fused = _local(image, taps)
     own = source.variance
     other = fused.variance.clamp_(min=0).expand_as(own)
-    shared = smooth(source.image * image, taps).sub_(source.mean * fused.mean)
+    shared = source.covariance(fused, taps)
     # The three exceptions of the reference code, in its order: flat source, flat result, contrast
     # turned round. In all of them nothing is kept, so only the gain has to be right.
     gain = shared / (own + _VIF_EPS)
@@ -150,5 +166,12 @@ def _information_kept(source: _Local, image: Tensor, taps: tuple[float, ...]) ->
     return gain.square_().mul_(own).div_(noise).add_(1).log10_()
 
 
-def _total(x: Tensor) -> Tensor:
+def _inner(mask: Tensor, size: int) -> Tensor:
+    """The part of a mask that a filter of ``size`` taps without padding leaves."""
+    rim = size // 2
+    return mask[..., rim : mask.shape[-2] - rim, rim : mask.shape[-1] - rim]
+
+
+def _total(x: Tensor, where: Tensor | None) -> Tensor:
+    x = x if where is None else x * where
     return x.sum(dim=(-2, -1), dtype=torch.float64)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from medfuse.methods.base import MethodInfo
+from medfuse.errors import UsageError
+from medfuse.kernel.pyramid import gaussian_pyramid
+from medfuse.methods.base import BF16, MethodInfo
 
 # Samples of one forward pass: activations of this size still fit the caches of a laptop CPU.
 CHUNK_PIXELS = 4 * 256 * 256
@@ -30,10 +34,19 @@ class NetworkGuide:
     def __init__(self, net: nn.Module, info: MethodInfo) -> None:
         self.net = fold_batch_norm(net.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._info = info
+        self._dtype = torch.float32
 
     @property
     def info(self) -> MethodInfo:
         return self._info
+
+    def in_bfloat16(self) -> NetworkGuide:
+        """The same guide computed in bfloat16, under a name that says so."""
+        guide = copy.copy(self)
+        guide.net = copy.deepcopy(self.net).to(torch.bfloat16)
+        guide._info = replace(self._info, name=self._info.name + BF16)
+        guide._dtype = torch.bfloat16
+        return guide
 
     @torch.inference_mode()
     def weights(self, a: Tensor, b: Tensor) -> Tensor:
@@ -43,23 +56,45 @@ class NetworkGuide:
         ------
         ValueError
             If the images are not (N, 1, H, W) of one shape.
+        UsageError
+            ``E_PRECISION`` for bfloat16 on a processor without it.
         """
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1:
             raise ValueError(
                 f"a and b must both be (N, 1, H, W), got {tuple(a.shape)} and {tuple(b.shape)}"
             )
+        if self._dtype == torch.bfloat16 and not has_bfloat16():
+            raise UsageError(
+                "E_PRECISION",
+                what=f"Cannot run {self._info.name}",
+                cause="this processor has no bfloat16 arithmetic; it would be slower, not faster",
+                remedy=f"Leave {BF16} out",
+            )
         count = max(1, CHUNK_PIXELS // (a.shape[2] * a.shape[3]))
         out = torch.empty(a.shape)
         for start in range(0, len(a), count):
             part = slice(start, start + count)
-            out[part] = self.net(network_input(a[part].float(), b[part].float()))
+            out[part] = self.net(network_input(a[part].float(), b[part].float()).to(self._dtype))
         return out
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware, as far as torch can tell."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 has no such question
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
 
 
 def network_input(a: Tensor, b: Tensor) -> Tensor:
     """(N, 1, H, W) in [0, 1] twice -> (N, 2, H, W) in [-1, 1], channels-last."""
     x = torch.cat([a, b], dim=1) * 2 - 1
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def level_maps(maps: Tensor) -> Tensor | list[Tensor]:
+    """What the kernel takes for (N, M, H, W): the one map, or map k brought to pyramid level k."""
+    if maps.shape[1] == 1:
+        return maps
+    return [gaussian_pyramid(maps[:, k : k + 1], k)[k] for k in range(maps.shape[1])]
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

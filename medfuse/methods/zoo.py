@@ -67,11 +67,11 @@ def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
         If the name or an option is unknown.
     """
     if architecture == "swift":
-        widths = options.get("widths", (32, 48, 64, 96))
-        if len(widths) != 4:
-            raise ValueError(f"swift needs four widths, got {len(widths)}")
-        first, second, third, fourth = (int(w) for w in widths)
-        return SwiftNet((first, second, third, fourth))
+        widths = [int(w) for w in options.get("widths", (32, 48, 64, 96))]
+        if len(widths) < 2:
+            raise ValueError(f"swift needs two widths or more, got {len(widths)}")
+        shuffle, skip = int(options.get("shuffle", 4)), bool(options.get("skip", False))
+        return SwiftNet(widths, shuffle, skip=skip, maps=int(options.get("maps", 1)))
     if architecture == "unet":
         return UNet(int(options.get("base", 64)))
     raise ValueError(f"unknown architecture {architecture!r}; known are swift and unet")

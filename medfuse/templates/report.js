@@ -47,6 +47,6 @@
   dialog.addEventListener("click", () => dialog.close());
 
   window.addEventListener("beforeprint", () => {
-    all("details:not(.long)").forEach((part) => { part.open = true; });
+    all("details.print").forEach((part) => { part.open = true; });
   });
 })();

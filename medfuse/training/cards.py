@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from medfuse.kernel.fusion import fuse_luminance
+from medfuse.kernel.fusion import blend
 from medfuse.kernel.metrics import compute
 from medfuse.methods import zoo
-from medfuse.methods.network import count_parameters, network_input
+from medfuse.methods.network import count_parameters, level_maps, network_input
 from medfuse.training.checkpoint import write_atomically
 from medfuse.training.data import Pairs
 from medfuse.training.recipes import Recipe
@@ -67,10 +67,9 @@ def validation_metrics(
     with torch.inference_mode():
         for image_a, image_b in zip(pairs.a, pairs.b, strict=True):
             a, b = (x[None, None].float() / 255 for x in (image_a, image_b))
-            fused = fuse_luminance(
-                a, b, net(network_input(a, b)), levels=recipe.levels, kernel=recipe.kernel
-            )
-            picture = fused.luminance.clamp(0, 1)
+            maps = level_maps(net(network_input(a, b)))
+            fused = blend(a, b, maps, levels=recipe.levels, kernel=recipe.kernel)
+            picture = fused.clamp(0, 1)
             for name, value in compute(a, b, picture, profile="paper", only=_METRICS).items():
                 found.setdefault(name, []).append(float(value))
     means = {name: torch.tensor(values).nanmean().item() for name, values in found.items()}

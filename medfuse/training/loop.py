@@ -18,13 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from medfuse.errors import WeightsError
 from medfuse.kernel.fusion import blend
 from medfuse.methods import zoo
-from medfuse.methods.network import build_seeded, network_input
+from medfuse.methods.network import level_maps, network_input
 from medfuse.training.cards import CardFacts, validation_metrics, write_weights
 from medfuse.training.checkpoint import (
-    TrainingState,
     restore_state,
     save_state,
     update_average,
@@ -33,6 +31,7 @@ from medfuse.training.data import Pairs, load_pairs, split_validation
 from medfuse.training.losses import Losses, fusion_loss
 from medfuse.training.recipes import Recipe, get_recipe
 from medfuse.training.sampling import Sampler
+from medfuse.training.start import fresh_state, like_init
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -123,6 +122,17 @@ def run_training(
     """
     chosen = recipe if isinstance(recipe, Recipe) else get_recipe(recipe or method)
     chosen = chosen.override(init=init, minutes=minutes, steps=steps, seed=seed, **overrides)
+    if chosen.first and chosen.init is None:
+        start = out.with_name(f"{out.stem}.first.safetensors")
+        if not start.is_file() or _checkpoint(start).is_file():
+            stage = run_training(
+                a=a, b=b, out=start, recipe=chosen.first, seed=chosen.seed, data_name=data_name,
+                command=command, on_progress=on_progress,
+            )  # fmt: skip
+            if stage.stopped == "interrupted":
+                return stage
+        chosen = chosen.override(init=str(start))
+    chosen = like_init(chosen)
     pairs = load_pairs(a, b)
     training, validation = split_validation(
         pairs, fraction=chosen.validation, group_digits=chosen.group_digits
@@ -203,8 +213,8 @@ class _Run:
         self.validation = _spread(validation, recipe.validation_pairs)
         self.sampler = Sampler(training, recipe)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.state = _fresh_state(recipe, self.device)
-        self.checkpoint = out.with_suffix(".checkpoint.safetensors")
+        self.state = fresh_state(recipe, self.device)
+        self.checkpoint = _checkpoint(out)
         what = recipe.model_dump_json() + training.sha256()
         self.key = hashlib.sha256(what.encode()).hexdigest()
 
@@ -270,8 +280,11 @@ class _Run:
 
     def _loss(self, a: Tensor, b: Tensor, weights: Tensor) -> Losses:
         a, b = a * 2 - 1, b * 2 - 1
-        fused = blend(a, b, weights.float(), levels=self.recipe.levels, kernel=self.recipe.kernel)
-        return fusion_loss(a, b, fused, self.recipe.loss)
+        return fusion_loss(a, b, self._fuse(a, b, weights), self.recipe.loss)
+
+    def _fuse(self, a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+        maps = level_maps(weights.float())
+        return blend(a, b, maps, levels=self.recipe.levels, kernel=self.recipe.kernel)
 
     def _validate(self) -> tuple[float | None, Path | None]:
         state = self.state
@@ -307,9 +320,9 @@ class _Run:
 
     def _picture(self, a: Tensor, b: Tensor, weights: Tensor) -> Path:
         """Save A, B, fused and weights side by side."""
-        fused = blend(a, b, weights, levels=self.recipe.levels, kernel=self.recipe.kernel)
+        fused = self._fuse(a, b, weights)
         strip = torch.cat([x[0, 0].clamp(0, 1) for x in (a, b, fused, weights)], dim=1)
-        folder = self.out.with_suffix(".validation")
+        folder = self.out.with_name(f"{self.out.stem}.validation")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"step_{self.state.step:06d}.png"
         Image.fromarray((strip * 255).round().byte().cpu().numpy()).save(path)
@@ -328,6 +341,10 @@ class _Run:
                 weights=None if validated is None else self.state.weights(),
             )
         )
+
+
+def _checkpoint(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.checkpoint.safetensors")
 
 
 def learning_rate(recipe: Recipe, fraction: float) -> float:
@@ -357,36 +374,6 @@ def precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[An
 def _cpu_has_bf16() -> bool:
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(probe and probe())
-
-
-def _fresh_state(recipe: Recipe, device: torch.device) -> TrainingState:
-    net = build_seeded(lambda: zoo.build_network(recipe.architecture, recipe.options), recipe.seed)
-    if recipe.init is not None:
-        _load_init(net, recipe)
-    net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(
-        net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    return TrainingState(net, optimiser)
-
-
-def _load_init(net: nn.Module, recipe: Recipe) -> None:
-    """Start from weights: shipped ones by name, or a file."""
-    name = str(recipe.init)
-    shipped = zoo.WEIGHTS / f"{zoo.DEFAULT if name == 'swift' else name}.safetensors"
-    path = shipped if shipped.is_file() else Path(name)
-    header, tensors = zoo.parse_weights(zoo.read_weights(path), path)
-    zoo.load_network(header, tensors, path)
-    try:
-        net.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(
-            "E_WEIGHTS",
-            what="Cannot start from these weights",
-            where=path.name,
-            cause=f"they are a {header['architecture']}, the recipe trains {recipe.architecture}",
-            remedy="Choose weights of the same network",
-        ) from error
 
 
 def _spread(pairs: Pairs, count: int) -> Pairs:

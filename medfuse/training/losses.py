@@ -38,6 +38,8 @@ class LossWeights(BaseModel):
     uptake: float = 0.0
     fidelity_a: float = 0.0
     fidelity_b: float = 0.0
+    hold_a: float = 0.0
+    hold: float = 0.2  # what hold_a asks of every image: this much of A's information, no more
     edges: float = 0.0
     window: int = 11  # taps of the SSIM Gaussian; 48 drops the borders as the published code does
 
@@ -78,8 +80,11 @@ def fusion_loss(a: Tensor, b: Tensor, fused: Tensor, weights: LossWeights) -> Lo
         parts["ssim_a"], parts["ssim_b"] = ssim_losses(a, b, fused, window=weights.window)
     if weights.edges:
         parts["edges"] = edge_loss(a, b, fused)
-    if weights.fidelity_a or weights.fidelity_b:
-        parts["fidelity_a"], parts["fidelity_b"] = fidelity_losses(a, b, fused)
+    if weights.fidelity_a or weights.fidelity_b or weights.hold_a:
+        lost_a, lost_b = fidelity_losses(a, b, fused)
+        parts["fidelity_a"], parts["fidelity_b"] = lost_a.mean(), lost_b.mean()
+        if weights.hold_a:
+            parts["hold_a"] = (lost_a - (1 - weights.hold)).clamp_min(0).mean()
     total = torch.stack([getattr(weights, name) * part for name, part in parts.items()]).sum()
     return Losses(0.1 * total, {name: part.detach() for name, part in parts.items()})
 
@@ -171,10 +176,10 @@ def ssim_losses(a: Tensor, b: Tensor, fused: Tensor, *, window: int = 11) -> tup
 
 
 def fidelity_losses(a: Tensor, b: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
-    """1 - visual information fidelity of A and of B in the fused image.
+    """1 - visual information fidelity of A and of B in the fused image, (N,) each.
 
-    Pixel-domain VIF at four scales, noise variance 2 on the range 0..255. The mean runs over
-    images, each as num/den, so a dark image counts as much as a bright one.
+    Pixel-domain VIF at four scales, noise variance 2 on the range 0..255. Each image is num/den,
+    so that in a mean a dark image counts as much as a bright one.
 
     References
     ----------
@@ -195,7 +200,7 @@ def fidelity_losses(a: Tensor, b: Tensor, fused: Tensor) -> tuple[Tensor, Tensor
         kept = kept + torch.log1p(gain * gain * moments.source / (noise + 2)).flatten(1).sum(1)
         there = there + torch.log1p(moments.source / 2).flatten(1).sum(1)
     lost_a, lost_b = (1 - (kept + 1e-3) / (there + 1e-3)).chunk(2)
-    return lost_a.mean(), lost_b.mean()
+    return lost_a, lost_b
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ class Recipe(BaseModel):
     init: str | None = Field(
         default=None, description="name of shipped weights, or a path, to start from"
     )
+    first: str | None = Field(
+        default=None, description="recipe of a first stage, whose weights are the start of this one"
+    )
     kernel: Kernel = "binomial"
     levels: int = Field(default=4, ge=0, le=8)
     loss: LossWeights = LossWeights()
@@ -88,12 +91,23 @@ class Recipe(BaseModel):
 # What the shipped guides minimise: the published terms, and three that hold both sources in
 # (docs/guides.md has the figures of each).
 _LOSS = LossWeights(edges=10, fidelity_a=5, fidelity_b=5, uptake=1)
+_SWIFT = {"shuffle": 2, "widths": [16, 24, 48, 64, 96], "skip": True}
+_STREET = {
+    "options": _SWIFT,
+    "crop": 160,
+    "full_batch": 1,
+    "emission": 0.25,
+    "validation": 0.05,
+    "validations": 3,
+}
 _IN_DOMAIN = {
+    "options": _SWIFT,
     "init": "swift-msrs",
-    "loss": _LOSS,
+    "loss": _LOSS.model_copy(update={"uptake": 5.0, "fidelity_a": 7.0, "edges": 20.0}),
     "crop": 192,
-    "steps": 150,
-    "validations": 5,
+    "steps": 120,
+    "ema": 0.98,
+    "validations": 3,
     "learning_rate": 1e-3,
     "group_digits": 3,
 }
@@ -104,6 +118,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="swift",
             summary="swift from scratch: the default of medfuse train",
+            options=_SWIFT,
             loss=_LOSS,
             crop=192,
             steps=600,
@@ -112,33 +127,46 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="swift-minute",
             summary="swift from scratch in a minute",
+            options=_SWIFT,
             loss=LossWeights(edges=10, fidelity_a=5, fidelity_b=5),
             crop=192,
             steps=None,
             minutes=1,
             validation=0.0,
         ),
-        Recipe(
-            name="swift-street",
-            summary="first stage of swift-msrs",
-            loss=_LOSS,
-            crop=192,
-            steps=900,
-            emission=0.25,
-            full_fraction=0.15,
-            validation=0.05,
+        Recipe.model_validate(
+            {
+                **_STREET,
+                "name": "swift-street",
+                "summary": "first stage of swift-msrs",
+                "loss": _LOSS.model_copy(update={"uptake": 5.0, "edges": 15.0}),
+                "steps": 900,
+                "ema": 0.99,
+                "full_fraction": 0.1,
+            }
         ),
-        Recipe(
-            name="swift-msrs",
-            summary="swift trained on infrared and visible street scenes, no medical image",
-            init="swift-street",
-            loss=_LOSS.model_copy(update={"uptake": 5.0}),
-            crop=192,
-            steps=120,
-            learning_rate=1e-3,
-            emission=0.25,
-            validation=0.05,
-            validations=4,
+        Recipe.model_validate(
+            {
+                **_STREET,
+                "name": "swift-msrs",
+                "summary": "swift trained on infrared and visible street scenes, no medical image",
+                "first": "swift-street",
+                "loss": _LOSS.model_copy(update={"uptake": 5.0, "fidelity_a": 10.0}),
+                "steps": 120,
+                "learning_rate": 1e-3,
+                "ema": 0.98,
+                "validations": 1,
+                "crop": 192,
+            }
+        ),
+        Recipe.model_validate(
+            {
+                **_IN_DOMAIN,
+                "name": "in-domain",
+                "summary": "swift-msrs trained further on images of one's own",
+                "validation": 0.2,
+                "group_digits": 0,
+            }
         ),
         Recipe.model_validate(
             {
@@ -152,15 +180,11 @@ RECIPES: dict[str, Recipe] = {
             {
                 **_IN_DOMAIN,
                 "name": "swift-spect",
-                # At the usual weights this guide learns to show the MRI alone.
+                # Without the hold this guide learns to show the MRI alone.
                 "loss": _LOSS.model_copy(
-                    update={
-                        "consistency_b": 1.0,
-                        "fidelity_a": 15.0,
-                        "uptake": 20.0,
-                    }
+                    update={"hold_a": 60.0, "hold": 0.3, "uptake": 5.0, "edges": 15.0}
                 ),
-                "summary": "swift-msrs trained further on brain SPECT and MRI; leans to the MRI",
+                "summary": "swift-msrs trained further on brain SPECT and MRI",
             }
         ),
         Recipe.model_validate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -74,9 +75,26 @@ def require_volume(image: Any, key: str) -> MetaTensor:
     return image
 
 
+def facts_of(audit: Audit) -> dict[str, Any]:
+    """An audit in plain values that a DataLoader can batch.
+
+    The details of a check are JSON text: their lists (hot spots, slices) have the length of the
+    case, and images of two cases could not be batched.
+    """
+    facts = audit.to_dict()
+    checks = [{**check, "details": json.dumps(check["details"])} for check in facts["checks"]]
+    plain: dict[str, Any] = collatable({**facts, "checks": checks})
+    return plain
+
+
 def audit_of(facts: Mapping[str, Any]) -> Audit:
-    """Rebuild an audit from its dictionary form."""
-    return Audit(tuple(Check(**{"threshold": None, **check}) for check in facts["checks"]))
+    """Rebuild an audit from what `facts_of` made."""
+    return Audit(
+        tuple(
+            Check(**{"threshold": None, **check, "details": json.loads(check["details"])})
+            for check in facts["checks"]
+        )
+    )
 
 
 def checksum(images: Sequence[Tensor]) -> int:

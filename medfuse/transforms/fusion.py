@@ -26,6 +26,7 @@ from medfuse.transforms.facts import (
     batchable,
     checksum,
     collatable,
+    facts_of,
     require_one_patient,
     require_unchanged,
 )
@@ -44,9 +45,9 @@ class FuseLuminanced(MapTransform):
     anatomical_key, functional_key : str
         (1, ...) images in a unit (``ClinicalReader``) or in [0, 1]; the functional one may be
         (3, ...) RGB. For volumes that are not aligned put ``RegisterRigidd`` before.
-    rgb_key, luminance_key, weights_key, share_key, fusion_key : str
-        Where results go.
-    method, mode, colormap, kernel, gamut, bias, window, anatomical_window
+    rgb_key, luminance_key, weights_key, share_key, fusion_key, bound_change_key : str
+        Where results go; the last one only with ``bounded``.
+    method, mode, colormap, kernel, gamut, bias, bounded, window, anatomical_window
         As of :func:`medfuse.fuse`.
     allow_patient_mismatch : bool
         Go on although the headers name two patients.
@@ -70,12 +71,14 @@ class FuseLuminanced(MapTransform):
         weights_key: str = "weights",
         share_key: str = "share",
         fusion_key: str = "fusion",
+        bound_change_key: str = "bound_change",
         method: str | Path | Method = "swift",
-        mode: Mode = "slices",
+        mode: Mode = "auto",
         colormap: str | None = None,
         kernel: Kernel = "binomial",
         gamut: Gamut = "fit",
         bias: float = 0.0,
+        bounded: bool = False,
         window: tuple[float, float] | None = None,
         anatomical_window: tuple[float, float] | None = None,
         allow_patient_mismatch: bool = False,
@@ -85,12 +88,14 @@ class FuseLuminanced(MapTransform):
         names = (rgb_key, luminance_key, weights_key, share_key)
         self.output_keys = dict(zip(IMAGES, names, strict=True))
         self.fusion_key = fusion_key
+        self.bound_change_key = bound_change_key
         self.method = method
         self.mode = mode
         self.colormap = colormap
         self.kernel = kernel
         self.gamut = gamut
         self.bias = bias
+        self.bounded = bounded
         self.window = window
         self.anatomical_window = anatomical_window
         self.allow_patient_mismatch = allow_patient_mismatch
@@ -111,6 +116,7 @@ class FuseLuminanced(MapTransform):
             kernel=self.kernel,
             gamut=self.gamut,
             bias=self.bias,
+            bounded=self.bounded,
             window=self.window,
             anatomical_window=self.anatomical_window,
         )
@@ -120,12 +126,16 @@ class FuseLuminanced(MapTransform):
         d[self.fusion_key] = {
             **_facts(result),
             "bias": self.bias,
+            "bounded": self.bounded,
             "checksum": checksum(images),
         }
         d[self.fusion_key]["keys"] = {
             **dict(zip(("anatomical", "functional"), self.keys, strict=True)),
             **self.output_keys,
         }
+        if result.bound_change is not None:
+            d[self.bound_change_key] = _on_grid_of(anatomical, result.bound_change)
+            d[self.fusion_key]["keys"]["bound_change"] = self.bound_change_key
         return d
 
 
@@ -138,7 +148,7 @@ class AuditFusiond(MapTransform):
         Facts that ``FuseLuminanced`` left.
     audit_key : str or sequence of str
         Receives the content of ``audit.json``: ``verdict`` ("pass", "look" or "fail") and
-        ``checks``.
+        ``checks``, with their ``details`` as JSON text.
     transform_key : str
         Registration that ``RegisterRigidd`` left, if it ran.
 
@@ -172,7 +182,7 @@ class AuditFusiond(MapTransform):
             if isinstance(functional, MetaTensor) and "unit" in functional.meta:
                 more.append(unit_check(functional))
             audit = audit_of(d[key]["audit"]).with_checks(more)
-            d[self.audit_key] = collatable(audit.to_dict())
+            d[self.audit_key] = facts_of(audit)
         return d
 
 
@@ -192,7 +202,7 @@ def _facts(result: FusionResult) -> dict[str, Any]:
             "colormap": result.colormap,
             "gamut": result.gamut,
             **{name: window and asdict(window) for name, window in windows.items()},
-            "audit": result.audit.to_dict(),
+            "audit": facts_of(result.audit),
         }
     )
     return facts

@@ -133,7 +133,7 @@ def _settings(
             stated[f"{role}_modality"] = meta["modality"]
             if role == "functional" and not meta.get("suv"):
                 stated["functional_unit"] = meta["unit"]
-    chosen = {name: fusion[name] for name in ("mode", "kernel", "gamut", "bias")}
+    chosen = {name: fusion[name] for name in ("mode", "kernel", "gamut", "bias", "bounded")}
     chosen |= {"method": fusion["guide"]["name"], "colormap": fusion.get("colormap")}
     return CaseSettings.model_validate({**chosen, **registered, **windows, **stated})
 
@@ -168,6 +168,7 @@ def _result(images: Mapping[str, MetaTensor], fusion: Mapping[str, Any]) -> Any:
         **windows,
         **{name: fusion[name] for name in ("mode", "kernel", "levels", "gamut")},
         colormap=fusion.get("colormap"),
+        bound_change=images.get("bound_change"),
         method=SimpleNamespace(**{"weights_sha256": None, "card": {}, **fusion["guide"]}),
     )
 

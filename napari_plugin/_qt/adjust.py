@@ -42,11 +42,11 @@ class AdjustBox(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         checks = QGridLayout()
-        self.before = self._check("before", "Before", "Show the functional image where the file "
+        self.before = self._check("before", "&Before", "Show the functional image where the file "
                                   "has it, without registration.")  # fmt: skip
-        self.checker = self._check("checkerboard", "Checkerboard", "Both images in turns: "
+        self.checker = self._check("checkerboard", "Chec&kerboard", "Both images in turns: "
                                    "structures must run on across the fields.")  # fmt: skip
-        self.edges = self._check("edges", "Edges", "Strong edges of the functional image over "
+        self.edges = self._check("edges", "Ed&ges", "Strong edges of the functional image over "
                                  "the picture.")  # fmt: skip
         for column, check in enumerate((self.before, self.checker, self.edges)):
             checks.addWidget(check, 0, column)

@@ -28,6 +28,9 @@ HEADLINES = {
     "fail": "FAIL: do not use this picture.",
 }
 
+# Fixed: a layout that fits itself draws every text several times.
+MARGINS = {"left": 0.17, "right": 0.97, "bottom": 0.12, "top": 0.95, "hspace": 0.42}
+
 
 class AuditTab(QWidget):
     """Verdicts of the last fusion."""
@@ -60,7 +63,8 @@ class AuditTab(QWidget):
         self.text = small(lines=4)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.text.setAccessibleName("Explanation of the chosen check")
-        self.figure = Figure(figsize=(3.2, 3.6), layout="constrained")
+        self.figure = Figure(figsize=(3.2, 3.6))
+        self._is_plotted = False
         self.canvas = FigureCanvasQTAgg(self.figure)
         self.canvas.setMinimumHeight(320)
         self.canvas.setToolTip("Weights and share of the whole volume.")
@@ -90,7 +94,18 @@ class AuditTab(QWidget):
         self._fit_table()
         worst = next((r for r, c in enumerate(audit.checks) if c.verdict == audit.verdict), 0)
         self.table.selectRow(worst)
-        self._plot(fusion)
+        self._is_plotted = False
+        self._plot_if_seen()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Draw what nobody looked at until now."""
+        super().showEvent(event)
+        self._plot_if_seen()
+
+    def _plot_if_seen(self) -> None:
+        if self.model.fusion is not None and self.isVisible() and not self._is_plotted:
+            self._is_plotted = True
+            self._plot(self.model.fusion)
 
     def _fit_table(self) -> None:
         """All lines at once: the tab scrolls, not the table in it."""
@@ -111,7 +126,7 @@ class AuditTab(QWidget):
         self.figure.clear()
         self.figure.set_facecolor(back)
         self.canvas.setStyleSheet(f"background-color: {back};")
-        above, below = self.figure.subplots(2, 1)
+        above, below = self.figure.subplots(2, 1, gridspec_kw=MARGINS)
         _, name = fusion.pair.words
         charts = fusion.charts
         edges = np.linspace(0, 1, len(charts.weights) + 1)

@@ -37,6 +37,7 @@ class WrappedLabel(QLabel):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.lines = 1
+        self._claimed: tuple[object, ...] = ()
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
         """Show a text."""
@@ -57,6 +58,10 @@ class WrappedLabel(QLabel):
         return done
 
     def _claim(self) -> None:
+        asked = (self.text(), self.width(), self.font().key(), self.lines)
+        if asked == self._claimed:  # a new height is a new layout of the whole panel
+            return
+        self._claimed = asked
         least = self.lines * self.fontMetrics().lineSpacing()
         self.setMinimumHeight(0)  # else heightForWidth never gives less than before
         self.setMinimumHeight(max(least, self.heightForWidth(self.width())))

@@ -18,9 +18,10 @@ from qtpy.QtWidgets import (
 )
 
 from medfuse.kernel.color import COLORMAPS
-from medfuse.methods.base import get_method, list_methods
+from medfuse.methods.base import list_methods
 from napari_plugin._qt.adjust import AdjustBox
 from napari_plugin._qt.fields import LayerField, NumberSlider, WindowField, narrow, small
+from napari_plugin.cards import method_card
 from napari_plugin.colors import explain
 from napari_plugin.model import FusionModel
 
@@ -30,8 +31,9 @@ REGISTRATIONS = {
     "identity": "Trust the positions in the files; nothing is moved.",
 }
 MODES = {
+    "auto": "In 3-D for near-isotropic voxels, else slice by slice (recommended).",
     "slices": "Slice by slice, as the guide was trained.",
-    "volume": "In 3-D: no steps between slices; slower and needs more memory.",
+    "volume": "In 3-D: no steps between slices; about twice the time.",
 }
 AUTO_COLORMAP = "auto"
 
@@ -78,9 +80,9 @@ class FuseTab(QWidget):
         self.functional = LayerField(
             "functional", "PET, SPECT, or CT for CT-MRI. It gives the colour."
         )
-        self.open = QPushButton("Open...")
+        self.open = QPushButton("&Open...")
         self.open.setToolTip("Open a DICOM folder or a NIfTI file; or drop it on this panel.")
-        self.swap = QPushButton("Swap")
+        self.swap = QPushButton("&Swap")
         self.swap.setToolTip("Exchange the anatomical and the functional layer.")
         row = QHBoxLayout()
         row.setSpacing(6)
@@ -103,7 +105,7 @@ class FuseTab(QWidget):
         _fill(self.registration, REGISTRATIONS)
         self.registration.setAccessibleName("Registration")
         self.registration.setToolTip("How the functional image is brought to the anatomical one.")
-        self.register = QPushButton("Register")
+        self.register = QPushButton("&Register")
         self.register.setToolTip("Align now. Fuse does it by itself where it was not done.")
         row = QHBoxLayout()
         row.setSpacing(6)
@@ -139,7 +141,8 @@ class FuseTab(QWidget):
         self.colormap = narrow(QComboBox())
         _fill(
             self.colormap,
-            {AUTO_COLORMAP: "grey for CT, else hot"} | {name: explain(name) for name in COLORMAPS},
+            {AUTO_COLORMAP: "grey for CT, else ember"}
+            | {name: explain(name) for name in COLORMAPS},
         )
         self.colormap.setAccessibleName("Colour map")
         self.colormap.setToolTip("Colours of the functional image.")
@@ -160,7 +163,7 @@ class FuseTab(QWidget):
         for name, summary in list_methods():
             self.method.addItem(name)
             self.method.setItemData(
-                self.method.count() - 1, method_tip(name, summary), Qt.ItemDataRole.ToolTipRole
+                self.method.count() - 1, method_card(name, summary), Qt.ItemDataRole.ToolTipRole
             )
         self.method.setAccessibleName("Method")
         self.mode = narrow(QComboBox())
@@ -170,7 +173,8 @@ class FuseTab(QWidget):
         self.bias = NumberSlider(
             "Weight bias", 1.0, 0.05, "",
             "Shift the weights of the guide: left shows more of the functional, right more of the "
-            "anatomical image. Recorded in the provenance.",
+            "anatomical image. The slice follows at once, blended by itself; the volume a moment "
+            "later. Recorded in the provenance.",
         )  # fmt: skip
         form.addRow("Method", self.method)
         form.addRow("Mode", self.mode)
@@ -264,19 +268,6 @@ class FuseTab(QWidget):
             self.colormap_text.setText("The functional layer has its own colours; they are kept.")
         else:
             self.colormap_text.setText(explain(self.model.colormap()))
-
-
-def method_tip(name: str, summary: str) -> str:
-    """The card of a method, for hovering."""
-    try:
-        info = get_method(name).info
-    except Exception as error:  # a missing weights file must not close the panel
-        return f"{name}: {summary}\nNot available: {error}"
-    lines = [f"{name}: {summary}", f"{info.kind}, {info.parameters:,} parameters"]
-    for key in ("training_data", "data", "license", "limits", "intended_use"):
-        if info.card.get(key):
-            lines.append(f"{key.replace('_', ' ')}: {info.card[key]}")
-    return "\n".join(lines)
 
 
 def _form(group: QGroupBox) -> QFormLayout:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
+
+PAUSE_S = 0.1  # napari runs the event loop at every step of a bar: do not step too often
 
 
 class NapariTask:
@@ -18,6 +21,8 @@ class NapariTask:
         self._has_window = hasattr(viewer, "window")
         self._bar: Any = None
         self._cancel: Callable[[], Any] | None = None
+        self._told = 0.0
+        self._is_telling = False
 
     def begin(self, title: str, cancel: Callable[[], Any]) -> None:
         """A job began."""
@@ -30,15 +35,24 @@ class NapariTask:
 
     def progress(self, fraction: float, text: str) -> None:
         """It got so far."""
-        if self._bar is None:
+        bar = self._bar
+        if bar is None:
             return
-        if self._bar.is_canceled and self._cancel is not None:  # by napari's own button
+        if bar.is_canceled and self._cancel is not None:  # by napari's own button
             self._cancel()
-        self._bar.set_description(text)
-        self._bar.update(max(0, round(100 * fraction) - self._bar.n))
+        if self._is_telling or time.monotonic() - self._told < PAUSE_S:
+            return
+        self._is_telling = True
+        try:
+            bar.set_description(text)
+            if self._bar is bar:  # the job may have ended in the event loop that napari ran
+                bar.update(max(0, round(100 * fraction) - bar.n))
+        finally:
+            self._is_telling = False
+            self._told = time.monotonic()
 
     def end(self) -> None:
         """It ended."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()

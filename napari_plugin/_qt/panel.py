@@ -28,7 +28,7 @@ from napari_plugin._qt.record_tab import RecordTab
 from napari_plugin._qt.runner import JobRunner, report
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
-from napari_plugin.model import FusionModel
+from napari_plugin.model import Early, FusionModel
 
 if TYPE_CHECKING:
     import napari
@@ -51,7 +51,9 @@ class FusePanel(QWidget):
         self.viewer = napari_viewer
         self.model = FusionModel(napari_viewer)
         self.runner = JobRunner()
-        self.quiet = JobRunner()  # default windows, without a progress bar
+        # Short work without a progress bar: default windows, previews, checks of the alignment.
+        self.quiet, self.previews, self.views = JobRunner(), JobRunner(), JobRunner()
+        self._wanted_views: dict[str, bool] = {}
         self.result_folder: Path | None = None
         self._closed = False
         self._task = NapariTask(napari_viewer)
@@ -80,7 +82,7 @@ class FusePanel(QWidget):
         self.fuse.setToolTip("Register where needed, fuse, audit (Ctrl+Return).")
         self.fuse.setShortcut(QKeySequence("Ctrl+Return"))
         self.fuse.setMinimumHeight(32)
-        self.cancel = QPushButton("Cancel")
+        self.cancel = QPushButton("&Cancel")
         self.cancel.setToolTip("Stop; nothing is changed.")
         self.cancel.setEnabled(False)
         self.progress = QProgressBar()
@@ -106,7 +108,7 @@ class FusePanel(QWidget):
         row = QHBoxLayout()
         self.view_buttons = {}
         for name, tip in views.PLANES.items():
-            button = QPushButton(name.capitalize() if name != "3d" else "3-D")
+            button = QPushButton(views.LABELS[name])
             button.setToolTip(tip)
             button.clicked.connect(lambda _=False, name=name: views.look(self.viewer, name))
             row.addWidget(button)
@@ -139,7 +141,10 @@ class FusePanel(QWidget):
         self.cancel.clicked.connect(self.runner.cancel)
         self.runner.started.connect(self._on_started)
         self.runner.progressed.connect(self._on_progress)
+        self.runner.offered.connect(self._on_early)
         self.runner.ended.connect(self._on_ended)
+        self.views.ended.connect(self._on_view_ended)
+        self.previews.ended.connect(self._on_quiet_failure)
         self.viewer.cursor.events.position.connect(self._on_cursor)
         self.viewer.events.status.connect(self._on_status)
         application = QApplication.instance()
@@ -185,10 +190,16 @@ class FusePanel(QWidget):
             self._refuse_timer.start()
 
     def _preview(self) -> None:
+        if self.previews.is_busy:  # the last of many values counts
+            self._preview_timer.start()
+            return
         try:
-            self.model.preview()
+            job = self.model.preview_job()
         except Exception as error:  # the boundary of the GUI
             self._on_ended(failure(error))
+            return
+        if job is not None:
+            self.previews.start(job, self.model.show_preview)
 
     def _refuse(self) -> None:
         """Fuse the whole volume after a change; a run that is out of date is stopped first."""
@@ -199,25 +210,47 @@ class FusePanel(QWidget):
         self.start_fusion()
 
     def _on_view(self, view: str, on: bool) -> None:
-        try:
-            self.model.show_view(view, on)
-        except Exception as error:  # the boundary of the GUI
-            self._on_ended(failure(error))
+        self._wanted_views[view] = on
+        self._next_view()
+
+    def _next_view(self) -> None:
+        """Switch one view after the other; what was clicked last counts."""
+        if self.views.is_busy or not self._wanted_views:
+            return
+        view = next(iter(self._wanted_views))
+        on = self._wanted_views.pop(view)
+        job = self.model.view_job(view, on) or Job(view, lambda progress: None)
+        self.views.start(job, lambda made: self.model.show_view(view, on, made))
+
+    def _on_view_ended(self, outcome: Outcome) -> None:
+        self._on_quiet_failure(outcome)
+        self._next_view()
+
+    def _on_quiet_failure(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed):
+            self.status.setText(outcome.text)
+            report(outcome)
 
     def _on_started(self, title: str) -> None:
-        self._task.begin(title, self.runner.cancel)
         self._allow(False)
         self.cancel.setEnabled(True)
         self.progress.setValue(0)
         self.status.setText(f"{title}...")
+        self._task.begin(title, self.runner.cancel)
 
     def _on_progress(self, fraction: float, text: str) -> None:
         self.progress.setValue(round(100 * fraction))
         self.status.setText(f"{text}...")
         self._task.progress(fraction, text)
 
+    def _on_early(self, early: Early) -> None:
+        """Show the slice that is looked at, unless the run was cancelled meanwhile."""
+        if self.runner.is_busy:
+            self.model.show_early(early)
+
     def _on_ended(self, outcome: Outcome) -> None:
         self._task.end()
+        self.model.drop_early()
         self.cancel.setEnabled(False)
         self._allow(True)
         match outcome:
@@ -315,6 +348,10 @@ class FusePanel(QWidget):
         if self.viewer.status != line:
             self.viewer.status = line
 
+    @property
+    def _runners(self) -> tuple[JobRunner, ...]:
+        return self.runner, self.quiet, self.previews, self.views
+
     # -- Qt ----------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
@@ -349,7 +386,8 @@ class FusePanel(QWidget):
         """Cancel what runs and wait for it; True when no thread of ours is left."""
         for timer in (self._preview_timer, self._refuse_timer):
             timer.stop()
-        stopped = [runner.stop() for runner in (self.runner, self.quiet)]
+        self._wanted_views.clear()
+        stopped = [runner.stop() for runner in self._runners]
         return all(stopped)
 
     def shut_down(self) -> bool:
@@ -358,7 +396,7 @@ class FusePanel(QWidget):
             return True
         self._closed = True
         ended = self.stop_work()
-        for runner in (self.runner, self.quiet):
+        for runner in self._runners:
             runner.close()
         self._task.end()
         self.viewer.cursor.events.position.disconnect(self._on_cursor)

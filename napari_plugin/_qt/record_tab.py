@@ -37,13 +37,13 @@ class RecordTab(QWidget):
         self.text.setAccessibleName("Provenance")
         self.text.setMinimumHeight(260)
         self.text.setToolTip("What was done, to what, with what. Holds no patient data.")
-        self.copy = self._button("Copy", "Copy this text.")
-        self.save = self._button("Save text...", "Save this text as a JSON file.")
+        self.copy = self._button("Cop&y", "Copy this text.")
+        self.save = self._button("Save te&xt...", "Save this text as a JSON file.")
         self.export = self._button(
-            "Export result folder...",
+            "Export result fol&der...",
             "Write volumes, transform, audit, provenance and report, as medfuse fuse does.",
         )
-        self.report = self._button("Open report", "Open the report of the last export.")
+        self.report = self._button("Open repor&t", "Open the report of the last export.")
         grid = QGridLayout()
         grid.addWidget(self.copy, 0, 0)
         grid.addWidget(self.save, 0, 1)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 
 WAIT_S = 20.0
+PAUSE_S = 0.1  # between two reports of progress
 
 
 class JobRunner(QObject):
@@ -23,6 +24,8 @@ class JobRunner(QObject):
         Title of the job.
     progressed (float, str)
         Fraction and what is being done.
+    offered (object)
+        Something that can be shown before the job ends.
     ended (object)
         The :data:`~napari_plugin.jobs.Outcome`, after the callback had its value.
     """
@@ -30,14 +33,16 @@ class JobRunner(QObject):
     started = Signal(str)
     progressed = Signal(float, str)
     ended = Signal(object)
+    offered = Signal(object)
     _arrived = Signal(object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._job: Job | None = None
-        self._idle = threading.Event()
-        self._idle.set()
+        # Not napari's worker: its pool thread outlives the job and can crash a closed window.
+        self._thread: threading.Thread | None = None
         self._closed = False
+        self._told = ("", 0.0)
         self._arrived.connect(self._finish)  # queued: it is emitted in the thread
 
     @property
@@ -54,10 +59,9 @@ class JobRunner(QObject):
         if self._closed or self._job is not None:
             return False
         self._job = job
-        self._idle.clear()
-        worker = create_worker(self._work, job, then, _start_thread=False)
+        self._thread = threading.Thread(target=self._work, args=(job, then), name=job.title)
         self.started.emit(job.title)
-        worker.start()
+        self._thread.start()
         return True
 
     def cancel(self) -> None:
@@ -68,23 +72,27 @@ class JobRunner(QObject):
     def stop(self) -> bool:
         """Cancel and wait until the thread is done; True when it is."""
         self.cancel()
-        return self._idle.wait(WAIT_S)
+        if self._thread is None:
+            return True
+        self._thread.join(WAIT_S)
+        return not self._thread.is_alive()
 
     def close(self) -> None:
         """Let nothing start and nothing arrive any more."""
         self._closed = True
 
     def _work(self, job: Job, then: Callable[[Any], None]) -> None:
-        try:
-            outcome = job.run(self._notify)
-            if not self._closed:
-                self._arrived.emit(outcome, then)
-        finally:
-            self._idle.set()
+        outcome = job.run(self._notify, self.offered.emit)
+        if not self._closed:
+            self._arrived.emit(outcome, then)
 
     def _notify(self, fraction: float, text: str) -> None:
-        if not self._closed:
-            self.progressed.emit(fraction, text)
+        """Tell the window, in the thread of the job: what is new, but not too often."""
+        now = time.monotonic()
+        if self._closed or (text == self._told[0] and now - self._told[1] < PAUSE_S):
+            return
+        self._told = (text, now)
+        self.progressed.emit(fraction, text)
 
     def _finish(self, outcome: Outcome, then: Callable[[Any], None]) -> None:
         if self._closed:

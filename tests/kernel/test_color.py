@@ -17,6 +17,7 @@ from medfuse.kernel.color import (
     fit_gamut,
     luma,
     luminance_band,
+    measure_readability,
     read_back,
     rgb_to_ycbcr,
     ycbcr_to_rgb,
@@ -98,10 +99,12 @@ def test_every_colour_exists_inside_its_own_luminance_band():
     assert (grey_low.item(), grey_high.item()) == (0, 1)
 
 
-@pytest.mark.parametrize(("name", "width"), [("ember", 0.5), ("dusk", 0.5), ("amber", 0.4)])
-def test_readable_maps_leave_their_promised_band_to_the_anatomy(name, width):
+@pytest.mark.parametrize("name", READABLE)
+def test_readable_maps_leave_their_promised_band_to_the_anatomy(name):
     low, high = luminance_band(rgb_to_ycbcr(COLORMAPS[name].T[None])[:, 1:])
-    assert (high - low).min() >= width - 1e-5
+    band = (high - low)[0, 0]
+    assert band[0] == pytest.approx(1)
+    assert band.min() == pytest.approx(band[-1].item(), abs=1e-4) == pytest.approx(0.3, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", READABLE)
@@ -121,3 +124,24 @@ def test_hot_is_ambiguous_between_black_and_white_and_says_so():
     ends = apply_colormap(torch.tensor([[[0.0, 1.0]]]), "hot")
     _, uncertainty = read_back(ends, "hot")
     assert uncertainty.min() == 0.5
+
+
+def test_measured_readability_tells_the_readable_maps_from_the_customary_ones():
+    for name in COLORMAPS:
+        found = measure_readability(name)
+        readable = found.median < 0.005 and found.p95 < 0.01 and found.band > 0.25
+        assert readable == (name in READABLE), name
+    assert measure_readability("hot").worst == pytest.approx(1)
+    assert measure_readability("ember", gamut="clip").p95 > 10 * measure_readability("ember").p95
+
+
+def test_matplotlib_maps_are_its_own():
+    from matplotlib import colormaps
+
+    middle = COLORMAPS["viridis"][100].numpy()
+    assert middle == pytest.approx(colormaps["viridis"](100)[:3], abs=1e-6)
+
+
+def test_an_unknown_colour_map_is_no_key():
+    assert "jet2000" not in COLORMAPS
+    assert set(READABLE) < set(COLORMAPS)

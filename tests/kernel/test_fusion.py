@@ -6,8 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import max_pool2d, max_pool3d
 
-from medfuse.kernel.fusion import blend, fuse_luminance
+from medfuse.kernel.fusion import (
+    blend,
+    bound_luminance,
+    fuse_luminance,
+    local_bounds,
+    overshoot,
+)
 
 sizes = st.one_of(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -105,3 +112,31 @@ def test_wrong_shapes_are_refused_with_both_shapes():
         fuse_luminance(a, b, w[..., :4])
     with pytest.raises(ValueError, match="expected 5 weight maps"):
         fuse_luminance(a, b, [w, w])
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, st.integers(0, 99))
+def test_bounds_are_the_extremes_of_both_sources_nearby(size, seed):
+    a, b, _ = pair(size, seed)
+    low, high = local_bounds(a, b)
+    pool = max_pool2d if a.ndim == 4 else max_pool3d
+    assert torch.equal(high, pool(torch.maximum(a, b), 3, 1, 1))
+    assert torch.equal(low, -pool(-torch.minimum(a, b), 3, 1, 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, st.integers(0, 99))
+def test_bounding_takes_the_overshoot_away_and_accounts_for_it(size, seed):
+    a, b, w = pair(size, seed)
+    fused = fuse_luminance(a, b, w)
+    excess = overshoot(fused.luminance, a, b)
+    bounded, change = bound_luminance(fused.luminance, a, b)
+    assert torch.equal(overshoot(bounded, a, b), torch.zeros_like(a))
+    assert torch.allclose(change, -excess, atol=1e-12)
+    assert torch.allclose(fused.from_a + fused.from_b + change, bounded, atol=1e-12)
+
+
+def test_overshoot_is_positive_where_brighter_and_negative_where_darker():
+    a = torch.full((1, 1, 5, 5), 0.4)
+    excess = overshoot(a + torch.eye(5) * 0.2 - 0.1, a, a)
+    assert torch.allclose(excess, torch.eye(5) * 0.2 - 0.1)

@@ -16,7 +16,7 @@ from scipy.signal import convolve2d
 from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.metrics import METRICS, PROFILES, Judge, compute
 from medfuse.kernel.metrics_images import gaussian, prepare, smooth
-from medfuse.kernel.metrics_structure import Similarity
+from medfuse.kernel.metrics_structure import Fidelity, Similarity
 
 _spec = importlib.util.spec_from_file_location(
     "naive_metrics", Path(__file__).with_name("naive_metrics.py")
@@ -136,12 +136,14 @@ def test_metrics_of_made_pictures_equal_their_definitions(profile, channels):
 
 def golden_means(pairs, task: str) -> dict[tuple[str, str], tuple[int, torch.Tensor]]:
     rows = {"MRI": [], task: []}
-    for a, b in pairs:
+    for start in range(0, len(pairs), 4):
+        a, b = (torch.cat(x) for x in zip(*pairs[start : start + 4], strict=True))
         judge = Judge(a, b, profile="paper", only=GOLDEN)
         for name, fused in (("MRI", b), (task, a)):
             values = judge(fused)
-            rows[name].append(torch.cat([values[m] for m in GOLDEN]))
-    return {(task, name): (len(r), torch.stack(r).mean(dim=0)) for name, r in rows.items()}
+            rows[name].append(torch.stack([values[m] for m in GOLDEN], dim=1))
+    every = {name: torch.cat(r) for name, r in rows.items()}
+    return {(task, name): (len(r), r.mean(dim=0)) for name, r in every.items()}
 
 
 def assert_pinned(found, pinned) -> None:
@@ -169,6 +171,20 @@ def test_paper_profile_gives_the_published_numbers(shared_data, task):
     assert_pinned(every, PINNED_ALL)
     for row, means in whole.items():
         assert means.tolist() == pytest.approx(PUBLISHED[row], abs=0.02), row
+
+
+def test_information_is_counted_inside_a_region_alone():
+    a, b, _ = pictures((96, 96))
+    left = torch.zeros(1, 96, 96, dtype=torch.bool)
+    left[..., :48] = True
+    half = torch.cat([a[..., :48], b[..., 48:]], dim=3)[:, 0] * 255
+    source = a[None, :, 0] * 255
+    inside, outside = (Fidelity(source, where=w) for w in (left, ~left))
+    assert inside(half).item() > 0.8 > 0.5 > outside(half).item()  # windows reach over the seam
+    whole = Fidelity(source)
+    total = inside.information + outside.information
+    torch.testing.assert_close(total, whole.information)
+    assert inside(source[0]).item() == pytest.approx(1, abs=1e-6)
 
 
 @profiles

@@ -3,19 +3,25 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medfuse.methods.base import Method
+from medfuse.errors import UsageError
+from medfuse.methods import zoo
+from medfuse.methods.base import Method, get_method
 from medfuse.methods.network import (
     CHUNK_PIXELS,
     build_seeded,
     count_parameters,
     fold_batch_norm,
+    has_bfloat16,
+    level_maps,
     network_input,
     pad_to_multiple,
 )
 from medfuse.methods.swift import SwiftGuide, SwiftNet
 from medfuse.methods.unet import UNet, UnetGuide
+from medfuse.training.recipes import get_recipe
 
-GUIDES = {"swift": SwiftGuide(), "unet": UnetGuide(12)}
+FINE = SwiftNet((16, 24, 48), 2, skip=True)
+GUIDES = {"swift": SwiftGuide(), "swift with skip": SwiftGuide(FINE), "unet": UnetGuide(12)}
 ODD_SIZES = [(37, 70), (64, 64), (1, 1), (131, 33)]
 
 
@@ -51,11 +57,12 @@ def test_weights_have_the_shape_of_the_images_and_lie_in_unit_range(guide, size)
 def test_guide_is_a_method(guide):
     assert isinstance(guide, Method)
     assert guide.info.kind == "guide"
-    assert guide.info.parameters > 100_000
+    assert guide.info.parameters > 10_000
 
 
-def test_published_parameter_counts_are_met():
-    assert count_parameters(SwiftNet()) == 488_208
+def test_parameter_counts_are_as_documented():
+    shipped = zoo.build_network("swift", get_recipe("swift-msrs").options)
+    assert count_parameters(shipped) == 474_601
     assert count_parameters(UNet(64)) == 17_262_466
     # The paper's 608,642 has four input channels instead of two: 12 * 2 * 9 values more.
     assert count_parameters(UNet(12)) == 608_642 - 216
@@ -88,6 +95,25 @@ def test_same_input_gives_the_same_bits():
     assert torch.equal(GUIDES["swift"].weights(a, b), GUIDES["swift"].weights(a, b))
 
 
+def test_bfloat16_is_asked_for_by_name_and_close_to_float32():
+    plain, fast = get_method("swift"), get_method("swift+bf16")
+    assert fast.info.name == plain.info.name + "+bf16"
+    assert fast.info.weights_sha256 == plain.info.weights_sha256
+    a, b = _images(1, 1, 64, 64)
+    if not has_bfloat16():
+        with pytest.raises(UsageError, match="E_PRECISION"):
+            fast.weights(a, b)
+        return
+    difference = (fast.weights(a, b) - plain.weights(a, b)).abs()
+    assert 0 < difference.mean() < 0.01
+    assert fast.weights(a, b).dtype == torch.float32
+
+
+def test_a_rule_has_no_bfloat16():
+    with pytest.raises(UsageError, match="formula"):
+        get_method("mean+bf16")
+
+
 def test_initial_values_depend_on_the_seed_alone():
     torch.manual_seed(5)
     first = build_seeded(SwiftNet, 7).state_dict()
@@ -115,3 +141,25 @@ def test_images_of_different_shapes_are_refused():
         GUIDES["swift"].weights(a, b[..., :31])
     with pytest.raises(ValueError, match="N, 1, H, W"):
         GUIDES["swift"].weights(a[0], b[0])
+
+
+def test_the_skip_alone_is_a_soft_form_of_the_brighter_source():
+    net = build_seeded(lambda: SwiftNet((8, 8), 2, skip=True), 0).eval()
+    torch.nn.init.zeros_(net.leave.weight)
+    torch.nn.init.zeros_(net.leave.bias)
+    torch.nn.init.zeros_(net.near.bias)
+    a, b = _images(1, 1, 33, 20)
+    with torch.inference_mode():
+        weights = net(network_input(a, b))
+    assert torch.equal(weights > 0.5, b > a)
+    torch.testing.assert_close(weights, torch.sigmoid(16 * (b - a)), atol=1e-5, rtol=0)
+
+
+def test_one_map_is_passed_through_and_several_go_to_their_levels():
+    one, five = torch.rand(2, 1, 20, 31), torch.rand(2, 5, 20, 31)
+    assert level_maps(one) is one
+    maps = level_maps(five)
+    assert [tuple(m.shape[2:]) for m in maps] == [(20, 31), (10, 16), (5, 8), (3, 4), (2, 2)]
+    assert torch.equal(maps[0], five[:, :1])
+    constant = level_maps(torch.full((1, 5, 20, 31), 0.25))
+    torch.testing.assert_close(constant[4], torch.full((1, 1, 2, 2), 0.25))

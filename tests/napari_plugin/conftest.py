@@ -100,6 +100,21 @@ def viewer() -> ViewerModel:
     return model
 
 
+@pytest.fixture
+def scene(gl, plugin, qtbot, make):
+    """A real window with two images and the docked panel."""
+    import napari
+
+    viewer = napari.Viewer(show=False)
+    viewer.add_layer(make.layer(make.head(), "T1"))
+    viewer.add_layer(make.layer(make.uptake(), "PET"))
+    _, panel = viewer.window.add_plugin_dock_widget("medfuse", "Fuse MRI+PET")
+    qtbot.waitUntil(lambda: not panel.quiet.is_busy, timeout=20_000)
+    yield viewer, panel
+    panel.shut_down()
+    viewer.close()
+
+
 def _points(shape, affine) -> np.ndarray:
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     return index @ affine[:3, :3].T + affine[:3, 3]

@@ -25,8 +25,8 @@ def test_every_command_can_be_imported_and_called(plugin):
 
 
 def test_the_panel_has_the_name_that_people_look_for(plugin):
-    [widget] = plugin.get_manifest("medfuse").contributions.widgets
-    assert widget.display_name == "Fuse MRI+PET"
+    names = [w.display_name for w in plugin.get_manifest("medfuse").contributions.widgets]
+    assert names == ["Fuse MRI+PET", "Open result folder"]
 
 
 def test_the_reader_takes_folders_and_leaves_other_files_alone(plugin, tmp_path):

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from monai.data import MetaTensor
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image
 
 from medfuse.errors import RegistrationError, UsageError
 from medfuse.fusion import fuse
+from medfuse.imaging.export import is_complete
 from napari_plugin import outputs
+from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Stopped
 from napari_plugin.layers import layer_data, linear_map
-from napari_plugin.model import FusionModel
+from napari_plugin.model import STILL, FusionModel
 from napari_plugin.work import Aligned, Fusion
 
 ROLES = [
@@ -35,6 +37,20 @@ def fused(model: FusionModel, **settings) -> Fusion:
     for _ in model.show(outcome.value):
         pass
     return outcome.value
+
+
+def preview(model: FusionModel) -> None:
+    """Preview as the panel does, without the thread."""
+    outcome = model.preview_job().run()
+    assert isinstance(outcome, Done), outcome
+    model.show_preview(outcome.value)
+
+
+def switch(model: FusionModel, view: str, on: bool) -> None:
+    """Switch a view as the panel does, without the thread."""
+    job = model.view_job(view, on)
+    for _ in model.show_view(view, on, job.run().value if job else None):
+        pass
 
 
 def test_layers_are_chosen_by_what_they_say(viewer):
@@ -64,7 +80,6 @@ def test_outputs_stand_on_the_anatomical_grid_with_its_units(viewer):
         assert layer.axis_labels == anatomical.axis_labels
         assert layer.data.shape[:3] == anatomical.data.shape
     assert viewer.layers.extent.units is not None
-    assert isinstance(outputs.find(viewer, outputs.OUT_OF_RANGE), Labels)
 
 
 def test_the_picture_is_what_medfuse_fuse_gives(viewer, make):
@@ -202,7 +217,7 @@ def test_preview_paints_the_slice_that_a_full_run_gives(viewer):
     picture = outputs.find(viewer, outputs.PICTURE)
     number = int(picture.world_to_data(viewer.dims.point)[0] + 0.5)
     before = picture.data.copy()
-    assert model.preview() is not None
+    preview(model)
     changed = np.flatnonzero((picture.data != before).any(axis=(1, 2, 3)))
     assert changed.tolist() == [number]
     painted = picture.data[number].copy()
@@ -217,7 +232,7 @@ def test_preview_follows_the_hand(viewer):
     viewer.dims.set_point(0, -4.0)
     number = int(picture.world_to_data(viewer.dims.point)[0] + 0.5)
     model.nudge((10.0, 4.0, 0.0), (0.0, 0.0, 5.0))
-    model.preview()
+    preview(model)
     painted = picture.data[number].copy()
     fused(model)
     difference = np.abs(picture.data[number].astype(int) - painted)
@@ -231,25 +246,34 @@ def test_before_shows_the_unregistered_image_and_comes_back(viewer):
     fused(model)
     layer, picture = (outputs.find(viewer, r) for r in (outputs.ON_GRID, outputs.PICTURE))
     after = layer.data.copy()
-    model.show_view("before", True)
+    switch(model, "before", True)
     assert layer.visible
     assert not picture.visible
     assert (layer.data != after).any()
-    model.show_view("before", False)
+    switch(model, "before", False)
     np.testing.assert_array_equal(layer.data, after)
     assert picture.visible
 
 
-def test_checkerboard_and_edges_come_and_go(viewer):
+@pytest.mark.parametrize("view", [outputs.CHECKER, outputs.EDGES])
+def test_checkerboard_and_edges_come_follow_the_hand_and_go(viewer, view):
     model = FusionModel(viewer)
     fused(model)
-    for view in (outputs.CHECKER, outputs.EDGES):
-        model.show_view(view, True)
-        layer = outputs.find(viewer, view)
-        assert layer.data.any()
-        np.testing.assert_array_equal(linear_map(layer), linear_map(viewer.layers["T1"]))
-        model.show_view(view, False)
-        assert outputs.find(viewer, view) is None
+    switch(model, view, True)
+    layer = outputs.find(viewer, view)
+    before = layer.data.copy()
+    assert before.any()
+    np.testing.assert_array_equal(linear_map(layer), linear_map(viewer.layers["T1"]))
+    model.nudge((10.0, 0.0, 0.0), STILL)
+    fused(model)
+    assert outputs.find(viewer, view) is layer
+    assert (layer.data != before).any()
+    switch(model, view, False)
+    assert not layer.visible
+    count = len(viewer.layers)
+    switch(model, view, True)
+    assert layer.visible
+    assert len(viewer.layers) == count
 
 
 def test_a_cancelled_job_leaves_nothing(viewer):
@@ -319,7 +343,7 @@ def test_two_patients_are_refused_until_the_user_insists(viewer):
     fused(model, allow_patient_mismatch=True)
 
 
-def test_flat_images_are_fused_as_flat_layers():
+def test_flat_images_are_fused_as_flat_layers_and_exported(tmp_path):
     rng = np.random.default_rng(1)
     viewer = ViewerModel()
     for name, modality, unit in (("mri", "MRI", "a.u."), ("pet", "PET", "SUVbw")):
@@ -331,9 +355,14 @@ def test_flat_images_are_fused_as_flat_layers():
     picture = outputs.find(viewer, outputs.PICTURE)
     assert picture.data.shape == (40, 50, 3)
     assert picture.ndim == 2
-    assert result.registration is None
+    assert result.registration.method == "identity"
     assert "share" in model.read_out((20.0, 20.0))
-    assert model.preview() is not None
+    before = picture.data.copy()
+    model.choose(bias=0.5)
+    preview(model)
+    assert (picture.data != before).any()
+    assert isinstance(export_job(result, tmp_path / "flat").run(), Done)
+    assert is_complete(tmp_path / "flat", rehash=True)
 
 
 def test_a_coloured_functional_layer_keeps_its_colours(viewer, make):

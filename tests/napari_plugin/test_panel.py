@@ -27,21 +27,6 @@ from napari_plugin.layers import linear_map
 pytestmark = pytest.mark.gl
 
 
-@pytest.fixture
-def scene(gl, plugin, qtbot, make):
-    """A real window with two images and the docked panel."""
-    import napari
-
-    viewer = napari.Viewer(show=False)
-    viewer.add_layer(make.layer(make.head(), "T1"))
-    viewer.add_layer(make.layer(make.uptake(), "PET"))
-    _, panel = viewer.window.add_plugin_dock_widget("medfuse", "Fuse MRI+PET")
-    qtbot.waitUntil(lambda: not panel.quiet.is_busy, timeout=20_000)
-    yield viewer, panel
-    panel.shut_down()
-    viewer.close()
-
-
 def pick(combo: QComboBox, text: str) -> None:
     """Choose as a click does."""
     combo.setCurrentText(text)

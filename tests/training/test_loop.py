@@ -16,7 +16,7 @@ from medfuse.methods import zoo
 from medfuse.methods.base import get_method
 from medfuse.training import loop
 from medfuse.training.loop import learning_rate, run_training
-from medfuse.training.recipes import Recipe
+from medfuse.training.recipes import RECIPES, Recipe
 
 torch.set_num_threads(1)
 SMALL = Recipe(
@@ -144,7 +144,7 @@ def test_killed_process_resumes(pair_folders, tmp_path):
         torch.set_num_threads(1)
         from pathlib import Path
         from medfuse.training import loop
-        from medfuse.training.recipes import Recipe
+        from medfuse.training.recipes import RECIPES, Recipe
         loop.CHECKPOINT_SECONDS = 0.0
         recipe = Recipe.model_validate_json({SMALL.override(steps=100_000).model_dump_json()!r})
         a, b = Path({str(pair_folders[0])!r}), Path({str(pair_folders[1])!r})
@@ -205,6 +205,37 @@ def test_training_starts_from_given_weights(pair_folders, tmp_path):
             Recipe(architecture="unet", options={"base": 4}),
             init=str(first.weights),
         )
+
+
+def test_weights_to_start_from_bring_their_own_network(pair_folders, tmp_path):
+    first = _train(pair_folders, tmp_path / "first.safetensors", SMALL.override(steps=1))
+    other = SMALL.override(steps=1, options={"widths": [8, 8], "shuffle": 2, "skip": True})
+    second = _train(pair_folders, tmp_path / "x.safetensors", other, init=str(first.weights))
+    card = zoo.read_card(second.weights)
+    assert card is not None
+    assert card.options == SMALL.options
+
+
+def test_a_first_stage_runs_by_itself_and_only_once(pair_folders, tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "stage", SMALL.override(name="stage", steps=3))
+    recipe = SMALL.override(first="stage", steps=2)
+    seen = []
+    result = _train(pair_folders, tmp_path / "x.safetensors", recipe, on_progress=seen.append)
+    assert [p.step for p in seen] == [1, 2, 3, 1, 2]
+    card = zoo.read_card(result.weights)
+    assert card is not None
+    assert card.recipe["init"] == "x.first"
+    before = result.weights.read_bytes()
+    again = _train(pair_folders, tmp_path / "x.safetensors", recipe, on_progress=seen.append)
+    assert len(seen) == 7
+    assert again.weights.read_bytes() == before
+
+
+def test_several_maps_a_level_can_be_trained(pair_folders, tmp_path):
+    recipe = SMALL.override(steps=2, options={"widths": [8, 8], "maps": 5})
+    result = _train(pair_folders, tmp_path / "x.safetensors", recipe)
+    assert result.last_loss > 0
+    assert result.validation["VIF_A"] > 0
 
 
 def test_learning_rate_rises_and_falls_once():

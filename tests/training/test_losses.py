@@ -119,7 +119,20 @@ def test_fidelity_terms_equal_the_metric():
     metrics = compute(*gray, profile="reference", only=["VIF"])
     # The term is not rounded to 8 bits as the metric is, and guards flat images.
     for name, loss in zip(("VIF_A", "VIF_B"), lost, strict=True):
-        assert 1 - float(loss) == pytest.approx(float(metrics[name].mean()), abs=0.01)
+        torch.testing.assert_close(1 - loss.double(), metrics[name], atol=0.01, rtol=0)
+
+
+def test_hold_asks_for_a_part_of_a_and_no_more():
+    a, b, fused = _images(4, (2, 1, 96, 110))
+    kept = 1 - fidelity_losses(a, b, fused)[0]
+    nothing = {"maximum": 0, "consistency": 0, "gradient": 0, "ssim_a": 0, "ssim_b": 0}
+
+    def loss(hold: float) -> float:
+        weights = LossWeights(**nothing, hold_a=1, hold=hold)
+        return float(fusion_loss(a, b, fused, weights).total)
+
+    assert loss(float(kept.min()) - 0.01) == 0
+    assert loss(0.9) == pytest.approx(0.1 * float((0.9 - kept).mean()), abs=1e-6)
 
 
 def test_edge_term_follows_the_metric(shared_data):

@@ -1,0 +1,33 @@
+"""Let the window live while napari waits for an answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtWidgets import QApplication
+
+LOOK_MS = 10
+T = TypeVar("T")
+
+
+def beside(work: Callable[[], T]) -> T:
+    """Do work in a thread and wait for it; the window is painted, clicks and keys wait.
+
+    napari calls readers, samples and imports in the thread of its window and wants the answer at
+    once. Elsewhere, and without a window, the work is simply done.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if QApplication.instance() is None or not is_main:
+        return work()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(work)
+        loop, timer = QEventLoop(), QTimer()
+        timer.timeout.connect(lambda: loop.quit() if future.done() else None)
+        timer.start(LOOK_MS)
+        loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        timer.stop()
+        return future.result()

@@ -1,0 +1,36 @@
+"""What the manifest offers as widgets.
+
+No ``from __future__ import annotations`` here: magicgui reads the annotations.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+import napari
+from magicgui import magic_factory
+
+from napari_plugin._qt.beside import beside
+
+
+def _panel_class() -> type:
+    """Import the panel, with torch, and measure the colour maps: it takes seconds."""
+    colors = import_module("napari_plugin.colors")
+    for name in colors.COLORMAPS:
+        colors.explain(name)
+    return import_module("napari_plugin._qt.panel").FusePanel
+
+
+FusePanel = beside(_panel_class)  # the window lives meanwhile
+
+
+@magic_factory(
+    folder={
+        "mode": "d",
+        "label": "Result folder",
+        "tooltip": "A folder that medfuse fuse, medfuse batch or this panel has written.",
+    },
+    call_button="Open",
+)
+def open_result_folder(viewer: napari.Viewer, folder: Path) -> None:
+    """Show a finished result folder: picture, weights, share and their record."""
+    viewer.open(str(folder), plugin="medfuse")
