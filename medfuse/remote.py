@@ -20,6 +20,7 @@ from typing import Any
 from medfuse.worker import Job, Runner, attempt, crash, timed_out
 
 POLL_S = 0.2
+MAX_LOG = 20_000
 
 
 def run_apart(
@@ -43,16 +44,16 @@ def run_apart(
     Returns
     -------
     dict
-        Fields of its `CaseResult`.
+        Fields of its `CaseResult`, and ``log``: the end of what it printed.
     """
-    with tempfile.TemporaryFile() as answer:
+    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as noise:
         process = subprocess.Popen(
             [sys.executable, "-m", "medfuse.remote"],
             stdin=subprocess.PIPE,
             stdout=answer,
-            stderr=subprocess.DEVNULL,
+            stderr=noise,
         )
-        request = {"runner": runner, "job": job.to_dict(), "path": sys.path}
+        request = {"runner": runner, "job": job.to_dict()}
         assert process.stdin is not None
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
@@ -66,8 +67,10 @@ def run_apart(
         code = process.wait()
         process.stdin.close()
         answer.seek(0)
+        noise.seek(0)
         fields = _last_line(answer.read())
-    spent = {"seconds": round(time.monotonic() - started, 3)}
+        log = noise.read()[-MAX_LOG:].decode("utf-8", errors="replace")
+    spent = {"seconds": round(time.monotonic() - started, 3), "log": log}
     if fields is None and late and timeout_s is not None:
         fields = timed_out(job, timeout_s)
     return {**spent, **(fields or crash(job, code))}
@@ -85,10 +88,9 @@ def _last_line(answer: bytes) -> dict[str, Any] | None:
 def main() -> None:
     """Do the job that stands on the first line of standard input."""
     request = json.loads(sys.stdin.readline())
-    sys.path[:] = request["path"]
     threading.Thread(target=_die_with_parent, daemon=True).start()
     answer = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries print, in C++ too
+    os.dup2(2, 1)  # what libraries print, in C++ too, is no answer
     module, _, name = request["runner"].partition(":")
     runner: Runner = getattr(importlib.import_module(module), name)()
     job = Job.from_dict(request["job"])
@@ -97,7 +99,8 @@ def main() -> None:
 
 
 def _die_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # unbuffered: a daemon thread must not hold the lock of sys.stdin
+        pass
     os._exit(1)
 
 

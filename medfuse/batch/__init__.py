@@ -117,7 +117,7 @@ def run_batch(
         else:
             kind = type(runner)
             name = f"{kind.__module__}:{kind.__qualname__}"
-            pool = stack.enter_context(cluster.pool(name, timeout_s))
+            pool = stack.enter_context(cluster.pool(name, timeout_s, out / "logs"))
             workers, threads = cluster.workers, cluster.threads
         batch = Batch(out, runner, pool, lock, ledger, on_event, force, shard)
         for skipped in named if shard.index == 1 else ():

@@ -7,9 +7,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from medfuse.batch.pool import Ended, Progress
+from medfuse.batch.pool import Ended, Progress, keep_log
 from medfuse.batch.shipping import Parcel, pack, run_parcel, unpack_result
 from medfuse.errors import InputError, MedfuseError, UsageError
 from medfuse.remote import run_apart
@@ -29,6 +30,8 @@ except ImportError as error:  # pragma: no cover - depends on what is installed
 POLL_S = 0.2
 CONNECT_S = 20.0
 STOP_POLL_S = 2.0
+#: So long a batch waits for a scheduler that has gone.
+RECONNECT_S = 300.0
 #: Cases under way for each worker: one runs, one waits, so that no worker is ever idle.
 AHEAD = 2
 #: So often a case is handed in again after the scheduler forgot it.
@@ -66,7 +69,7 @@ class Cluster:
         return max(1, usable_cores() // self.workers) if self.kind == "local" else 0
 
     @contextlib.contextmanager
-    def pool(self, runner: str, timeout_s: float | None) -> Iterator[ClusterPool]:
+    def pool(self, runner: str, timeout_s: float | None, logs: Path) -> Iterator[ClusterPool]:
         """Connect, or start the workers; end what was started.
 
         Parameters
@@ -75,6 +78,8 @@ class Cluster:
             ``module:class``.
         timeout_s : float, optional
             For each case.
+        logs : Path
+            Folder for what failed cases print.
 
         Raises
         ------
@@ -84,34 +89,46 @@ class Cluster:
         quiet = {"distributed.admin.large-graph-warning-threshold": "4GiB"}
         with contextlib.ExitStack() as stack:
             stack.enter_context(dask.config.set(quiet))
-            client = stack.enter_context(_connect(self, stack))
-            yield ClusterPool(client, runner, timeout_s, ship=self.ship)
+            address = self.scheduler or stack.enter_context(self._start()).scheduler_address
+            pool = ClusterPool(address, runner, timeout_s, logs, ship=self.ship)
+            stack.callback(pool.close)
+            yield pool
+
+    def _start(self) -> distributed.deploy.Cluster:
+        if self.kind == "slurm":
+            from dask_jobqueue import SLURMCluster
+
+            cluster = SLURMCluster(**SLURM_JOB)
+            cluster.scale(self.workers)
+            return cluster
+        return distributed.LocalCluster(
+            n_workers=self.workers, threads_per_worker=1, dashboard_address=None
+        )
 
 
-def _connect(cluster: Cluster, stack: contextlib.ExitStack) -> distributed.Client:
-    if cluster.scheduler:
+def connect(address: str, *, within_s: float = CONNECT_S) -> distributed.Client:
+    """Connect to a scheduler, trying again until it answers.
+
+    Raises
+    ------
+    InputError
+        ``E_CLUSTER``: it did not answer in that time.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
         try:
-            return distributed.Client(cluster.scheduler, timeout=CONNECT_S)
+            return distributed.Client(address, timeout=CONNECT_S / 2, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
+            if time.monotonic() < deadline:
+                time.sleep(POLL_S)
+                continue
             raise InputError(
                 "E_CLUSTER",
                 what="Cannot reach the Dask scheduler",
-                where=cluster.scheduler,
+                where=address,
                 cause=str(error).splitlines()[0] or type(error).__name__,
                 remedy="Start it with 'dask scheduler' and give the address that it prints",
             ) from error
-    if cluster.kind == "slurm":
-        from dask_jobqueue import SLURMCluster
-
-        started = stack.enter_context(SLURMCluster(**SLURM_JOB))
-        started.scale(cluster.workers)
-    else:
-        started = stack.enter_context(
-            distributed.LocalCluster(
-                n_workers=cluster.workers, threads_per_worker=1, dashboard_address=None
-            )
-        )
-    return distributed.Client(started)
 
 
 @dataclass
@@ -128,16 +145,26 @@ class ClusterPool:
     """
 
     def __init__(
-        self, client: distributed.Client, runner: str, timeout_s: float | None, *, ship: bool
+        self, address: str, runner: str, timeout_s: float | None, logs: Path, *, ship: bool
     ) -> None:
-        self._client, self._runner, self._timeout_s = client, runner, timeout_s
-        self._ship = ship
-        self._stop = distributed.Event(f"medfuse-{uuid.uuid4().hex}", client=client)
+        self._address, self._runner, self._timeout_s = address, runner, timeout_s
+        self._logs, self._ship = logs, ship
         self._sent: list[_Sent] = []
+        self._open(CONNECT_S)
+
+    def _open(self, within_s: float) -> None:
+        self._client = connect(self._address, within_s=within_s)
+        self._stop = distributed.Event(f"medfuse-{uuid.uuid4().hex}", client=self._client)
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+            self._client.close()
 
     def has_room(self, job: Job) -> bool:
         """Whether the workers have less than two cases each."""
-        return len(self._sent) < AHEAD * max(1, len(self._client.scheduler_info()["workers"]))
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        return len(self._sent) < AHEAD * max(1, len(workers))
 
     def start(self, job: Job) -> None:
         """Hand in a case."""
@@ -150,6 +177,8 @@ class ClusterPool:
     def wait(self) -> Iterator[Progress | Ended]:
         """Wait a moment; tell the cases that ended."""
         time.sleep(POLL_S)
+        if self._client.status == "closed":
+            yield from self._again()
         for sent in list(self._sent):
             status = sent.future.status
             if status == "pending":
@@ -160,6 +189,19 @@ class ClusterPool:
                 self._sent.append(again)
             else:
                 yield Ended(sent.job, self._fields(sent))
+
+    def _again(self) -> Iterator[Ended]:
+        """Look for the scheduler at its old address and hand everything in once more."""
+        sent, self._sent = self._sent, []
+        try:
+            self._open(RECONNECT_S)
+        except MedfuseError as error:
+            for lost in sent:
+                fields = {"case": lost.job.case, "status": "failed", "code": error.code}
+                yield Ended(lost.job, {**fields, "message": str(error)})
+            return
+        for lost in sent:
+            self._sent.append(_Sent(lost.job, self._submit(lost.job), lost.submissions))
 
     def drop(self) -> Iterator[Job | Ended]:
         """Tell the workers to end what they do for this batch."""
@@ -194,6 +236,8 @@ class ClusterPool:
         except Exception as error:  # the boundary of a case
             cause = f"the cluster lost it ({type(error).__name__})"
             return failure(case, "E_CLUSTER", cause, "Look at the logs of the Dask scheduler")
+        log = fields.pop("log", "")
+        keep_log(self._logs / f"{case}.log", log if fields["status"] == "failed" else "")
         return fields
 
 

@@ -172,14 +172,20 @@ class ProcessPool:
         return self._logs / f"{job.case}.raw"
 
     def _keep_log(self, job: Job, *, failed: bool) -> None:
-        """Keep what a failed case printed, without paths; drop the rest."""
-        raw, log = self._raw_log(job), self._logs / f"{job.case}.log"
+        """Keep what a failed case printed; drop the rest."""
+        raw = self._raw_log(job)
         with contextlib.suppress(OSError):
             text = raw.read_text("utf-8", errors="replace")
             raw.unlink()
-            log.unlink(missing_ok=True)
-            if failed and text:
-                log.write_text(sanitize_text(text), "utf-8")
+            keep_log(raw.with_suffix(".log"), text if failed else "")
+
+
+def keep_log(path: Path, text: str) -> None:
+    """Replace the log of a case by what it printed, without paths; by nothing if that is empty."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        if text:
+            path.write_text(sanitize_text(text), "utf-8")
 
 
 def _context() -> BaseContext:
