@@ -394,10 +394,15 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
+    return guarded(app, arguments)
+
+
+def guarded(command: typer.Typer, arguments: list[str]) -> int:
+    """Run a command line; whatever goes wrong becomes one line and an exit code."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        return int(app(args=arguments, standalone_mode=False) or 0)
+        return int(command(args=arguments, standalone_mode=False) or 0)
     except MedfuseError as error:
         terminal.say(f"error: {error}", style="red")
         return _exit_code(error)
