@@ -33,8 +33,6 @@ class Job:
     ----------
     settings : dict
         Of `CaseSettings`, with the overrides of the case.
-    threads : int
-        For torch; 0 takes every core that the process may use.
     """
 
     case: str
@@ -43,7 +41,6 @@ class Job:
     folder: Path
     settings: dict[str, Any]
     command: str = ""
-    threads: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -79,12 +76,9 @@ class PipelineRunner:
         return is_complete(job.folder, key)
 
     def run(self, job: Job, progress: Progress) -> dict[str, Any]:
-        """Run the pipeline with the threads of the job."""
-        import torch
-
+        """Run the pipeline."""
         from medfuse.pipeline import CaseSettings, run_case
 
-        torch.set_num_threads(job.threads or usable_cores())
         result = run_case(
             job.anatomical,
             job.functional,

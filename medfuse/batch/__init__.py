@@ -61,7 +61,7 @@ def run_batch(
     settings : CaseSettings
         For all cases; the overrides of a case go before.
     workers : int, optional
-        Cases at a time; the cores are shared among them. Fewer run where the headers say that
+        Cases at a time. Fewer run where the headers say that
         memory would not do. Default: one for two cores. Not for a cluster.
     force : bool
         Redo finished cases.
@@ -113,22 +113,21 @@ def run_batch(
             workers = workers or max(1, usable_cores() // CORES_PER_CASE)
             budget = Budget(USABLE * available_bytes())
             pool: Pool = ProcessPool(runner, workers, budget, timeout_s, out / "logs")
-            threads = max(1, usable_cores() // workers)
         else:
             kind = type(runner)
             name = f"{kind.__module__}:{kind.__qualname__}"
             pool = stack.enter_context(cluster.pool(name, timeout_s, out / "logs"))
-            workers, threads = cluster.workers, cluster.threads
+            workers = cluster.workers
         batch = Batch(out, runner, pool, lock, ledger, on_event, force, shard)
         for skipped in named if shard.index == 1 else ():
             batch.end(CaseResult(skipped.case, "failed", code=skipped.code, message=skipped.reason))
         total = len(range(shard.index - 1, len(study.cases), shard.count)) + len(batch.results)
-        jobs = _jobs(study, out, settings, command, threads, shard)
+        jobs = _jobs(study, out, settings, command, shard)
         return batch.run(jobs, total, workers, stop)
 
 
 def _jobs(
-    study: Study, out: Path, settings: CaseSettings, command: str, threads: int, shard: Shard
+    study: Study, out: Path, settings: CaseSettings, command: str, shard: Shard
 ) -> Iterator[Job]:
     common = settings.model_dump()
     for position, case in enumerate(study.cases):
@@ -140,7 +139,6 @@ def _jobs(
                 (out / case.name).absolute(),
                 {**common, **case.overrides},
                 command,
-                threads,
             )
 
 

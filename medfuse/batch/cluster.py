@@ -14,7 +14,7 @@ from medfuse.batch.pool import Ended, Progress, keep_log
 from medfuse.batch.shipping import Parcel, pack, run_parcel, unpack_result
 from medfuse.errors import InputError, MedfuseError, UsageError
 from medfuse.remote import run_apart
-from medfuse.worker import Job, failure, usable_cores
+from medfuse.worker import Job, failure
 
 try:
     import dask
@@ -62,11 +62,6 @@ class Cluster:
     kind: Literal["local", "slurm"] | None = None
     workers: int = 2
     ship: bool = False
-
-    @property
-    def threads(self) -> int:
-        """Threads of a case; 0 lets each case use what its machine or SLURM job gives it."""
-        return max(1, usable_cores() // self.workers) if self.kind == "local" else 0
 
     @contextlib.contextmanager
     def pool(self, runner: str, timeout_s: float | None, logs: Path) -> Iterator[ClusterPool]:
