@@ -134,13 +134,14 @@ def fuse(
 
 _NOT_SETTINGS = {
     "anatomical", "functional", "out", "as_json", "dry_run", "study", "manifest", "workers",
-    "timeout", "force", "uid_salt", "context",
+    "timeout", "force", "uid_salt", "context", "shard", "watch", "scheduler", "cluster", "ship",
 }  # fmt: skip
 
 
 @app.command(
     epilog="Examples:  medfuse batch --study study/ -o results/   |   "
-    "medfuse batch --study study/ -o results/ --dry-run"
+    "medfuse batch --study study/ -o results/ --dry-run   |   "
+    "medfuse batch --study study/ -o results/ --shard $SLURM_ARRAY_TASK_ID/16"
 )
 def batch(
     context: typer.Context,
@@ -167,28 +168,61 @@ def batch(
     keep_uids: KeepUids = False,
     keep_names: KeepNames = False,
     uid_salt: UidSalt = None,
-    workers: Annotated[int, typer.Option(min=1, help="Cases at a time.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cases at a time, if memory allows. [default: cores / 2]"),
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds a case may take.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Do part I of N; other machines do the rest.")
+    ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Look again so often for new cases, until Ctrl-C."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Run on the workers of this Dask scheduler (tcp://...).")
+    ] = None,
+    cluster: Annotated[
+        Literal["local", "slurm"] | None,
+        typer.Option(help="Start Dask workers (--workers) here, or as SLURM jobs."),
+    ] = None,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="Workers share no disk: send inputs, fetch results.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo finished cases too.")] = False,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
     """Fuse every pair of a study; one failing case never stops the others."""
     settings = _settings({k: v for k, v in locals().items() if k not in _NOT_SETTINGS})
-    from medfuse.study import discover, explain
+    from medfuse.batch import run_batch
+    from medfuse.batch.shard import Shard
+    from medfuse.study import discover
 
     plan = discover(study, manifest=manifest)
     if not as_json:
-        terminal.table("Study", ("case", "anatomical", "functional", "why"), explain(plan))
+        terminal.show_plan(plan)
     if dry_run:
         if as_json:
-            terminal.print_json({"cases": explain(plan)})
+            terminal.print_plan(plan)
         raise typer.Exit(0 if plan.cases else EXIT_NO_CASE)
-    raise typer.Exit(
-        _run_batch(plan, out, settings, workers=workers, timeout_s=timeout, force=force,
-                   uid_salt=uid_salt, command=_command(context, names=keep_names),
-                   as_json=as_json)
-    )  # fmt: skip
+
+    def run(some: Any) -> Any:
+        return _run_batch(
+            run_batch, some, out, settings, as_json=as_json, force=force, timeout_s=timeout,
+            uid_salt=uid_salt, command=_command(context, names=keep_names),
+            workers=workers, shard=Shard.parse(shard or "1/1"),
+            cluster=_cluster(scheduler, cluster, workers, ship=ship),
+        )  # fmt: skip
+
+    if watch is None:
+        raise typer.Exit(run(plan).exit_code)
+    from medfuse.batch.watch import watch as keep_watch
+
+    terminal.say(f"Watching {study} every {watch:g} s; Ctrl-C ends it.")
+    found = keep_watch(lambda: discover(study, manifest=manifest), run, every_s=watch)
+    raise typer.Exit(found)
 
 
 @app.command(
@@ -401,10 +435,15 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
+    return guarded(app, arguments)
+
+
+def guarded(command: typer.Typer, arguments: list[str]) -> int:
+    """Run a command line; whatever goes wrong becomes one line and an exit code."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        return int(app(args=arguments, standalone_mode=False) or 0)
+        return int(command(args=arguments, standalone_mode=False) or 0)
     except MedfuseError as error:
         terminal.say(f"error: {error}", style="red")
         return _exit_code(error)
@@ -512,27 +551,36 @@ def _describe_pair(anatomical: Path, functional: Path, out: Path, *, as_json: bo
     terminal.say(f"Would write {out}; nothing was done (--dry-run).")
 
 
-def _run_batch(plan: Any, out: Path, settings: Any, *, as_json: bool, **options: Any) -> int:
-    from medfuse.batch import run_batch
-
-    total = len(plan.cases)
-    done = 0
-    with terminal.progress_bar("medfuse batch", enabled=not as_json) as progress:
-
-        def on_event(event: dict[str, Any]) -> None:
-            nonlocal done
-            if event.get("status") in ("done", "skipped", "failed"):
-                done += 1
-                if not as_json:
-                    terminal.show_event(event)
-            progress(done / max(total, 1), f"{done} of {total} cases")
-
+def _run_batch(run_batch: Any, plan: Any, out: Path, settings: Any, *, as_json: bool,
+               **options: Any) -> Any:  # fmt: skip
+    with terminal.batch_progress(enabled=not as_json) as on_event:
         summary = run_batch(plan, out, settings, on_event=on_event, **options)
     if as_json:
         terminal.print_json(summary.to_dict())
     else:
         terminal.show_summary(summary)
-    return int(summary.exit_code)
+    return summary
+
+
+def _cluster(
+    scheduler: str | None,
+    kind: Literal["local", "slurm"] | None,
+    workers: int | None,
+    *,
+    ship: bool,
+) -> Any:
+    if scheduler is None and kind is None and not ship:
+        return None
+    if (scheduler is None) == (kind is None):
+        raise UsageError(
+            "E_USAGE",
+            what="Cannot choose the workers",
+            cause="--scheduler and --cluster exclude each other, and --ship needs one of them",
+            remedy="Give either --scheduler tcp://HOST:8786 or --cluster local|slurm",
+        )
+    from medfuse.batch.cluster import Cluster
+
+    return Cluster(scheduler, kind, workers or 2, ship)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shlex
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
@@ -50,10 +51,11 @@ def study_salt(path: Path) -> bytes:
         ``E_WRITE``.
     """
     if not path.exists():
-        with writing(path), contextlib.suppress(FileExistsError):
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(32) + "\n")
+        with writing(path), tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            with contextlib.suppress(FileExistsError):  # another shard was first
+                os.link(file.name, path)  # whole at once; temporary files have mode 0600
     return _read_salt(path)
 
 

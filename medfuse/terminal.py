@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -129,15 +131,82 @@ def show_registration(found: Any, out: Path) -> None:
     say(f"Wrote {out}", style="green")
 
 
+MAX_ROWS = 40
+
+
+def show_plan(plan: Any) -> None:
+    """Which images make a case, and why; of a long study the first ones."""
+    from medfuse.study import explain
+
+    rows = list(islice(explain(plan), MAX_ROWS))
+    table("Study", ("case", "anatomical", "functional", "why"), rows)
+    left = len(plan.cases) + len(plan.skipped) - len(rows)
+    if left > 0:
+        say(f"... and {left} more rows ({len(plan.cases)} cases; --dry-run --json lists all)")
+
+
+def print_plan(plan: Any) -> None:
+    """All rows of a plan as one JSON object, written row by row."""
+    from medfuse.study import explain
+
+    sys.stdout.write('{"cases": [')
+    for number, row in enumerate(explain(plan)):
+        sys.stdout.write(("," if number else "") + "\n" + json.dumps(row))
+    sys.stdout.write("\n]}\n")
+
+
+@contextmanager
+def batch_progress(*, enabled: bool = True) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show the events of a batch: a line for a case that ended, a bar with rate and time left."""
+    total, done, worked, begun = 0, 0, 0, time.monotonic()
+    running: dict[str, float] = {}
+    with progress_bar("medfuse batch", enabled=enabled) as update:
+
+        def on_event(event: dict[str, Any]) -> None:
+            nonlocal total, done, worked
+            case = str(event.get("case"))
+            if event["event"] == "batch-start":
+                total = event["cases"]
+            elif event["event"] == "progress":
+                running[case] = event["fraction"]
+            elif event["event"] == "case-end":
+                running.pop(case, None)
+                done += 1
+                worked += event["status"] != "skipped"
+                if enabled:
+                    show_event(event)
+            under_way = sum(running.values())
+            left = total - done - under_way
+            rate = pace(worked + under_way, left, time.monotonic() - begun)
+            update((done + under_way) / max(total, 1), f"{done} of {total} cases{rate}")
+
+        yield on_event
+
+
+def pace(worked: float, left: float, seconds: float) -> str:
+    """Cases an hour and time left, as soon as there is something to judge by.
+
+    >>> pace(10, 20, 360)
+    ', 100 an hour, 12 min left'
+    """
+    if worked < 0.5 or seconds <= 0:
+        return ""
+    rate = worked / seconds
+    minutes = left / rate / 60
+    rest = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    return f", {3600 * rate:.0f} an hour, {rest} left"
+
+
 def show_summary(summary: Any) -> None:
     """Counts and where to look; the failed cases last, a line each."""
     counts = ", ".join(f"{summary.count(s)} {s}" for s in ("done", "skipped", "failed"))
     for note in summary.notes:
         say(f"note: {note}", style="yellow")
     say(f"{counts} in {summary.seconds:.0f} s; open {summary.out}/study.html")
-    for result in summary.results:
-        if result.status == "failed":
-            say(f"failed: {result.case}: {result.message}", style="red")
+    if summary.count("failed"):
+        for result in summary.results:
+            if result.status == "failed":
+                say(f"failed: {result.case}: {result.message}", style="red")
 
 
 def show_event(event: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from medfuse.errors import MedfuseError
 from medfuse.imaging.folder import MANIFEST
@@ -43,8 +43,17 @@ class Job:
     folder: Path
     settings: dict[str, Any]
     command: str = ""
-    threads: int = 1
     uid_salt: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Inverse of `to_dict`."""
+        names = ("anatomical", "functional", "folder", "uid_salt")
+        return cls(**{**fields, **{n: Path(fields[n]) for n in names if fields.get(n)}})
 
 
 class Runner(Protocol):
@@ -70,12 +79,9 @@ class PipelineRunner:
         return is_complete(job.folder, key)
 
     def run(self, job: Job, progress: Progress) -> dict[str, Any]:
-        """Run the pipeline with the threads of the job."""
-        import torch
-
+        """Run the pipeline."""
         from medfuse.pipeline import CaseSettings, run_case
 
-        torch.set_num_threads(job.threads)
         result = run_case(
             job.anatomical,
             job.functional,
@@ -89,13 +95,21 @@ class PipelineRunner:
         return dict(vars(result))
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: of the machine, or what a scheduler left it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def work(pipe: connection.Connection, runner: Runner, job: Job, log: Path) -> None:
     """Run in the child: send ``("progress", fraction, text)`` and one ``("result", fields)``."""
     # Ctrl-C reaches the whole process group; the parent decides what becomes of the children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _divert_output(log)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    fields = {"status": "done", **_attempt(pipe, runner, job), "case": job.case}
+    tell = lambda fraction, text: pipe.send(("progress", fraction, text))  # noqa: E731
+    fields = {"status": "done", **attempt(runner, job, tell), "case": job.case}
     pipe.send(("result", fields))
     pipe.close()
 
@@ -106,9 +120,28 @@ def failure(case: str, code: str, cause: str, remedy: str) -> dict[str, Any]:
     return {"case": case, "status": "failed", "code": code, "message": str(error)}
 
 
-def _attempt(pipe: connection.Connection, runner: Runner, job: Job) -> dict[str, Any]:
+def crash(job: Job, code: int | None) -> dict[str, Any]:
+    """Fields of a case whose process ended without a result, with its exit code."""
+    remedy = f"See logs/{job.case}.log; run the case alone"
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        hint = ", which is how a system short of memory ends processes" if code == -9 else ""
+        return failure(job.case, "E_KILLED", f"the process was ended by {name}{hint}", remedy)
+    cause = f"the process ended without a result (exit code {code})"
+    return failure(job.case, "E_CRASHED", cause, remedy)
+
+
+def timed_out(job: Job, seconds: float) -> dict[str, Any]:
+    """Fields of a case that took too long."""
+    cause = f"it took longer than {seconds:g} s"
+    remedy = "Give more time with --timeout or look at the case alone"
+    return failure(job.case, "E_TIMEOUT", cause, remedy)
+
+
+def attempt(runner: Runner, job: Job, progress: Progress) -> dict[str, Any]:
+    """Run a case; whatever goes wrong becomes fields of a failed result."""
     try:
-        return runner.run(job, lambda fraction, text: pipe.send(("progress", fraction, text)))
+        return runner.run(job, progress)
     except MedfuseError as error:
         return {"status": "failed", "code": error.code, "message": _one_line(str(error))}
     except MemoryError:

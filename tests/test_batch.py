@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from medfuse.batch import BatchSummary, read_ledger, run_batch
+from medfuse.batch import BatchSummary, Shard, read_ledger, run_batch
 from medfuse.batch.lock import LOCK_NAME, BatchLock
 from medfuse.errors import OutputError, UsageError
 from medfuse.imaging.folder import PREFIX, is_complete
@@ -318,3 +318,61 @@ def test_the_pipeline_runs_in_case_processes_and_is_resumed(
     assert second.exit_code == 8
     assert "aligned" in (out / "study.html").read_text()
     assert discover(out).cases == ()
+
+
+def test_shards_do_every_case_once_and_the_last_one_writes_the_whole_summary(
+    tmp_path: Path, runner: Any
+) -> None:
+    study, out = make_study(tmp_path / "in", "a", "b", "c", "refused", "e"), tmp_path / "out"
+    parts = [
+        run_batch(study, out, SETTINGS, shard=Shard.parse(f"{n}/2"), runner=runner) for n in (1, 2)
+    ]
+    assert [sorted(by_case(part)) for part in parts] == [["a", "c", "e"], ["b", "refused"]]
+    rows = {row["case"]: row["status"] for row in csv.DictReader((out / "summary.csv").open())}
+    assert rows == {"a": "done", "b": "done", "c": "done", "e": "done", "refused": "failed"}
+    assert sorted(p.name for p in out.glob("batch*")) == [
+        "batch.1-of-2.jsonl",
+        "batch.2-of-2.jsonl",
+    ]
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_a_shard_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="Cannot read --shard"):
+        Shard.parse(text)
+
+
+def test_a_lost_ledger_is_made_again_from_the_result_folders(tmp_path: Path, runner: Any) -> None:
+    study, out = make_study(tmp_path / "in", "a", "b"), tmp_path / "out"
+    run_batch(study, out, SETTINGS, runner=runner)
+    (out / "batch.jsonl").write_text('{"event": "case-e')
+    (out / "summary.csv").unlink()
+    run_batch(study, out, SETTINGS, runner=runner)
+    rows = list(csv.DictReader((out / "summary.csv").open()))
+    assert [(row["case"], row["status"], row["verdict"]) for row in rows] == [
+        ("a", "skipped", "look"),
+        ("b", "skipped", "look"),
+    ]
+
+
+@pytest.mark.slow
+def test_results_are_the_same_bytes_whatever_the_number_of_workers(
+    tmp_path: Path, sample_data: Path
+) -> None:
+    source = sample_data / "study/sts001-aligned"
+    root = tmp_path / "in"
+    root.mkdir()
+    rows = [
+        f"{name},{source / anatomical},{source / functional},identity"
+        for name, anatomical, functional in (
+            ("ct-mr", "mr-t1.nii.gz", "ct.nii.gz"),
+            ("pet-ct", "ct.nii.gz", "pet-suv-dicom"),
+        )
+    ]
+    (root / "cases.csv").write_text("\n".join(["case,anatomical,functional,registration", *rows]))
+    for workers in (1, 2):
+        out = tmp_path / f"out-{workers}"
+        assert run_batch(discover(root), out, CaseSettings(), workers=workers).exit_code == 0
+    for path in sorted((tmp_path / "out-1").rglob("*.nii.gz")):
+        other = tmp_path / "out-2" / path.relative_to(tmp_path / "out-1")
+        assert path.read_bytes() == other.read_bytes(), path.name

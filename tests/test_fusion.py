@@ -305,3 +305,19 @@ def test_weights_of_another_shape_or_range_and_wild_bias_are_refused():
         medfuse.fuse(functional=a, anatomical=b, weights=a + 1)
     with pytest.raises(ValueError, match="bias"):
         medfuse.fuse(functional=a, anatomical=b, bias=1.5)
+
+
+def test_the_number_of_threads_of_torch_changes_no_bit():
+    a, b = pair(128, 160, 40)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(medfuse.fuse(functional=a, anatomical=b, mode="volume"))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for name in ("weights", "luminance", "share", "rgb"):
+        assert torch.equal(getattr(found[0], name), getattr(found[1], name)), name
+    assert found[0].audit == found[1].audit

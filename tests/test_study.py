@@ -446,7 +446,7 @@ def test_an_empty_study_has_no_case_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing")
     study = discover(tmp_path)
     assert study.cases == ()
-    assert explain(study)[0][3] == "no CT, MR, PET or SPECT volume was found"
+    assert next(explain(study))[3] == "no CT, MR, PET or SPECT volume was found"
 
 
 @given(st.lists(st.text(max_size=120), max_size=8))
@@ -461,3 +461,24 @@ def test_names_are_fit_for_folders_and_never_the_same(texts: list[str]) -> None:
 @pytest.mark.parametrize("text", ["CON", "nul.txt", "logs", "Summary.csv", "../../x", "\u202eabc"])
 def test_names_that_mean_something_else_are_changed(text: str) -> None:
     assert Namer()(text).lower() != text.lower()
+
+
+def test_a_long_study_stays_on_disk_and_reads_as_the_same_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        for folder, name in (("anat", "T1w"), ("pet", "pet")):
+            place = tmp_path / f"sub-{number:02d}" / folder
+            place.mkdir(parents=True)
+            (place / f"sub-{number:02d}_{name}.nii.gz").touch()
+    (tmp_path / "sub-99/pet").mkdir(parents=True)
+    short = discover(tmp_path)
+    monkeypatch.setattr("medfuse.study.model.FEW", 3)
+    long = discover(tmp_path)
+    assert isinstance(short.cases, tuple)
+    assert not isinstance(long.cases, tuple)
+    assert len(long.cases) == len(short.cases) == 7
+    assert list(long.cases) == list(short.cases)
+    assert long.cases[-1] == short.cases[-1]
+    assert long.cases[2:4] == list(short.cases[2:4])
+    assert list(explain(long)) == list(explain(short))

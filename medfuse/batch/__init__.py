@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medfuse.batch.ledger import BatchSummary, Ledger, read_ledger
 from medfuse.batch.lock import BatchLock
 from medfuse.batch.loop import Batch, OnEvent
+from medfuse.batch.memory import USABLE, Budget, available_bytes
+from medfuse.batch.pool import Pool, ProcessPool
+from medfuse.batch.shard import Shard
 from medfuse.case import CaseResult, CaseSettings
 from medfuse.errors import UsageError
 from medfuse.imaging.folder import writing
 from medfuse.privacy import salt_beside, study_salt
 from medfuse.study import Study
-from medfuse.worker import Job, PipelineRunner, Runner
+from medfuse.worker import Job, PipelineRunner, Runner, usable_cores
 
-__all__ = ["BatchSummary", "Job", "PipelineRunner", "Runner", "read_ledger", "run_batch"]
+if TYPE_CHECKING:
+    from medfuse.batch.cluster import Cluster
+
+__all__ = ["BatchSummary", "Job", "PipelineRunner", "Runner", "Shard", "read_ledger", "run_batch"]
 
 EXIT_NO_CASE = 3
+CORES_PER_CASE = 2
+WHOLE = Shard()
 
 
 def run_batch(
@@ -29,9 +37,11 @@ def run_batch(
     out: Path,
     settings: CaseSettings,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     force: bool = False,
     timeout_s: float | None = None,
+    shard: Shard = WHOLE,
+    cluster: Cluster | None = None,
     on_event: OnEvent | None = None,
     command: str = "",
     runner: Runner | None = None,
@@ -52,12 +62,17 @@ def run_batch(
         Made when it is not there; outside the study, or in a ``derivatives`` folder of it.
     settings : CaseSettings
         For all cases; the overrides of a case go before.
-    workers : int
-        Cases at a time; the cores are shared among them.
+    workers : int, optional
+        Cases at a time. Fewer run where the headers say that
+        memory would not do. Default: one for two cores. Not for a cluster.
     force : bool
         Redo finished cases.
     timeout_s : float, optional
         A case that takes longer is ended.
+    shard : Shard
+        Do every n-th case only; other machines do the others.
+    cluster : Cluster, optional
+        Run the cases on Dask workers instead of here.
     on_event : callable, optional
         Gets dicts: ``{"event": "case-start" | "progress" | "case-end" | ..., "case": ...}``; those
         with a ``status`` end a case.
@@ -83,7 +98,8 @@ def run_batch(
 
     Notes
     -----
-    Processes are spawned: a script that calls this needs ``if __name__ == "__main__":``.
+    Processes import the main module: a script that calls this needs
+    ``if __name__ == "__main__":``.
     """
     named = [skipped for skipped in study.skipped if skipped.case]
     if not study.cases and not named:
@@ -91,26 +107,29 @@ def run_batch(
     _require_apart(study, out)
     with writing(out):
         (out / "logs").mkdir(parents=True, exist_ok=True)
-    threads = max(1, _cores() // max(1, workers))
+    runner = runner or PipelineRunner()
     salt = None if settings.keep_uids else _salt(study, out, uid_salt)
-    jobs = [
-        Job(
-            case.name,
-            case.anatomical.absolute(),
-            case.functional.absolute(),
-            (out / case.name).absolute(),
-            {**settings.model_dump(), **case.overrides},
-            command,
-            threads,
-            salt,
-        )
-        for case in study.cases
-    ]
-    with BatchLock(out) as lock, Ledger(out) as ledger, _stop_signals() as stop:
-        batch = Batch(out, runner or PipelineRunner(), lock, ledger, on_event, force, timeout_s)
-        for skipped in named:
+    with (
+        BatchLock(out, shard.lock_name) as lock,
+        Ledger(out, shard.ledger_name) as ledger,
+        _stop_signals() as stop,
+        contextlib.ExitStack() as stack,
+    ):
+        if cluster is None:
+            workers = workers or max(1, usable_cores() // CORES_PER_CASE)
+            budget = Budget(USABLE * available_bytes())
+            pool: Pool = ProcessPool(runner, workers, budget, timeout_s, out / "logs")
+        else:
+            kind = type(runner)
+            name = f"{kind.__module__}:{kind.__qualname__}"
+            pool = stack.enter_context(cluster.pool(name, timeout_s, out / "logs"))
+            workers = cluster.workers
+        batch = Batch(out, runner, pool, lock, ledger, on_event, force, shard)
+        for skipped in named if shard.index == 1 else ():
             batch.end(CaseResult(skipped.case, "failed", code=skipped.code, message=skipped.reason))
-        return batch.run(jobs, max(1, workers), stop)
+        total = len(range(shard.index - 1, len(study.cases), shard.count)) + len(batch.results)
+        jobs = _jobs(study, out, settings, command, shard, salt)
+        return batch.run(jobs, total, workers, stop)
 
 
 def _salt(study: Study, out: Path, given: Path | None) -> Path | None:
@@ -123,10 +142,21 @@ def _salt(study: Study, out: Path, given: Path | None) -> Path | None:
     return path.absolute()
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _jobs(
+    study: Study, out: Path, settings: CaseSettings, command: str, shard: Shard, salt: Path | None
+) -> Iterator[Job]:
+    common = settings.model_dump()
+    for position, case in enumerate(study.cases):
+        if shard.takes(position):
+            yield Job(
+                case.name,
+                case.anatomical.absolute(),
+                case.functional.absolute(),
+                (out / case.name).absolute(),
+                {**common, **case.overrides},
+                command,
+                salt,
+            )
 
 
 def _require_apart(study: Study, out: Path) -> None:

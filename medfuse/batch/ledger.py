@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import io
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from medfuse.provenance import BIDS_DESCRIPTION
 from medfuse.study.scan import LEDGER
 
 SUMMARY = "summary.csv"
+LEDGERS = "batch*.jsonl"
 COLUMNS = ("case", "status", "verdict", "code", "seconds", "message", "notes", "report")
 BIDS_VERSION = "1.10.0"
 
@@ -33,8 +35,8 @@ class Ledger:
     A line that a power cut left unfinished stays alone and harms no other.
     """
 
-    def __init__(self, out: Path) -> None:
-        self._path = out / LEDGER
+    def __init__(self, out: Path, name: str = LEDGER) -> None:
+        self._path = out / name
 
     def __enter__(self) -> Self:
         with writing(self._path):
@@ -70,16 +72,18 @@ class Ledger:
 
 
 def read_ledger(out: Path) -> list[dict[str, Any]]:
-    """Events of all batches on an output folder; unfinished lines are left out."""
-    events = []
-    for line in (out / LEDGER).read_bytes().splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            events.append(event)
-    return events
+    """Events of all batches and shards on an output folder; unfinished lines are left out."""
+    return list(_events(out))
+
+
+def _events(out: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(out.glob(LEDGERS)):
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict):
+                        yield event
 
 
 @dataclass(frozen=True)
@@ -95,15 +99,16 @@ class BatchSummary:
     """
 
     out: Path
-    results: tuple[CaseResult, ...]
+    results: Sequence[CaseResult]
     exit_code: int
     not_run: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def count(self, status: str) -> int:
         """Cases with a status."""
-        return sum(result.status == status for result in self.results)
+        return self.counts.get(status, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the folders relative to the output."""
@@ -130,27 +135,52 @@ def result_fields(result: CaseResult) -> dict[str, Any]:
     }
 
 
-def write_summary(out: Path, results: Iterable[CaseResult], not_run: Iterable[str]) -> None:
-    """Write summary.csv, a line a case.
+def write_summary(out: Path) -> None:
+    """Write summary.csv, a line a case: the last word of the ledgers on each.
 
     Raises
     ------
     OutputError
         ``E_WRITE``.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for result in results:
-        has_report = (out / result.case / "report.html").is_file()
-        row = result_fields(result) | {
-            "notes": " | ".join(result.notes),
-            "report": f"{result.case}/report.html" if has_report else "",
-        }
-        writer.writerow({name: _safe(value) for name, value in row.items()})
-    for case in not_run:
-        writer.writerow({"case": _safe(case), "status": "not run"})
-    write_through(out / SUMMARY, text.getvalue().encode())
+    path, temporary = out / SUMMARY, out / f"{SUMMARY}.tmp"
+    with writing(path), contextlib.closing(_last_words(out)) as table:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            for (text,) in table.execute("select event from last order by number"):
+                event = json.loads(text)
+                has_report = (out / event["case"] / "report.html").is_file()
+                row = event | {
+                    "notes": " | ".join(event.get("notes", ())),
+                    "report": f"{event['case']}/report.html" if has_report else "",
+                }
+                writer.writerow({name: _safe(row.get(name)) for name in COLUMNS})
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def _last_words(out: Path) -> sqlite3.Connection:
+    """The last event on each case, in a temporary table on disk: a study may be long."""
+    table = sqlite3.connect("")
+    table.execute("create table last (number integer, name text primary key, event text)")
+    for number, (case, event) in enumerate(_words(out)):
+        newer = "update set event = ?3" if event.get("status") != "not run" else "nothing"
+        table.execute(
+            f"insert into last values (?, ?, ?) on conflict (name) do {newer}",
+            (number, case, json.dumps(event)),
+        )
+    return table
+
+
+def _words(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for event in _events(out):
+        if event.get("event") == "case-end" and event.get("case"):
+            yield event["case"], event
+        elif event.get("event") == "batch-end":
+            for case in event.get("not_run", ()):
+                yield case, {"case": case, "status": "not run"}
 
 
 def write_description(out: Path) -> None:

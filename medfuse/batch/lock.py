@@ -36,6 +36,8 @@ class BatchLock:
     ----------
     folder : Path
         Existing output folder.
+    name : str
+        Of the lock file.
 
     Raises
     ------
@@ -43,8 +45,8 @@ class BatchLock:
         ``E_LOCKED`` with process number, machine and time of the holder; ``E_WRITE``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_NAME
+    def __init__(self, folder: Path, name: str = LOCK_NAME) -> None:
+        self._path = folder / name
         self._handle = -1
         self._last_beat = 0.0
 
@@ -83,7 +85,7 @@ class BatchLock:
             handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644)
             if not self._take(handle):
                 os.close(handle)
-                raise _locked(_read(self._path))
+                raise _locked(_read(self._path), self._path.name)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), self._path.stat()):
                     return handle
@@ -114,7 +116,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _locked(holder: dict[str, Any]) -> OutputError:
+def _locked(holder: dict[str, Any], name: str) -> OutputError:
     who = "process {pid} on {host} since {since}".format_map(
         {key: holder.get(key, "?") for key in ("pid", "host", "since")}
     )
@@ -122,5 +124,5 @@ def _locked(holder: dict[str, Any]) -> OutputError:
         "E_LOCKED",
         what="Cannot use the output folder",
         cause=f"another batch is writing to it ({who})",
-        remedy=f"Wait for it, choose another folder, or remove {LOCK_NAME} if it is surely gone",
+        remedy=f"Wait for it, choose another folder, or remove {name} if it is surely gone",
     )

@@ -6,14 +6,16 @@ subject is skipped with a reason and the way out, a manifest.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from medfuse.errors import InputError
 from medfuse.study.bids import bids_cases, is_bids
-from medfuse.study.folders import pair_tree
-from medfuse.study.model import MANIFEST_NAME, Case, Namer, Skipped, Study, place
+from medfuse.study.folders import pair_folder, pair_tree
+from medfuse.study.model import MANIFEST_NAME, Case, Namer, Skipped, Study, gather, place
 from medfuse.study.scan import Scanner
 
 __all__ = ["Case", "Skipped", "Study", "discover", "explain"]
@@ -56,26 +58,22 @@ def discover(study: Path, *, manifest: Path | None = None) -> Study:
     if manifest is not None:
         from medfuse.study.manifest import read_cases
 
-        cases, skipped = read_cases(Path(manifest), Namer())
-        return Study(study, "manifest", tuple(cases), tuple(skipped))
+        return Study(study, "manifest", *gather(read_cases(Path(manifest), Namer())))
     return _search(study)
 
 
-def explain(study: Study) -> list[tuple[str, str, str, str]]:
+def explain(study: Study) -> Iterator[tuple[str, str, str, str]]:
     """Rows (case, anatomical, functional, why) for people; what was skipped comes last."""
-    rows = [
-        (
+    for case in study.cases:
+        yield (
             case.name,
             place(case.anatomical, study.root, case.overrides.get("anatomical_series")),
             place(case.functional, study.root, case.overrides.get("functional_series")),
             case.why,
         )
-        for case in study.cases
-    ]
     for skipped in study.skipped:
         head = f"{skipped.case} (failed)" if skipped.case else "(skipped)"
-        rows.append((head, place(skipped.path, study.root), "", skipped.reason))
-    return rows
+        yield head, place(skipped.path, study.root), "", skipped.reason
 
 
 def _require_folder(study: Path) -> None:
@@ -96,40 +94,47 @@ def _require_folder(study: Path) -> None:
 def _search(root: Path) -> Study:
     scanner, namer = Scanner(root), Namer()
     data_sets = [root] if is_bids(root) else [f for f in _folders(root) if is_bids(f)]
-    cases: list[Case] = []
-    skipped: list[Skipped] = []
-    for found in _found(root, data_sets, scanner):
-        if isinstance(found, Skipped):
-            skipped.append(found)
-        else:
-            cases.append(replace(found, name=namer(found.name)))
-    cases = list(_once(cases, skipped))
-    left = (*skipped, *scanner.skipped)
-    return Study(root, "bids" if data_sets else "folders", tuple(cases), left)
+    found = _once(_named(_found(root, data_sets, scanner), namer))
+    cases, skipped = gather(chain(found, _later(scanner)))
+    return Study(root, "bids" if data_sets else "folders", cases, skipped)
 
 
 def _found(root: Path, data_sets: list[Path], scanner: Scanner) -> Iterator[Case | Skipped]:
     for data_set in data_sets:
         yield from bids_cases(data_set, root, scanner)
     if not data_sets:
-        yield from pair_tree(scanner.scan(root), root)
+        yield from pair_folder(root, root, scanner)
     elif root not in data_sets:
         for folder in _folders(root):
             if folder not in data_sets and scanner.is_inside(folder):
                 yield from pair_tree(scanner.scan(folder), root)
 
 
-def _once(cases: list[Case], skipped: list[Skipped]) -> Iterator[Case]:
-    """Leave out a pair that a link shows a second time."""
-    seen: dict[tuple[Path, Path, str], str] = {}
-    for case in cases:
-        key = (case.anatomical.resolve(), case.functional.resolve(), str(case.overrides))
+def _later(scanner: Scanner) -> Iterator[Skipped]:
+    """What the scanner has skipped by the time it is asked."""
+    yield from scanner.skipped
+
+
+def _named(found: Iterator[Case | Skipped], namer: Namer) -> Iterator[Case | Skipped]:
+    for item in found:
+        yield replace(item, name=namer(item.name)) if isinstance(item, Case) else item
+
+
+def _once(found: Iterator[Case | Skipped]) -> Iterator[Case | Skipped]:
+    """Leave out a pair that a link shows a second time;."""
+    seen: dict[int, str] = {}
+    for item in found:
+        if not isinstance(item, Case):
+            yield item
+            continue
+        key = hash((item.anatomical.resolve(), item.functional.resolve(), str(item.overrides)))
         if key in seen:
-            skipped.append(Skipped(case.functional, f"a link to the images of {seen[key]}"))
+            yield Skipped(item.functional, f"a link to the images of {seen[key]}")
         else:
-            seen[key] = case.name
-            yield case
+            seen[key] = item.name
+            yield item
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _folders(folder: Path) -> Iterator[Path]:
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    return (folder / name for name in names if (folder / name).is_dir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,15 @@ ANAT_SUFFIXES = ("T1w", "UNIT1", "T2w", "FLAIR", "PDw")
 
 def is_bids(folder: Path) -> bool:
     """Raw BIDS: a description of a raw data set, or subjects with anat/ or pet/ folders."""
-    subjects = [p for p in folder.glob("sub-*") if p.is_dir()]
     if dataset_type(folder) == "raw":
-        return bool(subjects)
-    return any(next(_bids_folders(subject), None) for subject in subjects)
+        return next(_subjects(folder), None) is not None
+    return any(next(_bids_folders(subject), None) for subject in _subjects(folder))
+
+
+def _subjects(folder: Path) -> Iterator[Path]:
+    """Folders of the subjects in order; only their names are held."""
+    names = sorted(name for name in os.listdir(folder) if name.startswith("sub-"))
+    return (folder / name for name in names if (folder / name).is_dir())
 
 
 def _bids_folders(subject: Path) -> Iterator[Path]:
@@ -28,7 +34,7 @@ def _bids_folders(subject: Path) -> Iterator[Path]:
 
 def bids_cases(data_set: Path, top: Path, scanner: Scanner) -> Iterator[Case | Skipped]:
     prefix = "" if data_set == top else f"{data_set.name}_"
-    for subject in sorted(p for p in data_set.glob("sub-*") if p.is_dir()):
+    for subject in _subjects(data_set):
         if not scanner.is_inside(subject):
             continue
         if next(_bids_folders(subject), None) is None:

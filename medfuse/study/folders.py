@@ -11,9 +11,23 @@ from typing import Any
 
 from medfuse.imaging.nifti_facts import modality_of_name
 from medfuse.study.model import REMEDY, Case, Skipped, place
-from medfuse.study.scan import Image, Node, mr_kind
+from medfuse.study.scan import Image, Node, Scanner, mr_kind
 
 _FOLDER_WORDS = frozenset(["anat", "anatomical", "func", "functional", "nuc"])
+
+
+def pair_folder(root: Path, top: Path, scanner: Scanner) -> Iterator[Case | Skipped]:
+    """Cases of a folder as `pair_tree` finds them, one sub-folder in memory at a time."""
+    files, children = scanner.unfold(root)
+    rest, found = [], False
+    for child in children:
+        if _can_pair(child.images()):
+            found = True
+            yield from pair_tree(child, top)
+        else:
+            rest.append(child)
+    node = Node(root, scanner.images_in(root, files, beside=rest), rest)
+    yield from _leftovers(node) if found else pair_tree(node, top)
 
 
 def pair_tree(root: Node, top: Path) -> Iterator[Case | Skipped]:
@@ -26,12 +40,18 @@ def pair_tree(root: Node, top: Path) -> Iterator[Case | Skipped]:
     if not whole:
         yield _pair(root, top)
         return
-    for child in root.children:
-        if child in whole:
-            yield from pair_tree(child, top)
-        elif child.images():
-            yield Skipped(child.path, _why_no_pair(child.images()))
-    for image in root.own:
+    for child in whole:
+        yield from pair_tree(child, top)
+    rest = [child for child in root.children if child not in whole]
+    yield from _leftovers(Node(root.path, root.own, rest))
+
+
+def _leftovers(node: Node) -> Iterator[Skipped]:
+    """Images of a folder whose cases lie in other sub-folders."""
+    for child in node.children:
+        if images := child.images():
+            yield Skipped(child.path, _why_no_pair(images))
+    for image in node.own:
         yield Skipped(image.path, f"{image.label} outside the folders that make cases")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import ValidationError
 
@@ -19,7 +20,7 @@ _SEPARATORS = ",;\t"
 _PAIRS = frozenset({"window", "anatomical_window"})
 
 
-def read_cases(manifest: Path, namer: Namer) -> tuple[list[Case], list[Skipped]]:
+def read_cases(manifest: Path, namer: Namer) -> Iterator[Case | Skipped]:
     """Read the cases of a manifest; a line that cannot be used becomes a failed case.
 
     Parameters
@@ -35,37 +36,38 @@ def read_cases(manifest: Path, namer: Namer) -> tuple[list[Case], list[Skipped]]
     UsageError
         ``E_MANIFEST``: no header, a column is missing or unknown.
     """
-    rows, columns = _read_rows(manifest)
-    _require_columns(columns, manifest)
-    cases, failed = [], []
-    for number, row in rows:
-        try:
-            cases.append(_case(row, manifest, namer, line=number))
-        except MedfuseError as error:
-            name = namer(row.get("case", "") or f"line-{number}")
-            path = manifest.parent / row.get("functional", "")
-            failed.append(Skipped(path, str(error), error.code, case=name))
-    return cases, failed
+    with _opened(manifest) as file:
+        head = file.readline()
+        separator = max(_SEPARATORS, key=head.count)
+        columns = [name.strip().lower() for name in next(csv.reader([head], delimiter=separator))]
+        _require_columns(columns, manifest)
+        for number, row in _rows(file, columns, separator):
+            try:
+                yield _case(row, manifest, namer, line=number)
+            except MedfuseError as error:
+                name = namer(row.get("case", "") or f"line-{number}")
+                path = manifest.parent / row.get("functional", "")
+                yield Skipped(path, str(error), error.code, case=name)
 
 
-def _read_rows(manifest: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+@contextlib.contextmanager
+def _opened(manifest: Path) -> Iterator[TextIO]:
     try:
-        text = manifest.read_bytes().decode("utf-8-sig")
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            yield file
     except OSError as error:
         cause = (error.strerror or "unknown").lower()
         raise _unreadable("Cannot read the manifest", manifest.name, cause) from error
     except UnicodeDecodeError as error:
         raise _refuse(manifest, "it is not UTF-8 text", "Save it as CSV in UTF-8") from error
-    head = text.partition("\n")[0]
-    separator = max(_SEPARATORS, key=head.count)
-    reader = csv.reader(io.StringIO(text), delimiter=separator)
-    columns = [name.strip().lower() for name in next(reader, [])]
-    rows = []
+
+
+def _rows(file: TextIO, columns: list[str], separator: str) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.reader(file, delimiter=separator)
     for cells in reader:
         values = [cell.strip() for cell in cells]
         if any(values) and not values[0].startswith("#"):
-            rows.append((reader.line_num, dict(zip(columns, values, strict=False))))
-    return rows, columns
+            yield reader.line_num + 1, dict(zip(columns, values, strict=False))
 
 
 def _require_columns(columns: list[str], manifest: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from medfuse.study.spill import Spill
+
 MANIFEST_NAME = "cases.csv"
 REMEDY = f"name the pair in a {MANIFEST_NAME} (case,anatomical,functional) or with --manifest"
 MAX_NAME = 80
+#: A study of fewer cases is held in memory.
+FEW = 1000
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
@@ -61,15 +66,43 @@ class Study:
     ----------
     root : Path
     kind : {"manifest", "bids", "folders"}
-    cases : tuple of Case
-    skipped : tuple of Skipped
+    cases : sequence of Case
+        A tuple; of a long study a list that stays on disk.
+    skipped : sequence of Skipped
         Those with a ``case`` name were asked for by name and count as failed.
     """
 
     root: Path
     kind: Literal["manifest", "bids", "folders"]
-    cases: tuple[Case, ...]
-    skipped: tuple[Skipped, ...] = ()
+    cases: Sequence[Case]
+    skipped: Sequence[Skipped] = ()
+
+
+def gather(found: Iterable[Case | Skipped]) -> tuple[Sequence[Case], Sequence[Skipped]]:
+    """Part cases from what is skipped; of a long study both stay on disk."""
+    cases: list[Case] | Spill[Case] = []
+    skipped: list[Skipped] | Spill[Skipped] = []
+    for item in found:
+        if isinstance(item, Case):
+            cases.append(item)
+            if len(cases) == FEW and isinstance(cases, list):
+                cases = Spill(_encode, lambda fields: Case(**_decode(fields)), cases)
+        else:
+            skipped.append(item)
+            if len(skipped) == FEW and isinstance(skipped, list):
+                skipped = Spill(_encode, lambda fields: Skipped(**_decode(fields)), skipped)
+    return tuple(cases) if isinstance(cases, list) else cases, (
+        tuple(skipped) if isinstance(skipped, list) else skipped
+    )
+
+
+def _encode(item: Case | Skipped) -> dict[str, Any]:
+    return {k: str(v) if isinstance(v, Path) else v for k, v in vars(item).items()}
+
+
+def _decode(fields: dict[str, Any]) -> dict[str, Any]:
+    paths = {"path", "anatomical", "functional"}
+    return {k: Path(v) if k in paths else v for k, v in fields.items()}
 
 
 class Namer:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,24 +109,38 @@ class Scanner:
 
     def scan(self, folder: Path) -> Node:
         """Read a folder and all folders below it."""
-        node = Node(folder)
-        if kind := self._output_kind(folder):
-            self._skip(folder, f"{kind}, not an input")
-            return node
-        files = []
+        if self._is_output(folder):
+            return Node(folder)
+        files, folders = self._list(folder)
+        children = [self.scan(path) for path in folders]
+        return Node(folder, self.images_in(folder, files, beside=children), children)
+
+    def unfold(self, folder: Path) -> tuple[list[Path], Iterator[Node]]:
+        """Files of a folder, and the folders in it one after the other: a study may be long."""
+        if self._is_output(folder):
+            return [], iter(())
+        files, folders = self._list(folder)
+        return files, (self.scan(path) for path in folders)
+
+    def images_in(self, folder: Path, files: list[Path], *, beside: list[Node]) -> list[Image]:
+        """Images among the files of a folder that has these sub-folders."""
+        below = any(image.path.is_dir() for child in beside for image in child.images())
+        return [*self._niftis(files), *self._dicoms(folder, files, below=below)]
+
+    def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        files, folders = [], []
         for entry in self._entries(folder):
             path = folder / entry.name
             if not self.is_inside(path) or path.name.startswith("."):
                 continue
             if entry.is_dir():
-                self._descend(node, path)
+                if self._is_new_folder(path):
+                    folders.append(path)
             elif entry.is_file():
                 files.append(path)
             elif entry.is_symlink():
                 self._skip(path, LINK_TO_NOWHERE)
-        below = any(image.path.is_dir() for child in node.children for image in child.images())
-        node.own = [*self._niftis(files), *self._dicoms(folder, files, below=below)]
-        return node
+        return files, folders
 
     def is_inside(self, path: Path) -> bool:
         """Whether a link stays within the study; if not, it is noted as skipped."""
@@ -143,15 +157,21 @@ class Scanner:
             self._skip(folder, f"cannot be read: {(error.strerror or 'unknown').lower()}")
             return []
 
-    def _descend(self, node: Node, path: Path) -> None:
+    def _is_new_folder(self, path: Path) -> bool:
         if path.name.lower() in _IGNORED_FOLDERS:
-            return
+            return False
         if path.is_symlink():
             real = path.resolve()
             if real in self._linked or path.parent.resolve().is_relative_to(real):
-                return
+                return False
             self._linked.add(real)
-        node.children.append(self.scan(path))
+        return True
+
+    def _is_output(self, folder: Path) -> bool:
+        kind = self._output_kind(folder)
+        if kind:
+            self._skip(folder, f"{kind}, not an input")
+        return kind is not None
 
     def _output_kind(self, folder: Path) -> str | None:
         if read_manifest(folder) is not None or (folder / LEDGER).is_file():

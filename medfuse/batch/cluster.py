@@ -1,0 +1,256 @@
+"""Cases on Dask workers, on this machine or on many. Needs ``medfuse[cluster]``."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medfuse.batch.pool import Ended, Progress, keep_log
+from medfuse.batch.shipping import Parcel, pack, run_parcel, unpack_result
+from medfuse.errors import InputError, MedfuseError, UsageError
+from medfuse.remote import run_apart
+from medfuse.worker import Job, failure
+
+try:
+    import dask
+    import distributed
+except ImportError as error:  # pragma: no cover - depends on what is installed
+    raise UsageError(
+        "E_MISSING_EXTRA",
+        what="Cannot use a cluster",
+        cause="Dask is not installed",
+        remedy="Install it with: pip install 'medfuse[cluster]'",
+    ) from error
+
+POLL_S = 0.2
+CONNECT_S = 20.0
+STOP_POLL_S = 2.0
+#: So long a batch waits for a scheduler that has gone.
+RECONNECT_S = 300.0
+#: Cases under way for each worker: one runs, one waits, so that no worker is ever idle.
+AHEAD = 2
+#: So often a case is handed in again after the scheduler forgot it.
+MAX_SUBMISSIONS = 3
+#: What one SLURM job asks for unless ~/.config/dask/jobqueue.yaml says more.
+SLURM_JOB = {"cores": 1, "job_cpu": 2, "processes": 1, "memory": "4GB"}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the cases of a batch run.
+
+    Attributes
+    ----------
+    scheduler : str or None
+        Address of a running Dask scheduler, e.g. ``tcp://10.0.0.5:8786``.
+    kind : {"local", "slurm"} or None
+        Start workers for this batch alone: processes here, or SLURM jobs as configured for
+        dask-jobqueue. Either this or `scheduler`.
+    workers : int
+        To start; with `scheduler` those that are there count.
+    ship : bool
+        Inputs and results travel over the network; else all machines see the same files under the
+        same paths.
+    """
+
+    scheduler: str | None = None
+    kind: Literal["local", "slurm"] | None = None
+    workers: int = 2
+    ship: bool = False
+
+    @contextlib.contextmanager
+    def pool(self, runner: str, timeout_s: float | None, logs: Path) -> Iterator[ClusterPool]:
+        """Connect, or start the workers; end what was started.
+
+        Parameters
+        ----------
+        runner : str
+            ``module:class``.
+        timeout_s : float, optional
+            For each case.
+        logs : Path
+            Folder for what failed cases print.
+
+        Raises
+        ------
+        InputError
+            ``E_CLUSTER``: nobody answers at that address.
+        """
+        quiet = {"distributed.admin.large-graph-warning-threshold": "4GiB"}
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(dask.config.set(quiet))
+            address = self.scheduler or stack.enter_context(self._start()).scheduler_address
+            pool = ClusterPool(address, runner, timeout_s, logs, ship=self.ship)
+            stack.callback(pool.close)
+            yield pool
+
+    def _start(self) -> distributed.deploy.Cluster:
+        if self.kind == "slurm":
+            from dask_jobqueue import SLURMCluster
+
+            cluster = SLURMCluster(**SLURM_JOB)
+            cluster.scale(self.workers)
+            return cluster
+        return distributed.LocalCluster(
+            n_workers=self.workers, threads_per_worker=1, dashboard_address=None
+        )
+
+
+def connect(address: str, *, within_s: float = CONNECT_S) -> distributed.Client:
+    """Connect to a scheduler, trying again until it answers.
+
+    Raises
+    ------
+    InputError
+        ``E_CLUSTER``: it did not answer in that time.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return distributed.Client(address, timeout=CONNECT_S / 2, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            if time.monotonic() < deadline:
+                time.sleep(POLL_S)
+                continue
+            raise InputError(
+                "E_CLUSTER",
+                what="Cannot reach the Dask scheduler",
+                where=address,
+                cause=str(error).splitlines()[0] or type(error).__name__,
+                remedy="Start it with 'dask scheduler' and give the address that it prints",
+            ) from error
+
+
+@dataclass
+class _Sent:
+    job: Job
+    future: distributed.Future
+    submissions: int
+
+
+class ClusterPool:
+    """Hands cases to Dask; the loss of a worker or of the scheduler costs time, not cases.
+
+    A case may be done twice then. Results appear by one rename, so the copies do not mix.
+    """
+
+    def __init__(
+        self, address: str, runner: str, timeout_s: float | None, logs: Path, *, ship: bool
+    ) -> None:
+        self._address, self._runner, self._timeout_s = address, runner, timeout_s
+        self._logs, self._ship = logs, ship
+        self._sent: list[_Sent] = []
+        self._open(CONNECT_S)
+
+    def _open(self, within_s: float) -> None:
+        self._client = connect(self._address, within_s=within_s)
+        self._stop = distributed.Event(f"medfuse-{uuid.uuid4().hex}", client=self._client)
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+            self._client.close()
+
+    def has_room(self, job: Job) -> bool:
+        """Whether the workers have less than two cases each."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        return len(self._sent) < AHEAD * max(1, len(workers))
+
+    def start(self, job: Job) -> None:
+        """Hand in a case."""
+        self._sent.append(_Sent(job, self._submit(job), 1))
+
+    def is_busy(self) -> bool:
+        """Whether a case is under way."""
+        return bool(self._sent)
+
+    def wait(self) -> Iterator[Progress | Ended]:
+        """Wait a moment; tell the cases that ended."""
+        time.sleep(POLL_S)
+        if self._client.status == "closed":
+            yield from self._again()
+        for sent in list(self._sent):
+            status = sent.future.status
+            if status == "pending":
+                continue
+            self._sent.remove(sent)
+            if status in ("cancelled", "lost") and sent.submissions < MAX_SUBMISSIONS:
+                again = _Sent(sent.job, self._submit(sent.job), sent.submissions + 1)
+                self._sent.append(again)
+            else:
+                yield Ended(sent.job, self._fields(sent))
+
+    def _again(self) -> Iterator[Ended]:
+        """Look for the scheduler at its old address and hand everything in once more."""
+        sent, self._sent = self._sent, []
+        try:
+            self._open(RECONNECT_S)
+        except MedfuseError as error:
+            for lost in sent:
+                fields = {"case": lost.job.case, "status": "failed", "code": error.code}
+                yield Ended(lost.job, {**fields, "message": str(error)})
+            return
+        for lost in sent:
+            self._sent.append(_Sent(lost.job, self._submit(lost.job), lost.submissions))
+
+    def drop(self) -> Iterator[Job | Ended]:
+        """Tell the workers to end what they do for this batch."""
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+            self._stop.set()
+            self._client.cancel([sent.future for sent in self._sent])
+        yield from (sent.job for sent in self._sent)
+        self._sent.clear()
+
+    def _submit(self, job: Job) -> distributed.Future:
+        try:
+            cargo: Job | Parcel = pack(job) if self._ship else job
+        except OSError:
+            cargo = job  # the case itself will say which file cannot be read
+        return self._client.submit(
+            run_on_worker, cargo, self._runner, self._timeout_s, self._stop.name,
+            key=f"{job.case}-{uuid.uuid4().hex}", pure=False,
+        )  # fmt: skip
+
+    def _fields(self, sent: _Sent) -> dict[str, Any]:
+        """Fields of the result of a case that ended in whatever way."""
+        case = sent.job.case
+        try:
+            fields, content = sent.future.result(timeout=CONNECT_S)
+            if content:
+                unpack_result(sent.job, content)
+        except MedfuseError as error:
+            return {"case": case, "status": "failed", "code": error.code, "message": str(error)}
+        except distributed.KilledWorker:
+            remedy = "Give the workers more memory, or run the case alone"
+            return failure(case, "E_KILLED", "several workers were lost while at it", remedy)
+        except Exception as error:  # the boundary of a case
+            cause = f"the cluster lost it ({type(error).__name__})"
+            return failure(case, "E_CLUSTER", cause, "Look at the logs of the Dask scheduler")
+        log = fields.pop("log", "")
+        keep_log(self._logs / f"{case}.log", log if fields["status"] == "failed" else "")
+        return fields
+
+
+def run_on_worker(
+    cargo: Job | Parcel, runner: str, timeout_s: float | None, stop: str
+) -> tuple[dict[str, Any], bytes]:
+    """Run in a Dask worker: fields of the result and, of a parcel, the files."""
+    event = distributed.Event(stop)
+    asked = time.monotonic()
+
+    def is_dropped() -> bool:
+        nonlocal asked
+        if time.monotonic() - asked < STOP_POLL_S:
+            return False
+        asked = time.monotonic()
+        return bool(event.is_set())
+
+    options = {"runner": runner, "timeout_s": timeout_s, "is_dropped": is_dropped}
+    if isinstance(cargo, Parcel):
+        return run_parcel(cargo, **options)
+    return run_apart(cargo, **options), b""

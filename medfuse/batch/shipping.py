@@ -1,0 +1,91 @@
+"""Cases for machines that share no storage: inputs travel there, results travel back."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medfuse.imaging.folder import MANIFEST, ResultFolder
+from medfuse.remote import run_apart
+from medfuse.worker import Job
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A job with its input files; ``files`` is an uncompressed zip."""
+
+    job: Job
+    files: bytes
+
+
+def pack(job: Job) -> Parcel:
+    """Put the input files of a job (sidecars, start transform and salt too) into a parcel."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
+        for role in ("anatomical", "functional"):
+            path = getattr(job, role)
+            for file in _files(path):
+                archive.write(file, f"{role}/{file.relative_to(path.parent).as_posix()}")
+        initial = job.settings.get("initial")
+        for role, single in (("initial", initial), ("uid_salt", job.uid_salt)):
+            if single:
+                archive.write(single, f"{role}/{Path(single).name}")
+    return Parcel(job, buffer.getvalue())
+
+
+def run_parcel(parcel: Parcel, **options: Any) -> tuple[dict[str, Any], bytes]:
+    """Unpack, run the case, and pack what it wrote; nothing stays on this machine."""
+    with tempfile.TemporaryDirectory(prefix="medfuse-") as name:
+        room = Path(name)
+        with zipfile.ZipFile(io.BytesIO(parcel.files)) as archive:
+            archive.extractall(room)
+        job = parcel.job
+        settings = dict(job.settings)
+        if settings.get("initial"):
+            settings["initial"] = str(room / "initial" / Path(settings["initial"]).name)
+        local = replace(
+            job,
+            anatomical=room / "anatomical" / job.anatomical.name,
+            functional=room / "functional" / job.functional.name,
+            folder=room / "out" / job.folder.name,
+            settings=settings,
+            uid_salt=room / "uid_salt" / job.uid_salt.name if job.uid_salt else None,
+        )
+        fields = run_apart(local, **options)
+        fields["folder"] = str(job.folder) if fields.get("folder") else None
+        return fields, _zip(local.folder) if local.folder.is_dir() else b""
+
+
+def unpack_result(job: Job, content: bytes) -> None:
+    """Let a result that came back appear whole in its place.
+
+    Raises
+    ------
+    OutputError
+        ``E_WRITE``.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        manifest = json.loads(archive.read(MANIFEST))
+        with ResultFolder(job.folder, key=manifest["key"], case=manifest["case"]) as folder:
+            names = [name for name in archive.namelist() if name != MANIFEST]
+            archive.extractall(folder.path, names)
+
+
+def _zip(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
+        for file in _files(folder):
+            archive.write(file, file.relative_to(folder).as_posix())
+    return buffer.getvalue()
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return [path, sidecar] if sidecar.is_file() and sidecar != path else [path]

@@ -1,0 +1,78 @@
+"""A study that grows: cases are done when they have come to rest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from medfuse.batch.ledger import BatchSummary
+from medfuse.study import Case, Study
+
+EXIT_INTERRUPTED = 130
+Signature = tuple[tuple[int, int, int], ...]
+
+
+def watch(
+    find: Callable[[], Study],
+    run: Callable[[Study], BatchSummary],
+    *,
+    every_s: float,
+    wait: Callable[[float], None] = time.sleep,
+) -> int:
+    """Look for new cases until Ctrl-C, and do those that did not change between two looks.
+
+    A case whose files grow or are replaced later is done again.
+
+    Parameters
+    ----------
+    find : callable
+        Looks for the cases, e.g. ``lambda: discover(study)``.
+    run : callable
+        Does some of them, e.g. ``lambda study: run_batch(study, out, settings)``.
+    every_s : float
+        Seconds from one look to the next.
+    wait : callable
+        Sleeps; KeyboardInterrupt from it ends the watch.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or the last one of a batch that was not 0; 130 where a batch was interrupted.
+    """
+    before: dict[str, Signature] = {}
+    done: dict[str, Signature] = {}
+    code = 0
+    while True:
+        study = find()
+        now = {case.name: signature(case) for case in study.cases}
+        rested = [
+            case
+            for case in study.cases
+            if now[case.name] == before.get(case.name) != done.get(case.name)
+        ]
+        if rested:
+            summary = run(replace(study, cases=tuple(rested), skipped=()))
+            code = summary.exit_code or code
+            if summary.exit_code == EXIT_INTERRUPTED:
+                return EXIT_INTERRUPTED
+            done.update({case.name: now[case.name] for case in rested})
+        before = now
+        try:
+            wait(every_s)
+        except KeyboardInterrupt:
+            return code
+
+
+def signature(case: Case) -> Signature:
+    """Size and time of every file of a case; equal as long as nobody touches them."""
+    found = []
+    for root in (case.anatomical, case.functional):
+        for path in [root, *sorted(root.rglob("*"))] if root.is_dir() else [root]:
+            try:
+                stat = os.stat(path)
+            except OSError:  # it is being moved
+                continue
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)

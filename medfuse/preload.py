@@ -1,0 +1,11 @@
+"""Imported once by the server from which cases are forked: the libraries, and no thread.
+
+A parallel region before the fork would leave its children waiting for threads that they do not
+have (GNU OpenMP), so the import runs with one thread; a fusion sets its own number.
+"""
+
+import torch
+
+torch.set_num_threads(1)
+
+import medfuse.pipeline  # noqa: E402, F401
