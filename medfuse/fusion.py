@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,6 @@ from medfuse.kernel.color import COLORMAPS
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, MethodInfo, get_method
 
-THREADS = 2  # more would not make a case faster: reading, registering and writing take longer
 DEFAULT_COLORMAP = {"CT": "gray"}  # CT is read in grey, uptake in a colour that can be read back
 
 
@@ -191,26 +188,10 @@ def fuse(
     )
     notify = progress or (lambda fraction, text: None)
     mode = resolve_mode(mode, anat)
-    with fixed_threads():
-        planes = run_slices(sources, guide, mode, kernel, notify)
-        result = _result(planes, sources, guide, mode, kernel, audit=audit)
+    planes = run_slices(sources, guide, mode, kernel, notify)
+    result = _result(planes, sources, guide, mode, kernel, audit=audit)
     notify(1.0, "fused")
     return result
-
-
-@contextmanager
-def fixed_threads() -> Iterator[None]:
-    """Compute with `THREADS` threads whatever was set before.
-
-    Convolutions and matrix products round differently for another number of threads; a replay, a
-    batch with more workers and a cluster must give the same bits.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _result(

@@ -16,6 +16,7 @@ from medfuse.imaging.windows import Window
 from medfuse.kernel.color import COLORMAPS, clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.fusion import bound_luminance, fuse_luminance
 from medfuse.kernel.pyramid import Kernel
+from medfuse.kernel.threads import one_thread, share_out
 from medfuse.methods.base import Method
 
 Mode = Literal["auto", "slices", "volume"]
@@ -130,7 +131,7 @@ def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tup
     """
     planes = _allocate(sources, _orders(sources, "slices")[0])
     v = planes.values
-    parts = [slice(start, start + CHUNK) for start in range(0, len(v["a"]), CHUNK)]
+    parts = _parts(len(v["a"]))
     for part in parts:
         _prepare_chunk(sources, planes, part)
     luminance = v["b"].clone()
@@ -200,13 +201,28 @@ def _choose_weights(
     for number, order in enumerate(orders):
         a, b = (_reorder(v[name], planes.order, order) for name in ("a", "b"))
         chosen = torch.empty_like(a)
-        for start in range(0, len(a), CHUNK):
-            part = slice(start, start + CHUNK)
-            chosen[part] = guide.weights(a[part].contiguous(), b[part].contiguous())
-            notify(0.2 + 0.4 * (number + start / len(a)) / len(orders), "guide")
+        _ask(guide, a, b, chosen, lambda part, n=number: notify(
+            0.2 + 0.4 * (n + part) / len(orders), "guide"
+        ))  # fmt: skip
         total += _reorder(chosen, order, planes.order)
     if len(orders) > 1:
         total /= len(orders)
+
+
+def _ask(
+    guide: Method, a: Tensor, b: Tensor, chosen: Tensor, notify: Callable[[float], None]
+) -> None:
+    """Fill in the weights of all slices, a few at a time."""
+
+    def ask(part: slice) -> None:
+        chosen[part] = guide.weights(a[part].contiguous(), b[part].contiguous())
+
+    parts = _parts(len(a))
+    share_out(ask, parts, lambda done: notify(done / len(parts)))
+
+
+def _parts(slices: int) -> list[slice]:
+    return [slice(start, start + CHUNK) for start in range(0, slices, CHUNK)]
 
 
 def _shift(weights: Tensor, bias: float) -> None:
@@ -227,19 +243,21 @@ def _blend(planes: Planes, levels: int, mode: Mode, kernel: Kernel, notify: Prog
     if mode == "volume":
         a, b, w = (v[name].transpose(0, 1).unsqueeze(0) for name in ("a", "b", "weights"))
         notify(0.6, "kernel")
-        fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
+        with one_thread():
+            fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
         for name in ("luminance", "from_a", "from_b"):
             v[name] = getattr(fused, name)[0].transpose(0, 1)
         v["share"] = fused.share()[0].transpose(0, 1)
     else:
-        for start in range(0, len(v["a"]), CHUNK):
-            part = slice(start, start + CHUNK)
-            notify(0.6 + 0.2 * start / len(v["a"]), "kernel")
-            fused = fuse_luminance(
-                v["a"][part], v["b"][part], v["weights"][part], levels=levels, kernel=kernel
-            )
+
+        def blend(part: slice) -> None:
+            a, b, w = (v[name][part] for name in ("a", "b", "weights"))
+            fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
             v["luminance"][part], v["share"][part] = fused.luminance, fused.share()
             v["from_a"][part], v["from_b"][part] = fused.from_a, fused.from_b
+
+        parts = _parts(len(v["a"]))
+        share_out(blend, parts, lambda done: notify(0.6 + 0.2 * done / len(parts), "kernel"))
     if "coverage" in v:
         outside = ~v["coverage"]
         v["from_a"].masked_fill_(outside, 0.0)

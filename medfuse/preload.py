@@ -1,7 +1,7 @@
 """Imported once by the server from which cases are forked: the libraries, and no thread.
 
 A parallel region before the fork would leave its children waiting for threads that they do not
-have (GNU OpenMP), so the import runs with one thread; a fusion sets its own number.
+have (GNU OpenMP), so the import runs with one thread; a case sets its own number.
 """
 
 import torch

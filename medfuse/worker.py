@@ -23,6 +23,8 @@ from medfuse.privacy import sanitize_text
 
 Progress = Callable[[float, str], None]
 MAX_MESSAGE = 500
+#: Of a case; more cases at a time use further cores better.
+THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ class PipelineRunner:
 
     def run(self, job: Job, progress: Progress) -> dict[str, Any]:
         """Run the pipeline."""
+        import torch
+
         from medfuse.pipeline import CaseSettings, run_case
 
+        torch.set_num_threads(min(THREADS, usable_cores()))
         result = run_case(
             job.anatomical,
             job.functional,

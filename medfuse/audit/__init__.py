@@ -23,6 +23,7 @@ from medfuse.audit.orientation import laterality, position
 from medfuse.audit.share import share
 from medfuse.audit.structure import estimated_share, invented, unexplained_map
 from medfuse.audit.sums import gather
+from medfuse.kernel.threads import one_thread
 
 __all__ = [
     "GREY_LEVEL",
@@ -56,6 +57,11 @@ def audit_fusion(evidence: Evidence) -> Audit:
         ``laterality``, for a picture of another tool ``position``, and for a scalar with a colour
         map ``read_back``.
     """
+    with one_thread():
+        return Audit(tuple(_checks(evidence)))
+
+
+def _checks(evidence: Evidence) -> list[Check]:
     sums = gather(evidence)
     readable = list(uptake_read_back(evidence.read_back))
     checks = [*decomposition(sums, evidence), invented(evidence)]
@@ -68,5 +74,4 @@ def audit_fusion(evidence: Evidence) -> Audit:
     checks += [*picture(sums, evidence), laterality(evidence)]
     if evidence.is_foreign:
         checks.append(position(evidence))
-    checks += readable
-    return Audit(tuple(checks))
+    return [*checks, *readable]

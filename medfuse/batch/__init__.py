@@ -20,7 +20,7 @@ from medfuse.errors import UsageError
 from medfuse.imaging.folder import writing
 from medfuse.privacy import salt_beside, study_salt
 from medfuse.study import Study
-from medfuse.worker import Job, PipelineRunner, Runner, usable_cores
+from medfuse.worker import THREADS, Job, PipelineRunner, Runner, usable_cores
 
 if TYPE_CHECKING:
     from medfuse.batch.cluster import Cluster
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["BatchSummary", "Job", "PipelineRunner", "Runner", "Shard", "read_ledger", "run_batch"]
 
 EXIT_NO_CASE = 3
-CORES_PER_CASE = 2
 WHOLE = Shard()
 
 
@@ -116,7 +115,7 @@ def run_batch(
         contextlib.ExitStack() as stack,
     ):
         if cluster is None:
-            workers = workers or max(1, usable_cores() // CORES_PER_CASE)
+            workers = workers or max(1, usable_cores() // THREADS)
             budget = Budget(USABLE * available_bytes())
             pool: Pool = ProcessPool(runner, workers, budget, timeout_s, out / "logs")
         else:

@@ -39,7 +39,7 @@ class Method(Protocol):
         ...
 
     def weights(self, a: Tensor, b: Tensor) -> Tensor:
-        """Choose weights.
+        """Choose weights; several threads ask at the same time, for other slices.
 
         Parameters
         ----------
