@@ -6,6 +6,9 @@ the guide.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 from medfuse.audit.colour import picture, uptake_read_back
 from medfuse.audit.decomposition import decomposition, overshoot
 from medfuse.audit.hot_spots import lesion_contrast
@@ -23,7 +26,7 @@ from medfuse.audit.orientation import laterality, position
 from medfuse.audit.share import share
 from medfuse.audit.structure import estimated_share, invented, unexplained_map
 from medfuse.audit.sums import gather
-from medfuse.kernel.threads import one_thread
+from medfuse.kernel.threads import share_out
 
 __all__ = [
     "GREY_LEVEL",
@@ -57,21 +60,29 @@ def audit_fusion(evidence: Evidence) -> Audit:
         ``laterality``, for a picture of another tool ``position``, and for a scalar with a colour
         map ``read_back``.
     """
-    with one_thread():
-        return Audit(tuple(_checks(evidence)))
+    found: dict[str, Any] = {}
+    questions: dict[str, Callable[[Evidence], Any]] = {
+        "hot_spots": lambda e: list(lesion_contrast(e)),
+        "sums": gather,
+        "read_back": lambda e: list(uptake_read_back(e.read_back)),
+        "invented": invented,
+        "laterality": laterality,
+        "position": lambda e: [position(e)] if e.is_foreign else [],
+    }
+    share_out(lambda name: found.update({name: questions[name](evidence)}), list(questions))
+    return Audit(tuple(_in_order(evidence, found)))
 
 
-def _checks(evidence: Evidence) -> list[Check]:
-    sums = gather(evidence)
-    readable = list(uptake_read_back(evidence.read_back))
-    checks = [*decomposition(sums, evidence), invented(evidence)]
+def _in_order(evidence: Evidence, found: dict[str, Any]) -> Iterator[Check]:
+    sums = found["sums"]
+    yield from decomposition(sums, evidence)
+    yield found["invented"]
     if evidence.share is not None:
-        by_colour = any(check.verdict == "pass" for check in readable)
-        checks.append(share(sums, evidence, by_colour=by_colour))
-    checks += lesion_contrast(evidence)
+        by_colour = any(check.verdict == "pass" for check in found["read_back"])
+        yield share(sums, evidence, by_colour=by_colour)
+    yield from found["hot_spots"]
     if evidence.overshoot is not None:
-        checks.append(overshoot(sums))
-    checks += [*picture(sums, evidence), laterality(evidence)]
-    if evidence.is_foreign:
-        checks.append(position(evidence))
-    return [*checks, *readable]
+        yield overshoot(sums)
+    yield from picture(sums, evidence)
+    yield found["laterality"]
+    yield from (*found["position"], *found["read_back"])
