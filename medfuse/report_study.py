@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import medfuse
 from medfuse.imaging.folder import read_manifest, write_through
 from medfuse.report_page import PICTURE_BUDGET, data_uri, render
 
-LEDGER = "batch.jsonl"
+LEDGERS = "batch*.jsonl"  # each shard has its own
 SUMMARY = "summary.csv"
 FINAL = frozenset({"done", "skipped", "failed"})
 RANK = {"fail": 0, "look": 1, "pass": 2}
@@ -149,17 +150,22 @@ def _last_events(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _events(out: Path) -> Iterable[dict[str, Any]]:
-    if (out / LEDGER).is_file():
-        for line in (out / LEDGER).read_text("utf-8", errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:  # the last line of a killed run
-                continue
-            if isinstance(event, dict):
-                yield event
+    if any(out.glob(LEDGERS)):
+        yield from ledger_events(out)
     elif (out / SUMMARY).is_file():
         with (out / SUMMARY).open(newline="", encoding="utf-8") as file:
             yield from csv.DictReader(file)
+
+
+def ledger_events(out: Path) -> Iterator[dict[str, Any]]:
+    """Events of all batches and shards on an output folder; unfinished lines are left out."""
+    for path in sorted(out.glob(LEDGERS)):
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict):
+                        yield event
 
 
 def _thumbnails(out: Path, rows: list[CaseRow]) -> dict[str, str]:

@@ -93,7 +93,9 @@ class Cluster:
         if self.kind == "slurm":
             from dask_jobqueue import SLURMCluster
 
-            cluster = SLURMCluster(**SLURM_JOB)
+            stated = dask.config.get("jobqueue.slurm")  # ~/.config/dask/jobqueue.yaml goes before
+            wanted = {k: v for k, v in SLURM_JOB.items() if not dask.config.get(k, None, stated)}
+            cluster = SLURMCluster(**wanted)
             cluster.scale(self.workers)
             return cluster
         return distributed.LocalCluster(

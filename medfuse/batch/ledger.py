@@ -18,10 +18,10 @@ import medfuse
 from medfuse.case import CaseResult
 from medfuse.imaging.folder import write_through, writing
 from medfuse.provenance import BIDS_DESCRIPTION
+from medfuse.report_study import ledger_events
 from medfuse.study.scan import LEDGER
 
 SUMMARY = "summary.csv"
-LEDGERS = "batch*.jsonl"
 COLUMNS = ("case", "status", "verdict", "code", "seconds", "message", "notes", "report")
 BIDS_VERSION = "1.10.0"
 
@@ -73,17 +73,7 @@ class Ledger:
 
 def read_ledger(out: Path) -> list[dict[str, Any]]:
     """Events of all batches and shards on an output folder; unfinished lines are left out."""
-    return list(_events(out))
-
-
-def _events(out: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(out.glob(LEDGERS)):
-        with path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError):
-                    event = json.loads(line)
-                    if isinstance(event, dict):
-                        yield event
+    return list(ledger_events(out))
 
 
 @dataclass(frozen=True)
@@ -175,7 +165,7 @@ def _last_words(out: Path) -> sqlite3.Connection:
 
 
 def _words(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for event in _events(out):
+    for event in ledger_events(out):
         if event.get("event") == "case-end" and event.get("case"):
             yield event["case"], event
         elif event.get("event") == "batch-end":
