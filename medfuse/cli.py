@@ -196,7 +196,6 @@ def batch(
 ) -> None:
     """Fuse every pair of a study; one failing case never stops the others."""
     settings = _settings({k: v for k, v in locals().items() if k not in _NOT_SETTINGS})
-    from medfuse.batch import run_batch
     from medfuse.batch.shard import Shard
     from medfuse.study import discover
 
@@ -210,7 +209,7 @@ def batch(
 
     def run(some: Any) -> Any:
         return _run_batch(
-            run_batch, some, out, settings, as_json=as_json, force=force, timeout_s=timeout,
+            some, out, settings, as_json=as_json, force=force, timeout_s=timeout,
             uid_salt=uid_salt, command=_command(context, names=keep_names),
             workers=workers, shard=Shard.parse(shard or "1/1"),
             cluster=_cluster(scheduler, cluster, workers, ship=ship),
@@ -551,8 +550,9 @@ def _describe_pair(anatomical: Path, functional: Path, out: Path, *, as_json: bo
     terminal.say(f"Would write {out}; nothing was done (--dry-run).")
 
 
-def _run_batch(run_batch: Any, plan: Any, out: Path, settings: Any, *, as_json: bool,
-               **options: Any) -> Any:  # fmt: skip
+def _run_batch(plan: Any, out: Path, settings: Any, *, as_json: bool, **options: Any) -> Any:
+    from medfuse.batch import run_batch
+
     with terminal.batch_progress(enabled=not as_json) as on_event:
         summary = run_batch(plan, out, settings, on_event=on_event, **options)
     if as_json:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medfuse.audit import Evidence, Functional
-from medfuse.fusion_slices import CHUNK, Planes, Sources, read_back_sample
+from medfuse.fusion_slices import Planes, Sources, chunks, read_back_sample
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.kernel.fusion import overshoot
 
@@ -65,7 +65,6 @@ def slice_affine(order: DisplayOrder, grid: Grid) -> NDArray[np.float64]:
 
 def _overshoot(v: dict[str, Tensor]) -> Tensor:
     out = torch.empty_like(v["luminance"])
-    for start in range(0, len(out), CHUNK):
-        part = slice(start, start + CHUNK)
+    for part in chunks(len(out)):
         out[part] = overshoot(v["luminance"][part], v["a"][part], v["b"][part])
     return out

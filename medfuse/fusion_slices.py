@@ -93,9 +93,9 @@ def run_slices(
     orders = _orders(sources, mode)
     planes = _allocate(sources, orders[0])
     slices = planes.values["a"].shape[0]
-    for start in range(0, slices, CHUNK):
-        notify(0.2 * start / slices, "colour")
-        _prepare_chunk(sources, planes, slice(start, start + CHUNK))
+    for part in chunks(slices):
+        notify(0.2 * part.start / slices, "colour")
+        _prepare_chunk(sources, planes, part)
     if sources.weights is None:
         _choose_weights(guide, planes, orders, notify)
         _shift(planes.values["weights"], sources.bias)
@@ -107,9 +107,9 @@ def run_slices(
     _blend(planes, guide.info.levels, mode, kernel, notify)
     if sources.bounded:
         _bound(planes.values)
-    for start in range(0, slices, CHUNK):
-        notify(0.8 + 0.1 * start / slices, "picture")
-        _paint_chunk(planes, slice(start, start + CHUNK), sources.gamut)
+    for part in chunks(slices):
+        notify(0.8 + 0.1 * part.start / slices, "picture")
+        _paint_chunk(planes, part, sources.gamut)
     notify(0.9, "audit")
     return planes
 
@@ -131,7 +131,7 @@ def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tup
     """
     planes = _allocate(sources, _orders(sources, "slices")[0])
     v = planes.values
-    parts = _parts(len(v["a"]))
+    parts = chunks(len(v["a"]))
     for part in parts:
         _prepare_chunk(sources, planes, part)
     luminance = v["b"].clone()
@@ -217,11 +217,12 @@ def _ask(
     def ask(part: slice) -> None:
         chosen[part] = guide.weights(a[part].contiguous(), b[part].contiguous())
 
-    parts = _parts(len(a))
+    parts = chunks(len(a))
     share_out(ask, parts, lambda done: notify(done / len(parts)))
 
 
-def _parts(slices: int) -> list[slice]:
+def chunks(slices: int) -> list[slice]:
+    """A few slices at a time."""
     return [slice(start, start + CHUNK) for start in range(0, slices, CHUNK)]
 
 
@@ -256,7 +257,7 @@ def _blend(planes: Planes, levels: int, mode: Mode, kernel: Kernel, notify: Prog
             v["luminance"][part], v["share"][part] = fused.luminance, fused.share()
             v["from_a"][part], v["from_b"][part] = fused.from_a, fused.from_b
 
-        parts = _parts(len(v["a"]))
+        parts = chunks(len(v["a"]))
         share_out(blend, parts, lambda done: notify(0.6 + 0.2 * done / len(parts), "kernel"))
     if "coverage" in v:
         outside = ~v["coverage"]
@@ -269,8 +270,7 @@ def _blend(planes: Planes, levels: int, mode: Mode, kernel: Kernel, notify: Prog
 def _bound(v: dict[str, Tensor]) -> None:
     """Project the luminance into the range of the sources nearby; record the change."""
     v["bound_change"] = torch.empty_like(v["luminance"])
-    for start in range(0, len(v["a"]), CHUNK):
-        part = slice(start, start + CHUNK)
+    for part in chunks(len(v["a"])):
         v["luminance"][part], v["bound_change"][part] = bound_luminance(
             v["luminance"][part], v["a"][part], v["b"][part]
         )

@@ -27,6 +27,7 @@ from medfuse.errors import InputError, RegistrationError, SeriesError, UsageErro
 from medfuse.fusion import FusionResult, fuse
 from medfuse.imaging.export import ResultFolder, remove_stale
 from medfuse.imaging.export import is_complete as folder_is_complete
+from medfuse.imaging.folder import file_sha256, input_files
 from medfuse.imaging.reader import load
 from medfuse.imaging.registration import Registration, register
 from medfuse.methods.base import get_method
@@ -275,12 +276,8 @@ def _part(notify: Progress, start: float, stop: float) -> Progress:
 
 def _content_hash(path: Path) -> str:
     """sha256 over the sorted hashes of all files, sidecar included: blind to names and order."""
-    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    files = [path, sidecar] if sidecar.is_file() and sidecar != path else [path]
-    if path.is_dir():
-        files = [p for p in path.rglob("*") if p.is_file()]
     try:
-        hashes = sorted(hashlib.sha256(f.read_bytes()).hexdigest() for f in files)
+        hashes = sorted(file_sha256(file) for file in input_files(path))
     except OSError as error:
         raise InputError(
             "E_UNREADABLE",

@@ -22,7 +22,8 @@ from medfuse.batch.lock import LOCK_NAME, BatchLock
 from medfuse.errors import OutputError, UsageError
 from medfuse.imaging.folder import PREFIX, is_complete
 from medfuse.pipeline import CaseSettings
-from medfuse.study import Case, Study, discover
+from medfuse.study import Study, discover
+from tests.batch_study import make_study
 
 HERE = Path(__file__).resolve().parent
 SETTINGS = CaseSettings(method="mean")
@@ -33,17 +34,6 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Small real work; its module must be importable in the case processes too."""
     monkeypatch.syspath_prepend(HERE)
     return importlib.import_module("batch_runners").SmallWork()
-
-
-def make_study(root: Path, *names: str, seconds: float = 0.0) -> Study:
-    root.mkdir(exist_ok=True)
-    cases = []
-    for name in names:
-        anatomical, functional = root / f"{name}-mr.txt", root / f"{name}-pet.txt"
-        anatomical.write_text(str(seconds))
-        functional.write_text(f"uptake of {name}")
-        cases.append(Case(name, anatomical, functional, "test"))
-    return Study(root, "folders", tuple(cases))
 
 
 def write_manifest(root: Path, *names: str, seconds: float = 0.0) -> None:

@@ -19,7 +19,7 @@ from medfuse.batch import BatchSummary, run_batch
 from medfuse.case import CaseSettings
 from medfuse.errors import InputError
 from medfuse.imaging.folder import PREFIX, is_complete
-from medfuse.study import Case, Study
+from tests.batch_study import make_study
 
 distributed = pytest.importorskip("distributed", reason="Dask (medfuse[cluster]) is not installed")
 cluster_module = importlib.import_module("medfuse.batch.cluster")
@@ -46,17 +46,6 @@ def workers(runner: Any) -> Iterator[Any]:
         n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as cluster:
         yield cluster
-
-
-def make_study(root: Path, *names: str, seconds: float = 0.0) -> Study:
-    root.mkdir(exist_ok=True)
-    cases = []
-    for name in names:
-        anatomical, functional = root / f"{name}-mr.txt", root / f"{name}-pet.txt"
-        anatomical.write_text(str(seconds))
-        functional.write_text(f"uptake of {name}")
-        cases.append(Case(name, anatomical, functional, "test"))
-    return Study(root, "folders", tuple(cases))
 
 
 def codes(summary: BatchSummary) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medfuse.imaging.folder import MANIFEST, ResultFolder
+from medfuse.imaging.folder import MANIFEST, ResultFolder, input_files
 from medfuse.remote import run_apart
 from medfuse.worker import Job
 
@@ -29,7 +29,7 @@ def pack(job: Job) -> Parcel:
     with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
         for role in ("anatomical", "functional"):
             path = getattr(job, role)
-            for file in _files(path):
+            for file in input_files(path):
                 archive.write(file, f"{role}/{file.relative_to(path.parent).as_posix()}")
         initial = job.settings.get("initial")
         for role, single in (("initial", initial), ("uid_salt", job.uid_salt)):
@@ -79,13 +79,6 @@ def unpack_result(job: Job, content: bytes) -> None:
 def _zip(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
-        for file in _files(folder):
+        for file in input_files(folder):
             archive.write(file, file.relative_to(folder).as_posix())
     return buffer.getvalue()
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file())
-    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    return [path, sidecar] if sidecar.is_file() and sidecar != path else [path]

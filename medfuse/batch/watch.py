@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from medfuse.batch.ledger import BatchSummary
+from medfuse.batch.loop import EXIT_INTERRUPTED
 from medfuse.study import Case, Study
 
-EXIT_INTERRUPTED = 130
 Signature = tuple[tuple[int, int, int], ...]
 
 

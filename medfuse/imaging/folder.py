@@ -226,6 +226,14 @@ def inventory(folder: Path, *, flush: bool = False) -> dict[str, dict[str, Any]]
     return found
 
 
+def input_files(path: Path) -> list[Path]:
+    """Files of an input: all of a folder, or a file with its JSON sidecar."""
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return [path, sidecar] if sidecar.is_file() and sidecar != path else [path]
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as file:
