@@ -33,10 +33,9 @@ from medfuse.evaluation_files import (
     write_pictures,
 )
 from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
-from medfuse.kernel.fusion import blend
 from medfuse.kernel.metrics import CHUNK_PIXELS, METRICS, PROFILES, Judge, Profile
 from medfuse.kernel.pyramid import KERNELS, Kernel
-from medfuse.methods.base import Method, get_method
+from medfuse.methods.base import Method, Painter, fuse_by, get_method
 
 TRIVIAL_RULES: Final = ("anatomical-luma", "max", "mean")
 SCHEMA: Final = "medfuse-evaluation/1"
@@ -61,7 +60,7 @@ class Row:
     """Every metric of every pair for one method."""
 
     name: str
-    kind: str  # "rule", "guide" or "folder"
+    kind: str  # "rule", "guide", "synthesis" or "folder"
     values: Mapping[str, tuple[float, ...]]  # metric name to one value a pair
     weights_sha256: str | None = None
     parameters: int = 0
@@ -117,7 +116,7 @@ class EvaluationTable:
 def evaluate(
     a_dir: Path,
     b_dir: Path,
-    methods: Sequence[str | Path | Method],
+    methods: Sequence[str | Path | Method | Painter],
     *,
     profile: Profile,
     kernel: Kernel = "binomial",
@@ -259,7 +258,7 @@ class _Judged:
 class _ChunkJudge:
     """Loads, fuses, judges and saves a few pairs of one size."""
 
-    guides: Mapping[str, Method]
+    guides: Mapping[str, Method | Painter]
     folders: tuple[str, ...]
     profile: Profile
     kernel: Kernel
@@ -281,10 +280,7 @@ class _ChunkJudge:
     def _results(self, a: Tensor, b: Tensor, pairs: Sequence[Pair]) -> Iterator[tuple[str, Tensor]]:
         ycbcr = rgb_to_ycbcr(a)
         for row, method in self.guides.items():
-            weights = method.weights(ycbcr[:, :1], b)
-            luminance = blend(
-                ycbcr[:, :1], b, weights, levels=method.info.levels, kernel=self.kernel
-            )
+            luminance = fuse_by(method, ycbcr[:, :1], b, kernel=self.kernel)
             rgb, _ = clip_gamut(ycbcr_to_rgb(torch.cat([luminance, ycbcr[:, 1:]], dim=1)))
             if self.save is not None:
                 write_pictures(self.save / row, pairs, rgb)
@@ -319,7 +315,7 @@ def _single_threaded_operators() -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-def _guides(methods: Sequence[str | Path | Method]) -> dict[str, Method]:
+def _guides(methods: Sequence[str | Path | Method | Painter]) -> dict[str, Method | Painter]:
     guides = {name: get_method(name) for name in TRIVIAL_RULES}
     for given in methods:
         method = get_method(given)
@@ -331,7 +327,7 @@ def _guides(methods: Sequence[str | Path | Method]) -> dict[str, Method]:
     return guides
 
 
-def _check_names(guides: Mapping[str, Method], folders: Mapping[str, Path]) -> None:
+def _check_names(guides: Mapping[str, Method | Painter], folders: Mapping[str, Path]) -> None:
     clash = sorted(guides.keys() & folders.keys())
     if clash:
         raise _same_name(clash)
@@ -359,7 +355,7 @@ def _chunks(pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 
 def _rows(
-    guides: Mapping[str, Method],
+    guides: Mapping[str, Method | Painter],
     folders: Sequence[str],
     results: Sequence[Mapping[str, Mapping[str, float]]],
 ) -> tuple[Row, ...]:

@@ -58,7 +58,7 @@ def find_pairs(a_dir: Path, b_dir: Path, fused: Mapping[str, Path]) -> list[Pair
             remedy="Give partners the same file name, or remove what is not to be judged",
         )
     return [
-        Pair(name, a[name], b[name], files, _common_size(name, [a[name], b[name], *files.values()]))
+        Pair(name, a[name], b[name], files, common_size(name, [a[name], b[name], *files.values()]))
         for name in sorted(a)
         for files in [{row: other[name] for row, other in others.items()}]
     ]
@@ -98,7 +98,15 @@ def _pictures(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _common_size(name: str, paths: Sequence[Path]) -> tuple[int, int]:
+def common_size(name: str, paths: Sequence[Path]) -> tuple[int, int]:
+    """Width and height of pictures that belong together.
+
+    Raises
+    ------
+    UsageError
+        E_SIZE if they differ, or are too small to be fused and judged.
+    InputError
+    """
     sizes = {}
     for path in paths:
         with _opened(path) as image:
@@ -107,7 +115,7 @@ def _common_size(name: str, paths: Sequence[Path]) -> tuple[int, int]:
         listed = " and ".join(f"{w} x {h} ({p.parent.name})" for (w, h), p in sizes.items())
         raise UsageError(
             "E_SIZE",
-            what="Cannot judge the pair",
+            what="Cannot use the pair",
             where=name,
             cause=f"the pictures differ in size: {listed} pixels",
             remedy="Register them and resample them to one grid first",
@@ -116,7 +124,7 @@ def _common_size(name: str, paths: Sequence[Path]) -> tuple[int, int]:
     if min(size) < SMALLEST:
         raise UsageError(
             "E_SIZE",
-            what="Cannot judge the pair",
+            what="Cannot use the pair",
             where=name,
             cause=f"the pictures are {size[0]} x {size[1]} pixels",
             remedy=f"Give pictures of at least {SMALLEST} x {SMALLEST} pixels",

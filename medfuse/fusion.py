@@ -28,7 +28,7 @@ from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import COLORMAPS
 from medfuse.kernel.pyramid import Kernel
-from medfuse.methods.base import Method, MethodInfo, get_method
+from medfuse.methods.base import Method, MethodInfo, Painter, get_method
 
 DEFAULT_COLORMAP = {"CT": "gray"}  # CT is read in grey, uptake in a colour that can be read back
 
@@ -49,7 +49,8 @@ class FusionResult:
     share : (1, ...) float32 in [0, 1]
         What really came from the anatomical image.
     from_functional, from_anatomical : (1, ...) float32
-        The two contributions; they sum to ``luminance``, with ``bound_change`` where there is one.
+        The two contributions; they sum to ``luminance``, with ``bound_change`` and ``painted``
+        where these are.
     functional_luminance, anatomical : (1, ...) float32 in [0, 1]
         The two sources as the kernel saw them.
     coverage : (1, ...) bool
@@ -61,12 +62,17 @@ class FusionResult:
         both sources within one voxel of the slice; None without audit.
     bound_change : (1, ...) float32 or None
         What ``bounded`` added to the luminance; None where that was not asked for.
+    painted : (1, ...) float32 or None
+        What a network that makes the luminance itself added to the two contributions, for the
+        ``weights`` that explain its picture best; None for guides and rules.
     audit : Audit or None
         None where ``fuse(..., audit=False)``.
     window, anatomical_window : Window or None
         None where the values came in [0, 1] already.
     colormap : str or None
         None where the functional image came as RGB.
+    diagnostics : dict
+        What a method that iterates says of its convergence; empty for all others.
     """
 
     rgb: Tensor
@@ -81,6 +87,7 @@ class FusionResult:
     gamut_change: Tensor
     overshoot: Tensor | None
     bound_change: Tensor | None
+    painted: Tensor | None
     audit: Audit | None
     method: MethodInfo
     mode: Mode
@@ -90,13 +97,19 @@ class FusionResult:
     anatomical_window: Window | None
     colormap: str | None
     gamut: Gamut
+    diagnostics: dict[str, Any]
+
+    def additions(self) -> dict[str, Tensor]:
+        """What is neither source's: ``bound_change`` and ``painted`` where there are such."""
+        found = {"bound_change": self.bound_change, "painted": self.painted}
+        return {name: volume for name, volume in found.items() if volume is not None}
 
 
 def fuse(
     *,
     functional: Any,
     anatomical: Any,
-    method: str | Path | Method = "swift",
+    method: str | Path | Method | Painter = "swift",
     mode: Mode = "auto",
     colormap: str | None = None,
     kernel: Kernel = "binomial",
@@ -119,8 +132,8 @@ def fuse(
         anatomical image.
     anatomical : (1, H, W) or (1, H, W, D) array, tensor or MetaTensor
         Same spatial shape.
-    method : str, Path or Method
-        Guide: a name (``medfuse methods`` lists them), safetensors weights, or an object.
+    method : str, Path, Method or Painter
+        A name (``medfuse methods`` lists them), safetensors weights, or an object.
     mode : {"auto", "slices", "volume"}
         ``slices`` guides and blends slice by slice; ``volume`` averages the guide over the three
         axes and blends in 3-D, without steps between slices; ``auto`` takes ``volume`` where the
@@ -173,6 +186,8 @@ def fuse(
     if not -1 <= bias <= 1:
         raise ValueError(f"bias must lie in [-1, 1], got {bias:g}")
     guide = get_method(method)
+    if bias and isinstance(guide, Painter):
+        raise ValueError(f"bias shifts weights, but {guide.info.name} paints the luminance itself")
     sources = Sources(
         functional=func,
         anatomical=anat,
@@ -187,15 +202,24 @@ def fuse(
         flat=flat,
     )
     notify = progress or (lambda fraction, text: None)
-    mode = resolve_mode(mode, anat)
+    mode = resolve_mode(mode, anat, paints=isinstance(guide, Painter))
+    diagnose = getattr(guide, "diagnostics", dict)
+    diagnose()  # forgets what was solved before
     planes = run_slices(sources, guide, mode, kernel, notify)
-    result = _result(planes, sources, guide, mode, kernel, audit=audit)
+    result = _result(planes, sources, guide, mode, kernel, diagnose(), audit=audit)
     notify(1.0, "fused")
     return result
 
 
 def _result(
-    planes: Planes, sources: Sources, guide: Method, mode: Mode, kernel: Kernel, *, audit: bool
+    planes: Planes,
+    sources: Sources,
+    guide: Method | Painter,
+    mode: Mode,
+    kernel: Kernel,
+    diagnostics: dict[str, Any],
+    *,
+    audit: bool,
 ) -> FusionResult:
     v = planes.values
     found = audit_fusion(evidence_of(planes, sources)) if audit else None
@@ -217,6 +241,7 @@ def _result(
         gamut_change=out("gamut"),
         overshoot=out("overshoot") if audit else None,
         bound_change=out("bound_change") if sources.bounded else None,
+        painted=out("painted") if "painted" in v else None,
         audit=found,
         method=guide.info,
         mode=mode,
@@ -226,6 +251,7 @@ def _result(
         anatomical_window=sources.anatomical_window,
         colormap=sources.colormap,
         gamut=sources.gamut,
+        diagnostics=diagnostics,
     )
 
 

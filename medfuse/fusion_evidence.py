@@ -33,6 +33,7 @@ def evidence_of(planes: Planes, sources: Sources) -> Evidence:
         rgb=v["rgb"],
         overshoot=v["overshoot"],
         bound_change=v.get("bound_change"),
+        painted=v.get("painted"),
         gamut_change=v["gamut"],
         chroma_change=v["chroma"],
         chroma_change_before=float(v["chroma_before"]),

@@ -10,18 +10,19 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from medfuse.audit import ReadBack
+from medfuse.audit import ReadBack, estimated_weights
 from medfuse.imaging.grid import SLICE_ANISOTROPY, DisplayOrder, Grid
 from medfuse.imaging.windows import Window
 from medfuse.kernel.color import COLORMAPS, clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.fusion import bound_luminance, fuse_luminance
 from medfuse.kernel.pyramid import Kernel
 from medfuse.kernel.threads import one_thread, share_out
-from medfuse.methods.base import Method
+from medfuse.methods.base import Method, Painter
 
 Mode = Literal["auto", "slices", "volume"]
 Gamut = Literal["fit", "clip"]
 Progress = Callable[[float, str], None]
+Ask = Callable[[Tensor, Tensor], Tensor]  # (N, 1, R, K) of both sources -> (N, 1, R, K)
 
 CHUNK = 16  # slices at a time: large enough for the cores, small enough for their caches
 MIN_SIDE = 32  # voxels; a guide sees too little of a slice that is narrower
@@ -73,22 +74,23 @@ class Planes:
         return self.order.invert(self.values[name].transpose(0, 1))
 
 
-def resolve_mode(mode: Mode, anatomical: Tensor) -> Mode:
+def resolve_mode(mode: Mode, anatomical: Tensor, *, paints: bool = False) -> Mode:
     """Decide ``auto``: ``volume`` where slices along all three axes are worth looking at.
 
     That is a geometry whose spacings differ by no more than a factor of 1.5, with 32 voxels or
-    more along every axis. Arrays without geometry are taken slice by slice.
+    more along every axis. Arrays without geometry are taken slice by slice, and so is what a
+    network ``paints``: the mean of three paintings is more blurred than each.
     """
     if mode != "auto":
         return mode
-    if not isinstance(anatomical, MetaTensor) or min(anatomical.shape[1:]) < MIN_SIDE:
+    if paints or not isinstance(anatomical, MetaTensor) or min(anatomical.shape[1:]) < MIN_SIDE:
         return "slices"
     spacing = Grid.from_volume(anatomical).spacing
     return "volume" if max(spacing) <= SLICE_ANISOTROPY * min(spacing) else "slices"
 
 
 def run_slices(
-    sources: Sources, guide: Method, mode: Mode, kernel: Kernel, notify: Progress
+    sources: Sources, guide: Method | Painter, mode: Mode, kernel: Kernel, notify: Progress
 ) -> Planes:
     orders = _orders(sources, mode)
     planes = _allocate(sources, orders[0])
@@ -96,15 +98,16 @@ def run_slices(
     for part in chunks(slices):
         notify(0.2 * part.start / slices, "colour")
         _prepare_chunk(sources, planes, part)
-    if sources.weights is None:
-        _choose_weights(guide, planes, orders, notify)
-        _shift(planes.values["weights"], sources.bias)
-    else:
-        planes.values["weights"] = orders[0].apply(sources.weights).transpose(0, 1).contiguous()
+    painting = None
+    if isinstance(guide, Painter):
+        painting = _ask_along(guide.luminance, planes, orders, notify)
+    planes.values["weights"] = _weights(sources, guide, painting, planes, orders, notify)
     covered = planes.values.get("coverage")
     if covered is not None:
         planes.values["weights"].masked_fill_(~covered, 1.0)
     _blend(planes, guide.info.levels, mode, kernel, notify)
+    if painting is not None:
+        _keep_painting(planes.values, painting)
     if sources.bounded:
         _bound(planes.values)
     for part in chunks(slices):
@@ -192,33 +195,54 @@ def _prepare_chunk(sources: Sources, planes: Planes, part: slice) -> None:
     v["a"][part], v["cbcr"][part] = ycbcr[:, :1], ycbcr[:, 1:]
 
 
-def _choose_weights(
-    guide: Method, planes: Planes, orders: list[DisplayOrder], notify: Progress
-) -> None:
-    """Ask the guide along every order; average in the slice order of the result."""
+def _weights(
+    sources: Sources,
+    guide: Method | Painter,
+    painting: Tensor | None,
+    planes: Planes,
+    orders: list[DisplayOrder],
+    notify: Progress,
+) -> Tensor:
+    """Weights as given, as the guide chooses, or those that explain a painting best."""
+    if sources.weights is not None:
+        return orders[0].apply(sources.weights).transpose(0, 1).contiguous()
+    if isinstance(guide, Painter):
+        assert painting is not None
+        return _fit_weights(planes, painting)
+    weights = _ask_along(guide.weights, planes, orders, notify)
+    _shift(weights, sources.bias)
+    return weights
+
+
+def _fit_weights(planes: Planes, painting: Tensor) -> Tensor:
+    v, fitted = planes.values, torch.empty_like(painting)
+    for part in chunks(len(painting)):
+        fitted[part] = estimated_weights(painting[part], v["a"][part], v["b"][part])
+    return fitted
+
+
+def _ask_along(ask: Ask, planes: Planes, orders: list[DisplayOrder], notify: Progress) -> Tensor:
+    """Answers to the slices of every order, averaged in the slice order of the result."""
     v = planes.values
-    total = v["weights"].zero_()
+    total = torch.zeros_like(v["a"])
     for number, order in enumerate(orders):
         a, b = (_reorder(v[name], planes.order, order) for name in ("a", "b"))
         chosen = torch.empty_like(a)
-        _ask(guide, a, b, chosen, lambda part, n=number: notify(
+        _ask(ask, a, b, chosen, lambda part, n=number: notify(
             0.2 + 0.4 * (n + part) / len(orders), "guide"
         ))  # fmt: skip
         total += _reorder(chosen, order, planes.order)
-    if len(orders) > 1:
-        total /= len(orders)
+    return total / len(orders) if len(orders) > 1 else total
 
 
-def _ask(
-    guide: Method, a: Tensor, b: Tensor, chosen: Tensor, notify: Callable[[float], None]
-) -> None:
-    """Fill in the weights of all slices, a few at a time."""
+def _ask(ask: Ask, a: Tensor, b: Tensor, chosen: Tensor, notify: Callable[[float], None]) -> None:
+    """Fill in the answers to all slices, a few at a time."""
 
-    def ask(part: slice) -> None:
-        chosen[part] = guide.weights(a[part].contiguous(), b[part].contiguous())
+    def fill(part: slice) -> None:
+        chosen[part] = ask(a[part].contiguous(), b[part].contiguous())
 
     parts = chunks(len(a))
-    share_out(ask, parts, lambda done: notify(done / len(parts)))
+    share_out(fill, parts, lambda done: notify(done / len(parts)))
 
 
 def chunks(slices: int) -> list[slice]:
@@ -265,6 +289,14 @@ def _blend(planes: Planes, levels: int, mode: Mode, kernel: Kernel, notify: Prog
         v["share"].masked_fill_(outside, 1.0)
         for name in ("luminance", "from_b"):
             v[name] = torch.where(outside, v["b"], v[name])
+
+
+def _keep_painting(v: dict[str, Tensor], painting: Tensor) -> None:
+    """Take the painting for the blend; what the blend does not explain is the network's."""
+    if "coverage" in v:
+        painting = torch.where(v["coverage"], painting, v["b"])
+    v["painted"] = painting - v["luminance"]
+    v["luminance"] = painting
 
 
 def _bound(v: dict[str, Tensor]) -> None:

@@ -69,9 +69,10 @@ class Step(_Record):
 
 
 class Guide(_Record):
-    """What chose the weights."""
+    """What chose the weights, or painted the luminance."""
 
     name: str
+    kind: str | None = Field(None, description="rule, guide, or synthesis: a network painted")
     weights_sha256: str | None = None
     card: dict[str, JsonValue] | None = None
 

@@ -102,7 +102,12 @@ def test_record_fits_its_schema_and_is_plain_json() -> None:
         "factor": None,
     }
     assert record["steps"][0]["result"]["matrix"] == np.eye(4).tolist()
-    assert record["guide"] == {"name": "swift", "weights_sha256": "c" * 64, "card": {}}
+    assert record["guide"] == {
+        "name": "swift",
+        "kind": "guide",
+        "weights_sha256": "c" * 64,
+        "card": {},
+    }
     assert record["timing"] == {"load": 1.235}
     assert "Research use only" in record["notice"]
     assert record["audit"] == {

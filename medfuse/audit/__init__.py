@@ -24,7 +24,7 @@ from medfuse.audit.model import (
 )
 from medfuse.audit.orientation import laterality, position
 from medfuse.audit.share import share
-from medfuse.audit.structure import estimated_share, invented, unexplained_map
+from medfuse.audit.structure import estimated_share, estimated_weights, invented, unexplained_map
 from medfuse.audit.sums import gather
 from medfuse.kernel.threads import share_out
 
@@ -39,6 +39,7 @@ __all__ = [
     "Verdict",
     "audit_fusion",
     "estimated_share",
+    "estimated_weights",
     "unexplained_map",
 ]
 

@@ -13,7 +13,9 @@ OVERSHOOT_FRACTION, OVERSHOOT_PATCH = 0.3, 0.1
 
 def decomposition(sums: Sums, e: Evidence) -> Iterator[Check]:
     """Checks ``linearity``, ``bounded`` and ``weights`` where these are known, and ``finite``."""
-    if e.from_a is not None:
+    if e.painted is not None:
+        yield _painted(sums)
+    elif e.from_a is not None:
         yield _linearity(sums, bounded=e.bound_change is not None)
     if e.bound_change is not None:
         yield _bounded(sums)
@@ -42,6 +44,24 @@ def _linearity(sums: Sums, *, bounded: bool) -> Check:
         f"Largest difference between the fused brightness (luminance) and the sum of what each "
         f"source gave{recorded}. Rounding of 32-bit numbers stays below 1e-5; more would mean "
         "invented structure.",
+    )
+
+
+def _painted(sums: Sums) -> Check:
+    fraction, mean = sums.painted.count / sums.voxels, sums.painted_sum / sums.voxels
+    largest = sums.painted.largest
+    return Check(
+        "linearity",
+        "Nothing but the two sources",
+        largest,
+        "luminance",
+        ROUNDING,
+        "pass" if largest < ROUNDING else "fail",
+        f"A network painted this picture. The weights that explain it best, in windows of 8 x 8 "
+        f"voxels, leave {255 * mean:.1f} of 255 grey levels unexplained on average and "
+        f"{255 * largest:.0f} at most; {100 * fraction:.0f} % of the voxels are off by more than "
+        "one. A guide with the fixed kernel leaves nothing.",
+        {"painted_mean": mean, "painted_fraction": fraction},
     )
 
 

@@ -89,8 +89,9 @@ class Evidence:
     picture. What only our own fusion knows may be None: ``weights``; ``from_a``, ``from_b``: the
     contributions; ``share``: the anatomical part; ``overshoot``: see
     :func:`medfuse.kernel.fusion.overshoot`; ``bound_change``: what the projection into the local
-    bounds added; ``gamut_change``: what the gamut policy changed (luminance for ``fit``, the
-    largest channel for ``clip``); ``chroma_change``: largest change of Cb or Cr after that;
+    bounds added; ``painted``: what a network added to the weighted sources; ``gamut_change``: what
+    the gamut policy changed (luminance for ``fit``, the largest channel for ``clip``);
+    ``chroma_change``: largest change of Cb or Cr after that;
     ``chroma_change_before``: before it, over all voxels. ``coverage``: bool, inside the functional
     field of view; ``saturated``: number of covered voxels above the functional window,
     ``window_by_design``: whether they are meant to be (CT); ``read_back``: voxels whose value the
@@ -109,6 +110,7 @@ class Evidence:
     share: Tensor | None = None
     overshoot: Tensor | None = None
     bound_change: Tensor | None = None
+    painted: Tensor | None = None
     gamut_change: Tensor | None = None
     chroma_change: Tensor | None = None
     coverage: Tensor | None = None

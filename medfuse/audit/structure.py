@@ -96,9 +96,14 @@ def unexplained_map(e: Evidence) -> Tensor:
     return torch.cat([_enlarge(fit.unexplained, e) for _, fit in _slabs(e)])
 
 
+def estimated_weights(picture: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Weights of B (N, 1, R, K), in [0, 1], that explain a picture best, window by window."""
+    return interpolate(fit_sources(picture, a, b).weight, size=a.shape[-2:], mode="bilinear")
+
+
 def estimated_share(picture: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Anatomical part of the luminance (N, 1, R, K), in [0, 1], fitted to the picture."""
-    w = interpolate(fit_sources(picture, a, b).weight, size=a.shape[-2:], mode="bilinear")
+    w = estimated_weights(picture, a, b)
     of_b, total = w * b, w * b + (1 - w) * a
     return torch.where(total > 1e-6, of_b / total.clamp_min(1e-6), torch.full_like(w, 0.5))
 

@@ -48,6 +48,8 @@ class Sums:
     beyond_local: Excess = field(default_factory=Excess)
     patch: float = 0.0
     bounded: Excess = field(default_factory=Excess)
+    painted: Excess = field(default_factory=Excess)
+    painted_sum: float = 0.0
     gamut: Excess = field(default_factory=Excess)
     chroma: Excess = field(default_factory=Excess)
     values: Tensor = field(default_factory=lambda: torch.zeros(BINS, dtype=torch.int64))
@@ -91,10 +93,16 @@ def _add_decomposition(sums: Sums, e: Evidence, part: slice) -> None:
         sums.weight_high = _max(sums.weight_high, float(high))
         sums.weight_sum += float(weights.sum())
         sums.bad += _count_bad(weights)
+    if e.painted is not None:
+        painted = e.painted[part].abs()
+        sums.painted.add(painted)
+        sums.painted_sum += float(painted.sum(dtype=torch.float64))
     if e.from_a is not None and e.from_b is not None:
         residual = torch.sub(luminance, e.from_a[part]).sub_(e.from_b[part])
         if e.bound_change is not None:
             residual.sub_(e.bound_change[part])
+        if e.painted is not None:
+            residual.sub_(e.painted[part])
         sums.residual = _max(sums.residual, float(residual.abs_().max()))
 
 

@@ -1,6 +1,7 @@
-"""The registry of methods: anything that chooses weights for the fixed kernel.
+"""The registry of methods: guides that choose weights for the fixed kernel, and painters.
 
-A guide sees both luminances and answers with weights; it cannot paint a voxel.
+A guide sees both luminances and answers with weights; it cannot paint a voxel. A painter makes the
+luminance itself; painters are here to be compared, and the audit says what they painted.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from medfuse.errors import UsageError
+from medfuse.kernel.fusion import blend
+from medfuse.kernel.pyramid import Kernel
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,30 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class Painter(Protocol):
+    """A network that makes the fused luminance itself, ``info.kind == "synthesis"``."""
+
+    @property
+    def info(self) -> MethodInfo:
+        """Name, kind and origin; ``levels`` is 0, no kernel is behind it."""
+        ...
+
+    def luminance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Paint; several threads ask at the same time, for other slices.
+
+        Parameters
+        ----------
+        a, b : (N, 1, H, W) float32 in [0, 1]
+            Luminance of the functional (A) and the anatomical (B) image.
+
+        Returns
+        -------
+        (N, 1, H, W) float32 in [0, 1]
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Rule:
     """A guide without parameters: a formula of the two images."""
@@ -74,15 +101,15 @@ class Rule:
 
 BF16 = "+bf16"
 
-_FACTORIES: dict[str, tuple[Callable[[], Method], str]] = {}
+_FACTORIES: dict[str, tuple[Callable[[], Method | Painter], str]] = {}
 
 
-def register_method(name: str, factory: Callable[[], Method], summary: str) -> None:
+def register_method(name: str, factory: Callable[[], Method | Painter], summary: str) -> None:
     """Make a method known by name; the factory runs when the method is first used."""
     _FACTORIES[name] = (factory, summary)
 
 
-def get_method(method: str | Path | Method) -> Method:
+def get_method(method: str | Path | Method | Painter) -> Method | Painter:
     """Find a method by name, by a path to safetensors weights, or pass an object through.
 
     ``+bf16`` behind a guide runs its network in bfloat16: faster on processors that have it, but
@@ -95,7 +122,7 @@ def get_method(method: str | Path | Method) -> Method:
     WeightsError
         If weights are missing, altered or of another architecture.
     """
-    if isinstance(method, Method):
+    if isinstance(method, Method | Painter):
         return method
     if str(method).endswith(BF16):
         return _in_bfloat16(get_method(str(method).removesuffix(BF16)))
@@ -114,17 +141,36 @@ def get_method(method: str | Path | Method) -> Method:
     )
 
 
-def _in_bfloat16(method: Method) -> Method:
-    from medfuse.methods.network import NetworkGuide
+def fuse_by(
+    method: Method | Painter, a: Tensor, b: Tensor, *, kernel: Kernel = "binomial"
+) -> Tensor:
+    """Fused luminance by any method: the kernel's blend for a guide, a painter's own picture.
 
-    if not isinstance(method, NetworkGuide):
+    Parameters
+    ----------
+    method : Method or Painter
+    a, b : (N, 1, H, W) float32 in [0, 1]
+    kernel : {"binomial", "paper"}
+
+    Returns
+    -------
+    (N, 1, H, W) float32
+    """
+    if isinstance(method, Painter):
+        return method.luminance(a, b)
+    return blend(a, b, method.weights(a, b), levels=method.info.levels, kernel=kernel)
+
+
+def _in_bfloat16(method: Method | Painter) -> Method | Painter:
+    in_bfloat16 = getattr(method, "in_bfloat16", None)
+    if in_bfloat16 is None:
         raise UsageError(
             "E_UNKNOWN_METHOD",
             what=f"Unknown method {method.info.name + BF16!r}",
             cause=f"{method.info.name} is a formula, not a network",
             remedy=f"Leave {BF16} out",
         )
-    return method.in_bfloat16()
+    return cast("Method | Painter", in_bfloat16())
 
 
 def list_methods() -> list[tuple[str, str]]:

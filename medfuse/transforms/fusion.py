@@ -19,7 +19,7 @@ from medfuse.fusion import FusionResult, fuse
 from medfuse.fusion_slices import Gamut, Mode
 from medfuse.imaging.registration import Registration
 from medfuse.kernel.pyramid import Kernel
-from medfuse.methods.base import Method
+from medfuse.methods.base import Method, Painter
 from medfuse.transforms.facts import (
     IMAGES,
     audit_of,
@@ -45,8 +45,10 @@ class FuseLuminanced(MapTransform):
     anatomical_key, functional_key : str
         (1, ...) images in a unit (``ClinicalReader``) or in [0, 1]; the functional one may be
         (3, ...) RGB. For volumes that are not aligned put ``RegisterRigidd`` before.
-    rgb_key, luminance_key, weights_key, share_key, fusion_key, bound_change_key : str
-        Where results go; the last one only with ``bounded``.
+    rgb_key, luminance_key, weights_key, share_key, fusion_key : str
+        Where results go.
+    bound_change_key, painted_key : str
+        Where ``bounded``, and a network that paints, leave what they added.
     method, mode, colormap, kernel, gamut, bias, bounded, window, anatomical_window
         As of :func:`medfuse.fuse`.
     allow_patient_mismatch : bool
@@ -72,7 +74,8 @@ class FuseLuminanced(MapTransform):
         share_key: str = "share",
         fusion_key: str = "fusion",
         bound_change_key: str = "bound_change",
-        method: str | Path | Method = "swift",
+        painted_key: str = "painted",
+        method: str | Path | Method | Painter = "swift",
         mode: Mode = "auto",
         colormap: str | None = None,
         kernel: Kernel = "binomial",
@@ -88,7 +91,7 @@ class FuseLuminanced(MapTransform):
         names = (rgb_key, luminance_key, weights_key, share_key)
         self.output_keys = dict(zip(IMAGES, names, strict=True))
         self.fusion_key = fusion_key
-        self.bound_change_key = bound_change_key
+        self.addition_keys = {"bound_change": bound_change_key, "painted": painted_key}
         self.method = method
         self.mode = mode
         self.colormap = colormap
@@ -133,9 +136,9 @@ class FuseLuminanced(MapTransform):
             **dict(zip(("anatomical", "functional"), self.keys, strict=True)),
             **self.output_keys,
         }
-        if result.bound_change is not None:
-            d[self.bound_change_key] = _on_grid_of(anatomical, result.bound_change)
-            d[self.fusion_key]["keys"]["bound_change"] = self.bound_change_key
+        for name, volume in result.additions().items():
+            d[self.addition_keys[name]] = _on_grid_of(anatomical, volume)
+            d[self.fusion_key]["keys"][name] = self.addition_keys[name]
         return d
 
 
@@ -193,6 +196,7 @@ def _facts(result: FusionResult) -> dict[str, Any]:
         {
             "guide": {
                 "name": result.method.name,
+                "kind": result.method.kind,
                 "weights_sha256": result.method.weights_sha256,
                 "card": result.method.card,
             },
@@ -201,6 +205,7 @@ def _facts(result: FusionResult) -> dict[str, Any]:
             "levels": result.levels,
             "colormap": result.colormap,
             "gamut": result.gamut,
+            "diagnostics": result.diagnostics or None,
             **{name: window and asdict(window) for name, window in windows.items()},
             "audit": facts_of(result.audit),
         }

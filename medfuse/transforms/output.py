@@ -168,7 +168,8 @@ def _result(images: Mapping[str, MetaTensor], fusion: Mapping[str, Any]) -> Any:
         **windows,
         **{name: fusion[name] for name in ("mode", "kernel", "levels", "gamut")},
         colormap=fusion.get("colormap"),
-        bound_change=images.get("bound_change"),
+        diagnostics=fusion.get("diagnostics", {}),
+        additions=lambda: {n: images[n] for n in ("bound_change", "painted") if n in images},
         method=SimpleNamespace(**{"weights_sha256": None, "card": {}, **fusion["guide"]}),
     )
 
