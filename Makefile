@@ -1,12 +1,13 @@
 # make demo  - set everything up and fuse the sample study
 # make test  - the same set-up with the test tools, then all tests
+# make fuzz  - feed mutated files to the readers for MINUTES=5
 # make bench - print the benchmarks (speed and memory, registration)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test bench lint packages clean
+.PHONY: demo test fuzz bench lint packages clean
 
 demo: $(VENV)/.demo
 	$(BIN)/medfuse batch --study sample_data/study --out demo_out
@@ -15,6 +16,10 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test packages
 	.ci/with-display $(BIN)/python -m pytest
+
+MINUTES ?= 5
+fuzz: $(VENV)/.test
+	MEDFUSE_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout 0 tests/imaging/test_fuzz.py
 
 bench: $(VENV)/.test
 	$(BIN)/python workflows/benchmarks/pipeline.py

@@ -7,74 +7,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
-from pydantic import BaseModel, ConfigDict, Field
 
+import medfuse
 from medfuse.audit import Audit, Check
+from medfuse.dicom_out import Layout, Origin, Pictures, Source, write_dicom
 from medfuse.errors import InputError
-from medfuse.fusion import FusionResult, Gamut, Mode
+from medfuse.fusion import FusionResult
 from medfuse.imaging.export import LUMA, write_mip, write_nifti, write_pngs
+from medfuse.imaging.grid import Grid
 from medfuse.imaging.registration import Registration
+from medfuse.imaging.suv import SUV_UNITS
 from medfuse.imaging.windows import apply_window
-from medfuse.kernel.pyramid import Kernel
+from medfuse.privacy import case_secret
 from medfuse.provenance import build_provenance, write_provenance
 from medfuse.report import render_report
 from medfuse.report_figures import ReportVolumes, write_figures
+from medfuse.settings import CaseSettings
 
 Progress = Callable[[float, str], None]
 ROUNDING = 1e-6  # of luminance, float32
-
-
-class CaseSettings(BaseModel):
-    """Everything that changes the pixels of a case; part of the resume key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: str = "swift"
-    mode: Mode = "auto"
-    kernel: Kernel = "binomial"
-    colormap: str | None = None
-    gamut: Gamut = "fit"
-    bias: float = Field(default=0.0, ge=-1, le=1)
-    bounded: bool = False
-    registration: Literal["auto", "rigid", "identity"] = "auto"
-    preset: Literal["fast", "default", "thorough"] = "default"
-    initial: str | None = None
-    accept_suspect: bool = False
-    allow_patient_mismatch: bool = False
-    unit: Literal["auto", "suv"] = "auto"
-    window: tuple[float, float] | None = None
-    anatomical_window: tuple[float, float] | None = None
-    anatomical_modality: str | None = None
-    functional_modality: str | None = None
-    functional_unit: str | None = None
-    anatomical_series: str | None = None
-    functional_series: str | None = None
-    frame: int | Literal["mean"] | None = None
-    seed: int = 0
-    png: bool = False
-    keep_uids: bool = False
-    keep_names: bool = False
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """What became of one case."""
-
-    case: str
-    status: Literal["done", "skipped", "failed"]
-    folder: Path | None = None
-    code: str | None = None
-    message: str | None = None
-    verdict: str | None = None
-    notes: tuple[str, ...] = ()
-    seconds: float = 0.0
-    timing: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,6 +52,8 @@ class CaseRecord:
         Of the study, with which UIDs are hashed; default a secret of the case.
     bids : dict, optional
         From `provenance.bids_fields`.
+    patient : Dataset, optional
+        From `dicom_out.origin.read_patient`, for DICOM output; None blanks it.
     """
 
     case: str
@@ -110,6 +69,7 @@ class CaseRecord:
     notes: tuple[str, ...] = ()
     uid_salt: bytes | None = None
     bids: dict[str, Any] | None = None
+    patient: Any = None
 
 
 def write_case(
@@ -143,6 +103,8 @@ def write_case(
     notify = progress or (lambda fraction, text: None)
     notify(0.0, "writing")
     _write_images(folder, record)
+    if record.settings.dicom:
+        _write_dicom(folder / "dicom", record, record.settings.dicom)
     _write_json(folder / "audit.json", {**record.audit.to_dict(), "case": record.case})
     if report:
         notify(0.4, "figures")
@@ -180,10 +142,10 @@ def registration_check(registration: Registration) -> Check:
 
 
 def unit_check(func: MetaTensor) -> Check:
-    """Audit check: whether a PET is in SUVbw and a CT in HU."""
+    """Audit check: whether a PET is in SUV and a CT in HU."""
     unit, modality = func.meta["unit"], func.meta["modality"]
-    expected = {"PET": "SUVbw", "CT": "HU"}.get(modality)
-    ok = expected is None or unit == expected
+    expected = {"PET": tuple(SUV_UNITS.values()), "CT": ("HU",)}.get(modality)
+    ok = expected is None or unit in expected
     why = next((note for note in func.meta["notes"] if "SUV" in note or "unit" in note.lower()), "")
     return Check(
         "unit",
@@ -193,7 +155,7 @@ def unit_check(func: MetaTensor) -> Check:
         None,
         "pass" if ok else "look",
         f"{modality} in {unit}."
-        + ("" if ok else f" {expected} was not available: {why or 'the file does not say'}"),
+        + ("" if ok else f" {expected[0]} was not available: {why or 'the file does not say'}"),
     )
 
 
@@ -236,8 +198,7 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         "gamut_change": _gamut_change(np.asarray(result.rgb), np.asarray(result.luminance)),
         "functional_on_anatomical": on_grid,
     }
-    if result.bound_change is not None:
-        volumes["bound_change"] = result.bound_change
+    volumes |= result.additions()
     for name, volume in volumes.items():
         array = np.asarray(volume)
         write_nifti(folder / f"{name}.nii.gz", array if len(array) == 3 else array[0], affine)
@@ -252,6 +213,41 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
             affine,
             rank=rank[0] if len(rank) == 1 else None,
         )
+
+
+def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
+    result = record.result
+    sources = [image.meta.get("source") or {} for image in (record.anat, record.func)]
+    origin = Origin(
+        anatomical=Source.from_volume(record.anat),
+        functional=Source.from_volume(record.func),
+        grid=Grid.from_volume(record.anat),
+        key=record.key,
+        salt=record.uid_salt or case_secret(sources),
+        description=_description(result),
+        patient=record.patient,
+    )
+    pictures = Pictures(
+        rgb=np.asarray(result.rgb),
+        weights=np.asarray(result.weights)[0],
+        matrix=record.registration.matrix,
+        windows=(result.anatomical_window, result.window),
+        colormap=result.colormap,
+    )
+    write_dicom(folder, origin, pictures, layout)
+
+
+def _description(result: FusionResult) -> str:
+    """What was done, for people who find the picture alone."""
+    window, guide = result.window, result.method
+    shown = f"{window.low:g} to {window.high:g} {window.unit}" if window else "as given"
+    sha256 = guide.weights_sha256
+    return (
+        f"medfuse {medfuse.__version__}: functional image ({shown}, colour map {result.colormap}) "
+        f"resampled to the anatomical grid; luminance blended by method {guide.name}"
+        + (f" (weights sha256 {sha256[:16]})" if sha256 else "")
+        + ". Research use only, not for diagnosis."
+    )
 
 
 def _gamut_change(rgb: np.ndarray, luminance: np.ndarray) -> np.ndarray:
@@ -318,7 +314,7 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
                 "bias": record.settings.bias,
                 "bounded": record.settings.bounded,
             },
-            "result": {},
+            "result": result.diagnostics,
         },
     ]
     return build_provenance(

@@ -11,23 +11,27 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from medfuse import cli_audit, cli_trust, terminal
+from medfuse import cli_audit, cli_enhance, cli_images, cli_trust, terminal
 from medfuse.errors import MedfuseError, UsageError
 from medfuse.options import (
     AcceptSuspect,
     AnatomicalWindow,
     AsJson,
+    AssumeIdentity,
     Bias,
     Bounded,
     Colormap,
+    Dicom,
     DryRun,
     Frame,
     FunctionalUnit,
     GamutPolicy,
     Initial,
     KeepNames,
+    KeepPatient,
     KeepUids,
     KernelName,
+    MaxMemory,
     MethodName,
     Modality,
     Mode,
@@ -38,11 +42,13 @@ from medfuse.options import (
     RegistrationMode,
     Seed,
     Series,
+    TiltCorrection,
     UidSalt,
     Unit,
     Window,
 )
 
+INTERRUPTED = "interrupted; nothing half-written was left"
 EXIT_INTERNAL, EXIT_USAGE, EXIT_NO_CASE, EXIT_OUTPUT, EXIT_FAILED, EXIT_INTERRUPTED = (
     1, 2, 3, 4, 8, 130,
 )  # fmt: skip
@@ -102,11 +108,16 @@ def fuse(
     anatomical_series: Series = None,
     functional_series: Series = None,
     frame: Frame = None,
+    tilt_correction: TiltCorrection = True,
+    assume_identity: AssumeIdentity = False,
     seed: Seed = 0,
     png: Png = False,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     keep_uids: KeepUids = False,
     keep_names: KeepNames = False,
     uid_salt: UidSalt = None,
+    max_memory: MaxMemory = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -127,6 +138,7 @@ def fuse(
             case=out.name,
             command=_command(context, names=keep_names),
             uid_salt=uid_salt,
+            max_memory_gb=max_memory,
             progress=progress,
         )
     terminal.show_result(result, as_json=as_json)
@@ -134,7 +146,8 @@ def fuse(
 
 _NOT_SETTINGS = {
     "anatomical", "functional", "out", "as_json", "dry_run", "study", "manifest", "workers",
-    "timeout", "force", "uid_salt", "context", "shard", "watch", "scheduler", "cluster", "ship",
+    "timeout", "force", "uid_salt", "max_memory", "context", "shard", "watch", "scheduler",
+    "cluster", "ship",
 }  # fmt: skip
 
 
@@ -163,8 +176,12 @@ def batch(
     unit: Unit = "auto",
     window: Window = None,
     anatomical_window: AnatomicalWindow = None,
+    tilt_correction: TiltCorrection = True,
+    assume_identity: AssumeIdentity = False,
     seed: Seed = 0,
     png: Png = False,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     keep_uids: KeepUids = False,
     keep_names: KeepNames = False,
     uid_salt: UidSalt = None,
@@ -321,6 +338,7 @@ def train(
         def report(state: TrainingProgress) -> None:
             progress(state.fraction, f"step {state.step}, loss {state.loss:.4f}")
 
+        progress(0.0, "reading pairs")
         result = run_training(
             a=a, b=b, out=out, command=_command(context, names=True),
             data_name=(study or data or a).name, on_progress=report, **chosen,
@@ -424,6 +442,8 @@ def info(
 
 
 cli_audit.add_commands(app)
+cli_enhance.add_commands(app)
+cli_images.add_commands(app)
 cli_trust.add_commands(app)
 
 
@@ -442,12 +462,15 @@ def guarded(command: typer.Typer, arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        return int(command(args=arguments, standalone_mode=False) or 0)
+        code = int(command(args=arguments, standalone_mode=False) or 0)
+        if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
+            terminal.say(INTERRUPTED, style="yellow")
+        return code
     except MedfuseError as error:
         terminal.say(f"error: {error}", style="red")
         return _exit_code(error)
     except (KeyboardInterrupt, typer.Abort):
-        terminal.say("interrupted; nothing half-written was left", style="yellow")
+        terminal.say(INTERRUPTED, style="yellow")
         return EXIT_INTERRUPTED
     except typer.Exit as stop:
         return int(stop.exit_code)
@@ -477,7 +500,7 @@ def _exit_code(error: MedfuseError) -> int:
 
 
 def _settings(values: dict[str, Any]) -> Any:
-    from medfuse.pipeline import CaseSettings
+    from medfuse.settings import CaseSettings
 
     frame = values.get("frame")
     if frame is not None and frame != "mean":

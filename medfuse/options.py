@@ -67,7 +67,11 @@ PatientMismatch = Annotated[
     bool, typer.Option("--allow-patient-mismatch", help="Fuse although headers name two patients.")
 ]
 Unit = Annotated[
-    Literal["auto", "suv"], typer.Option(help="suv: stop where SUV cannot be computed.")
+    Literal["auto", "suv", "sul", "suvbsa", "proportion"],
+    typer.Option(
+        help="auto: SUVbw where the header allows. suv, sul (lean mass), suvbsa (surface): stop "
+        "where it does not. proportion: parts per million of all counts (SPECT)."
+    ),
 ]
 Window = Annotated[
     tuple[float, float] | None,
@@ -91,8 +95,46 @@ Series = Annotated[
 Frame = Annotated[
     str | None, typer.Option(help="Dynamic series: a frame number from 0, or 'mean'.")
 ]
+TiltCorrection = Annotated[
+    bool,
+    typer.Option(
+        "--tilt-correction/--no-tilt-correction",
+        help="Resample a stack with gantry tilt to a straight grid, or refuse it.",
+    ),
+]
+AssumeIdentity = Annotated[
+    bool,
+    typer.Option(
+        "--assume-identity",
+        help="Take the axes of a NIfTI without orientation as right, anterior, superior.",
+    ),
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option(
+        metavar="GB",
+        min=0.1,
+        help="Refuse a case that will need more, by estimate. [default: the machine's memory]",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the registration.")]
 Png = Annotated[bool, typer.Option("--png", help="Also every fused slice and a MIP as PNG.")]
+Dicom = Annotated[
+    Literal["multiframe", "slices"] | None,
+    typer.Option(
+        "--dicom",
+        help="Also DICOM: the fused picture as one file or one a slice, weight map, registration "
+        "and a blending of the untouched sources. Names the sources by their UIDs, as DICOM must; "
+        "patient and study are blank without --keep-patient.",
+    ),
+]
+KeepPatient = Annotated[
+    bool,
+    typer.Option(
+        "--keep-patient",
+        help="With --dicom: patient and study as in the anatomical DICOM, for the archive.",
+    ),
+]
 KeepUids = Annotated[
     bool,
     typer.Option(

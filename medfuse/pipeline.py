@@ -15,24 +15,26 @@ from monai.data import MetaTensor
 import medfuse
 from medfuse.case import (
     CaseRecord,
-    CaseResult,
-    CaseSettings,
     read_matrix,
     registration_check,
     start_matrix,
     unit_check,
     write_case,
 )
+from medfuse.dicom_out import Source, limits, read_patient, require_highdicom
 from medfuse.errors import InputError, RegistrationError, SeriesError, UsageError
 from medfuse.fusion import FusionResult, fuse
+from medfuse.imaging.bids_pet import find_weight
 from medfuse.imaging.export import ResultFolder, remove_stale
 from medfuse.imaging.export import is_complete as folder_is_complete
 from medfuse.imaging.folder import file_sha256, input_files
 from medfuse.imaging.reader import load
 from medfuse.imaging.registration import Registration, register
+from medfuse.imaging.volume import require_case_memory
 from medfuse.methods.base import get_method
 from medfuse.privacy import study_salt
 from medfuse.provenance import Role, bids_fields
+from medfuse.settings import CaseResult, CaseSettings
 
 __all__ = [
     "CaseResult",
@@ -83,6 +85,7 @@ def run_case(
     case: str,
     command: str = "",
     uid_salt: Path | None = None,
+    max_memory_gb: float | None = None,
     progress: Progress | None = None,
 ) -> CaseResult:
     """Load, register, fuse, audit and write one case.
@@ -101,6 +104,8 @@ def run_case(
     uid_salt : Path, optional
         File with the secret of the study, with which DICOM UIDs are hashed; made if it is not
         there. Default: a secret of the case.
+    max_memory_gb : float, optional
+        What the case may need, by estimate; default the machine's memory.
     progress : callable (fraction, text), optional
         Raise from it to cancel; then nothing is written.
 
@@ -116,11 +121,14 @@ def run_case(
     """
     notify = progress or (lambda fraction, text: None)
     clock = _Clock()
+    if settings.dicom:
+        require_highdicom()
     key = case_key(anatomical, functional, settings)
     salt = study_salt(uid_salt) if uid_salt and not settings.keep_uids else None
     with clock("load"):
         notify(0.0, "loading")
         anat, func = load_pair(anatomical, functional, settings)
+    require_case_memory(tuple(anat.shape[-3:]), anatomical.name, max_memory_gb)
     with clock("register"):
         registration = align(anat, func, settings, progress=_part(notify, 0.1, 0.5))
         on_grid = registration.resample(func)
@@ -129,9 +137,14 @@ def run_case(
         audit = result.audit.with_checks([registration_check(registration), unit_check(func)])
     remove_stale(out.parent)
     notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)
+    if settings.dicom:
+        notes += limits(Source.from_volume(anat), Source.from_volume(func))
+    patient = None
+    if settings.dicom and settings.keep_patient:
+        patient = read_patient(anatomical, settings.anatomical_series)
     record = CaseRecord(
         case, command, key, settings, anat, func, registration, on_grid, result, audit, notes,
-        salt, bids_fields(anatomical, functional),
+        salt, bids_fields(anatomical, functional), patient,
     )  # fmt: skip
     with ResultFolder(out, case=case, key=key) as folder, clock("write"):
         timing = dict(clock.seconds)
@@ -176,10 +189,16 @@ def load_pair(
 
 def load_image(path: Path, role: Role, settings: CaseSettings) -> MetaTensor:
     """Read one image of a case as the settings say; errors as ``medfuse.load``."""
+    rules = {
+        "tilt_correction": settings.tilt_correction,
+        "assume_identity": settings.assume_identity,
+    }
     if role == "anatomical":
-        return load(path, series=settings.anatomical_series, modality=settings.anatomical_modality)
+        series, modality = settings.anatomical_series, settings.anatomical_modality
+        return load(path, series=series, modality=modality, **rules)
     return load(
         path,
+        **rules,
         series=settings.functional_series,
         unit=settings.unit,
         frame=settings.frame,
@@ -278,6 +297,7 @@ def _content_hash(path: Path) -> str:
     """sha256 over the sorted hashes of all files, sidecar included: blind to names and order."""
     try:
         hashes = sorted(file_sha256(file) for file in input_files(path))
+        hashes.append(str(find_weight(path) or ""))  # a corrected weight changes the SUV
     except OSError as error:
         raise InputError(
             "E_UNREADABLE",

@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 import medfuse
-from medfuse.imaging.folder import inventory, writing
+from medfuse.imaging.folder import BIDS_DESCRIPTION, inventory, writing
 from medfuse.kernel.color import COLORMAPS
 from medfuse.privacy import case_secret, pseudonym, sanitize, sanitize_command, sanitize_text
 from medfuse.prov_json import to_prov_json
@@ -35,7 +35,6 @@ NOTICE = (
     "Read the source images beside the fused one."
 )
 SOFTWARE = ("torch", "monai", "SimpleITK", "numpy", "nibabel", "pydicom")
-BIDS_DESCRIPTION = "dataset_description.json"
 
 
 class _Record(BaseModel):

@@ -285,6 +285,19 @@ def test_what_is_asked_for_is_kept_and_nothing_more(single: Path) -> None:
     assert traces(single / "kept", MARKER, USER, HOST, *DATES) == []
 
 
+def test_derived_dicom_names_source_images_by_uid_and_nothing_else(corpus: Path) -> None:
+    root, pair = corpus.parent / "dicom", (f"{NAME}_1/mr", f"{NAME}_1/{NAME} pet")
+    usual = ("--method", "mean", "--registration", "identity", "--dicom")
+    for name, options in (("plain", ("slices",)), ("kept", ("multiframe", "--keep-patient"))):
+        code, printed = medfuse("fuse", *pair, "-o", root / name, *usual, *options, cwd=corpus)
+        assert code == 0, printed
+    assert traces(root / "plain", MARKER, NAME, USER, HOST, *DATES) == []
+    assert all(name.startswith("dicom/") for name in traces(root / "plain", *UIDS))
+    named = traces(root / "kept", MARKER, USER, HOST)
+    assert set(named) == {f"dicom/{n}.dcm" for n in ("fused", "weight_map", "registration", "blending")}
+    assert traces(root / "kept", NAME) == []
+
+
 def test_info_and_errors_on_the_terminal_show_no_header_text(corpus: Path, tmp_path: Path) -> None:
     slope, mr = f"{NAME}_slope", f"{NAME}_1/mr"
     for expected, *arguments in (

@@ -15,7 +15,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import DataLoader, Dataset, MetaTensor
-from monai.transforms import Compose, Invertd, LoadImaged, MapTransform, SpatialCropd
+from monai.transforms import (
+    Compose,
+    Flipd,
+    Invertd,
+    LoadImaged,
+    MapTransform,
+    ResampleToMatchd,
+    SpatialCropd,
+)
 from monai.transforms.inverse import InvertibleTransform
 from torch.utils.data import default_collate
 
@@ -279,6 +287,38 @@ def test_what_was_cut_from_the_anatomical_image_can_be_put_back_on_the_result():
     back = Invertd("fused", transform=crop, orig_keys="mri", nearest_interp=False)(d)["fused"]
     assert back.shape == (3, 10, 12, 8)
     assert torch.equal(back.as_tensor()[:, 2:9, 3:11, 1:7], d["fused"].as_tensor())
+
+
+def test_what_monai_has_put_off_is_done_before_registration_and_fusion():
+    """Compose(lazy=True): one interpolation for MONAI's steps, then ours as they always are."""
+    pair = {"pet": volume(), "mri": volume((20, 20, 20), spacing=(1.1, 1.0, 1.4), seed=1)}
+    steps = [
+        SpatialCropd("mri", roi_start=[2, 3, 1], roi_end=[18, 17, 15]),
+        Flipd("mri", spatial_axis=0),
+        mt.RegisterRigidd("pet", "mri", method="identity", accept_suspect=True),
+        mt.FuseLuminanced("mri", "pet", method="mean"),
+    ]
+    now, late = (Compose(steps, lazy=lazy)(pair) for lazy in (False, True))
+    assert late["mri"].pending_operations == []
+    assert torch.allclose(late["mri"].affine, now["mri"].affine)
+    for key in ("mri", "pet", "fused"):
+        assert torch.allclose(late[key].as_tensor(), now[key].as_tensor(), atol=1e-5), key
+
+
+def test_aligned_volumes_may_be_matched_by_monai_itself():
+    pet = volume()
+    pair = {"pet": pet, "mri": volume((20, 20, 20), spacing=(1.1, 1.0, 1.4), seed=1)}
+    matched = ResampleToMatchd("pet", key_dst="mri", padding_mode="zeros", dtype=None)
+    rest = [mt.FuseLuminanced("mri", "pet", method="mean"), mt.AuditFusiond()]
+    theirs = Compose([matched, *rest])(pair)
+    register = mt.RegisterRigidd("pet", "mri", method="identity", accept_suspect=True)
+    ours = Compose([register, *rest])(pair)
+    inside = (slice(None), slice(3, 14), slice(3, 14), slice(3, 14))
+    difference = (theirs["pet"].as_tensor() - ours["pet"].as_tensor())[inside].abs()
+    assert float(difference.max()) < 1e-5
+    assert theirs["audit"]["verdict"] == ours["audit"]["verdict"]
+    back = Invertd("fused", transform=matched, orig_keys="pet")(theirs)["fused"]
+    assert back.shape[1:] == pet.shape[1:]
 
 
 def test_several_fusions_of_one_pair_live_side_by_side():

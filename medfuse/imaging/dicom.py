@@ -29,7 +29,9 @@ from medfuse.imaging.dicom_scan import (
 )
 from medfuse.imaging.nuclides import SINGLE_PHOTON
 from medfuse.imaging.suv import SuvScale, compute_suv_scale, describe_steps
+from medfuse.imaging.tilt import Tilt
 from medfuse.imaging.volume import (
+    AIR_HU,
     MAX_HU_OF_AIR,
     Place,
     Volume,
@@ -70,6 +72,8 @@ def read_dicom(
     frame: Frame = None,
     modality: str | None = None,
     values_in: str | None = None,
+    tilt_correction: bool = True,
+    suv: str = "suv",
 ) -> Volume:
     """Read one DICOM series.
 
@@ -83,6 +87,10 @@ def read_dicom(
         Frame of a time-resolved series, counted from 0, or the unweighted mean of all.
     modality, values_in : str, optional
         What the user states; overrides the header, and no SUV is computed from a stated unit.
+    tilt_correction : bool
+        Whether a stack with gantry tilt is resampled to a straight grid, or refused.
+    suv : str
+        A key of `SUV_UNITS`: what the SUV of a PET is normalised to.
 
     Returns
     -------
@@ -98,8 +106,11 @@ def read_dicom(
     with quiet_pydicom():
         scan = scan_folder(path) if path.is_dir() else scan_file_series(path)
         plan = plan_series(
-            choose_series(scan, series), display_name(path), modality=modality, values_in=values_in
-        )
+            choose_series(scan, series), display_name(path), modality=modality, values_in=values_in,
+            suv_kind=suv,
+        )  # fmt: skip
+        if plan.stack.tilt and not tilt_correction:
+            raise _tilted(plan.stack.tilt, plan.place)
         return _read_plan(plan, path, frame, scan.notes)
 
 
@@ -113,7 +124,12 @@ def describe_dicom(path: Path) -> list[dict[str, Any]]:
 
 
 def plan_series(
-    series: Series, where: str, *, modality: str | None = None, values_in: str | None = None
+    series: Series,
+    where: str,
+    *,
+    modality: str | None = None,
+    values_in: str | None = None,
+    suv_kind: str = "suv",
 ) -> SeriesPlan:
     """Find the grid and the unit of a series without reading pixels (but those of duplicates)."""
     place = Place(f"Cannot read {series.label}", where)
@@ -121,13 +137,13 @@ def plan_series(
     planes = [plane for file in series.files for plane in read_planes(file, place)]
     require_readable(planes, place)
     stack = stack_planes(planes, place, partial(fingerprint, place=place))
-    require_memory(stack.shape, _BYTES_PER_VOXEL, place)
+    require_memory(stack.straight[1], _BYTES_PER_VOXEL, place)
     notes = list(stack.notes)
     if series.skipped:
         notes.append(f"{series.skipped} localisers, screen saves or projections were left out")
     if any(is_lossy(f) for f in series.files):
         notes.append("the images went through lossy compression")
-    found, suv, more = _modality_and_scale(series, place)
+    found, suv, more = _modality_and_scale(series, place, suv_kind)
     scale = suv or SuvScale(1.0, _plain_unit(series), {"refusal": None})
     if values_in is not None:
         scale, suv = SuvScale(1.0, values_in, {"refusal": None}), None
@@ -148,7 +164,9 @@ def plan_series(
     )
 
 
-def _modality_and_scale(series: Series, place: Place) -> tuple[str, SuvScale | None, list[str]]:
+def _modality_and_scale(
+    series: Series, place: Place, suv_kind: str
+) -> tuple[str, SuvScale | None, list[str]]:
     """Modality, and for DICOM modality PT the SUV scale and its remarks."""
     if series.files[0].modality != "PT":
         return series.modality, None, []
@@ -161,7 +179,7 @@ def _modality_and_scale(series: Series, place: Place) -> tuple[str, SuvScale | N
             f"the images of the series differ in {' and '.join(sorted(mixed))}",
             "Export each unit as a series of its own",
         )
-    suv = compute_suv_scale(header)
+    suv = compute_suv_scale(header, suv_kind)
     notes = [f"SUV: {remark}" for remark in suv.record["remarks"]]
     if header.nuclide not in SINGLE_PHOTON:
         return "PET", suv, notes
@@ -174,6 +192,16 @@ def _plain_unit(series: Series) -> str:
         return "counts"
     kind = text(series.files[0].header, "RescaleType")
     return "HU" if series.modality == "CT" and kind in (None, "HU") else "a.u."
+
+
+def _tilted(tilt: Tilt, place: Place) -> MedfuseError:
+    return place.error(
+        GeometryError,
+        "E_TILT",
+        f"the stack is sheared by {tilt.angle_deg:.1f} degrees (gantry tilt), "
+        f"{tilt.millimetres:.2f} mm from the first to the last slice",
+        "Leave --no-tilt-correction out to have it resampled, or export a series without tilt",
+    )
 
 
 def _require_one_origin(files: Sequence[DicomFile], place: Place) -> None:
@@ -198,6 +226,9 @@ def _read_plan(plan: SeriesPlan, path: Path, frame: Frame, scan_notes: list[str]
     planes, frame_notes = _choose_frame(plan, frame)
     values, hashes, padded = _read_values(planes, plan.stack.shape, plan.place)
     values *= np.float32(plan.factor)
+    stack = plan.stack
+    if stack.tilt:
+        values = stack.tilt.straighten(values, AIR_HU if plan.unit == "HU" else 0.0)
     notes = [*plan.notes, *frame_notes]
     if padded:
         notes.append(
@@ -214,29 +245,50 @@ def _read_plan(plan: SeriesPlan, path: Path, frame: Frame, scan_notes: list[str]
     meta = {
         "modality": plan.modality,
         "unit": plan.unit,
-        "spacing": spacing_of(plan.stack.affine),
-        "source": _source(plan.series, path, hashes),
+        "spacing": spacing_of(stack.affine),
+        "source": _source(plan, planes, path, hashes),
         "suv": plan.suv,
         "notes": notes + scan_notes,
     }
-    return Volume(values, plan.stack.affine, meta)
+    return Volume(values, stack.straight[0], meta)
 
 
-def _source(series: Series, path: Path, hashes: list[str]) -> dict[str, Any]:
+def _source(
+    plan: SeriesPlan, planes: list[list[Plane]], path: Path, hashes: list[str]
+) -> dict[str, Any]:
     """Facts about the files; `medfuse.privacy` keeps patient, uids and secret out of outputs."""
+    series = plan.series
     first = series.files[0]
-    frame_of_reference = text(first.header, "FrameOfReferenceUID")
+    uids = {
+        "frame_of_reference": text(first.header, "FrameOfReferenceUID"),
+        "series": series.uid,
+        "study": text(first.header, "StudyInstanceUID"),
+        "images": [[_image_uid(plane) for plane in group] for group in planes],
+    }
     return {
         "kind": "dicom",
         "name": display_name(path),
         "files": len(hashes),
         "sha256": content_hash(hashes),
-        "frame_of_reference": short_hash(frame_of_reference),
+        "frame_of_reference": short_hash(uids["frame_of_reference"]),
         "series": short_hash(series.uid),
         "patient": short_hash(first.patient),
-        "uids": {"frame_of_reference": frame_of_reference, "series": series.uid},
+        "uids": uids,
         "secret": content_hash(["uid", *hashes]),
+        "rescaled_by": plan.factor,
+        "lossy": any(is_lossy(file) for file in series.files),
+        "burned_in": any(text(f.header, "BurnedInAnnotation") == "YES" for f in series.files),
     }
+
+
+def _image_uid(plane: Plane) -> tuple[str, str, int | None]:
+    """SOP class, SOP instance and, of a multi-frame image, number of the frame from 1."""
+    header = plane.file.header
+    return (
+        text(header, "SOPClassUID") or "",
+        text(header, "SOPInstanceUID") or "",
+        plane.frame + 1 if plane.file.frames > 1 else None,
+    )
 
 
 def _choose_frame(plan: SeriesPlan, frame: Frame) -> tuple[list[list[Plane]], list[str]]:
@@ -321,7 +373,7 @@ def _describe_plan(plan: SeriesPlan, notes: list[str]) -> dict[str, Any]:
         "modality": plan.modality,
         "unit": plan.unit,
         "frames": len(plan.stack.frames),
-        "shape": list(plan.stack.shape),
+        "shape": list(plan.stack.straight[1]),
         "spacing": spacing_of(plan.stack.affine),
         "orientation": axis_codes(plan.stack.affine),
         "suv": plan.suv,

@@ -14,6 +14,7 @@ import numpy as np
 
 from medfuse.errors import GeometryError, SeriesError
 from medfuse.imaging.dicom_planes import FRAME_KEYS, Plane
+from medfuse.imaging.tilt import Tilt
 from medfuse.imaging.volume import Place
 
 #: DICOM patient coordinates (LPS) to RAS, both mm. Its own inverse.
@@ -43,6 +44,8 @@ class Stack:
         For each frame (time, echo ...) its planes, sorted along the slice normal.
     frame_text : str
         What tells the frames apart, e.g. "FrameReferenceTime 0, 60000".
+    tilt : Tilt or None
+        Of a sheared stack; `affine` and `shape` are then those of the slices as stored.
     """
 
     affine: np.ndarray
@@ -50,6 +53,14 @@ class Stack:
     frames: tuple[tuple[Plane, ...], ...]
     frame_text: str = ""
     notes: tuple[str, ...] = field(default=())
+    tilt: Tilt | None = None
+
+    @property
+    def straight(self) -> tuple[np.ndarray, tuple[int, int, int]]:
+        """Affine and shape of the volume, once a tilt has been removed."""
+        return (
+            self.tilt.straight(self.affine, self.shape) if self.tilt else (self.affine, self.shape)
+        )
 
 
 def stack_planes(
@@ -59,7 +70,8 @@ def stack_planes(
 
     In this order: every plane has a position, orientation and pixel spacing; orientations are unit,
     orthogonal and equal; rows, columns and pixel spacing are equal; repeated positions are frames
-    or identical copies; the stack is not sheared; the steps are equal.
+    or identical copies; the steps are equal; the slices lie on one straight line, along the normal
+    or, with a gantry tilt, aslant of it.
 
     Parameters
     ----------
@@ -96,8 +108,13 @@ def stack_planes(
             "Give the folder of the whole series",
         )
     positions = np.array([p.position for p in first])
-    _require_no_shear(positions, rows[2], first, place)
     step = _step(positions @ rows[2], first, place)
+    tilt = _tilt(positions, rows, first, place)
+    if tilt:
+        notes.append(
+            f"gantry tilt of {tilt.angle_deg:.1f} degrees was removed: slices were shifted within "
+            f"their plane by up to {tilt.millimetres:.1f} mm (linear interpolation)"
+        )
     assert first[0].pixel_spacing is not None
     between_rows, between_columns = first[0].pixel_spacing
     lps = np.eye(4)
@@ -106,7 +123,8 @@ def stack_planes(
     lps[:3, 2] = rows[2] * step
     lps[:3, 3] = positions[0]
     shape = (first[0].columns, first[0].rows, len(first))
-    return Stack(LPS_TO_RAS @ lps, shape, frames, frame_text, tuple(notes + duplicate_notes))
+    notes += duplicate_notes
+    return Stack(LPS_TO_RAS @ lps, shape, frames, frame_text, tuple(notes), tilt)
 
 
 def _require_positions(planes: Sequence[Plane], place: Place) -> None:
@@ -271,31 +289,46 @@ def _order_frames(
     )
 
 
-def _require_no_shear(
-    positions: np.ndarray, normal: np.ndarray, planes: Sequence[Plane], place: Place
-) -> None:
+def _tilt(
+    positions: np.ndarray, rows: np.ndarray, planes: Sequence[Plane], place: Place
+) -> Tilt | None:
+    """How far the slices slide within their plane; refuses slices that do so unevenly."""
     offsets = positions - positions[0]
-    along = offsets @ normal
-    sideways = np.linalg.norm(offsets - np.outer(along, normal), axis=1)
-    worst = int(np.argmax(sideways))
-    if sideways[worst] > max(DRIFT_TOLERANCE[0], DRIFT_TOLERANCE[1] * along[-1]):
-        angle = math.degrees(math.atan2(sideways[worst], along[worst]))
+    along, sideways = offsets @ rows[2], offsets @ rows[:2].T
+    tolerance = max(DRIFT_TOLERANCE[0], DRIFT_TOLERANCE[1] * along[-1])
+    distance = np.linalg.norm(sideways, axis=1)
+    if distance.max() <= tolerance:
+        return None
+    slope = (along @ sideways) / (along @ along)
+    uneven = np.linalg.norm(sideways - np.outer(along, slope), axis=1)
+    if uneven.max() > tolerance:
+        worst = int(np.argmax(distance))
         raise place.error(
             GeometryError,
             "E_TILT",
-            f"the stack is sheared by {angle:.1f} degrees (gantry tilt): {planes[worst].name} lies "
-            f"{sideways[worst]:.2f} mm off the normal through {planes[0].name}",
-            "Resample the series to a straight grid first (e.g. dcm2niix), or export one without "
-            "gantry tilt",
+            f"{planes[worst].name} lies {distance[worst]:.2f} mm off the normal through "
+            f"{planes[0].name}, and not all slices slide alike, as they would with a gantry tilt",
+            _REEXPORT,
         )
+    assert planes[0].pixel_spacing is not None
+    between_rows, between_columns = planes[0].pixel_spacing
+    last = slope * along[-1]
+    pixels = last / (len(along) - 1) / (between_columns, between_rows)
+    length = float(np.linalg.norm(last))
+    return Tilt(
+        (float(pixels[0]), float(pixels[1])),
+        length,
+        math.degrees(math.atan2(length, float(along[-1]))),
+    )
 
 
 def _step(along: np.ndarray, planes: Sequence[Plane], place: Place) -> float:
     """Spacing of the slices in mm; refuses gaps and uneven steps."""
     steps = np.diff(along)
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])
-    widest = int(np.argmax(steps))
-    if steps[widest] > 1.5 * usual:
+    widest, wide = int(np.argmax(steps)), int(np.count_nonzero(steps > 1.5 * usual))
+    two_spacings = wide > max(2, len(steps) // 4)
+    if wide and not two_spacings:
         lost = round(float(steps[widest]) / usual) - 1
         raise place.error(
             SeriesError,

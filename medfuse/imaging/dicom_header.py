@@ -27,14 +27,22 @@ DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 _WITHOUT_PIXELS = ("1.2.840.10008.5.1.4.1.1.4.2", "1.2.840.10008.5.1.4.1.1.66")  # spectra, raw
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 Junk = Literal[
-    "not DICOM", "empty file", "DICOMDIR", "without pixels", "damaged", "truncated", "deflated"
+    "not DICOM",
+    "empty file",
+    "DICOMDIR",
+    "without pixels",
+    "damaged",
+    "truncated",
+    "deflated",
+    "without preamble",
 ]
 
 _TAG_NAMES = """
-    SOPClassUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber InstanceNumber Modality
-    ImageType PatientID PatientBirthDate PatientSex PatientWeight ImagePositionPatient
-    ImageOrientationPatient PixelSpacing SpacingBetweenSlices Rows Columns NumberOfFrames
-    SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit
+    SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber
+    InstanceNumber Modality BurnedInAnnotation ImageType PatientID PatientBirthDate PatientSex
+    PatientWeight PatientSize ImagePositionPatient ImageOrientationPatient PixelSpacing
+    SpacingBetweenSlices Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation
+    BitsAllocated BitsStored HighBit
     PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleSlope
     RescaleIntercept RescaleType ModalityLUTSequence LossyImageCompression Units SUVType
     CorrectedImage DecayCorrection DecayCorrectionDateTime
@@ -124,7 +132,7 @@ def read_header(path: Path, name: str) -> DicomFile | Junk:
             return "empty file"
         head = stream.read(2048)
         if head[128:132] != b"DICM":
-            return "not DICOM"
+            return "without preamble" if _is_bare_dataset(head) else "not DICOM"
         if DEFLATED in head:
             return "deflated"  # pydicom would inflate it without limit
         stream.seek(0)
@@ -144,6 +152,13 @@ def read_header(path: Path, name: str) -> DicomFile | Junk:
     is_image = text(header, "Modality") in ("CT", "MR", "PT", "NM")
     is_image &= not sop_class.startswith(_WITHOUT_PIXELS)
     return "truncated" if is_image or pixel_bytes < 0 or not sop_class else "without pixels"
+
+
+def _is_bare_dataset(head: bytes) -> bool:
+    """Whether a file begins as a data set does: a tag of group 8, and its VR or a short length."""
+    if head[:2] != b"\x08\0" or int.from_bytes(head[2:4], "little") > 0x0018:
+        return False
+    return head[4:6] in (b"UL", b"CS", b"UI", b"DA", b"TM") or head[5:8] == bytes(3)
 
 
 def get(header: Dataset, keyword: str) -> Any:

@@ -62,6 +62,8 @@ def read_pet_header(files: Sequence[DicomFile]) -> PetHeader:
         "corrected_image": [_corrections(h) for h in headers],
         "decay_correction": [_known(text(h, "DecayCorrection"), _DECAY) for h in headers],
         "weight_kg": [number(h, "PatientWeight") for h in headers],
+        "height_m": [number(h, "PatientSize") for h in headers],
+        "sex": [_known(text(h, "PatientSex"), ("M", "F")) for h in headers],
         "dose_bq": [number(i, "RadionuclideTotalDose") for i in isotopes],
         "half_life_s": [number(i, "RadionuclideHalfLife") for i in isotopes],
         "injection": [

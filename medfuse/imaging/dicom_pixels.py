@@ -203,11 +203,12 @@ def _require_grey(file: DicomFile, place: Place) -> None:
 
 def _require_length(file: DicomFile, place: Place) -> None:
     """A native image that is shorter than its header says; compressed ones fail in decoding."""
-    if file.transfer_syntax.is_compressed:
-        return
     header = file.header
-    need = file.frames * ((integer(header, "BitsAllocated") or 0) // 8)
-    need *= (integer(header, "Rows") or 0) * (integer(header, "Columns") or 0)
+    rows, columns = integer(header, "Rows") or 0, integer(header, "Columns") or 0
+    need = file.frames * max(0, rows) * max(0, columns)
+    need *= (integer(header, "BitsAllocated") or 0) // 8
+    if need and file.transfer_syntax.is_compressed:
+        return
     held = file.pixel_bytes - (8 if file.transfer_syntax.is_implicit_VR else 12)  # tag, VR, length
     if need == 0 or held < need:
         raise place.error(
@@ -215,7 +216,7 @@ def _require_length(file: DicomFile, place: Place) -> None:
             "E_TRUNCATED",
             f"the pixel data end after {held} of {need} bytes"
             if need
-            else "the header gives no Rows, Columns or BitsAllocated",
+            else "the header gives no valid Rows, Columns or BitsAllocated",
             _REEXPORT,
             where=file.name,
         )

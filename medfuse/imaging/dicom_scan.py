@@ -37,6 +37,8 @@ PICTURE_TYPES = frozenset(
 )
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _NOT_SCANS = ("1.2.840.10008.5.1.4.1.1.30", "1.2.840.10008.5.1.4.1.1.66")  # maps, segmentations
+_OTHER_OBJECT = "other DICOM object with pixels"
+_BROKEN = ("damaged", "truncated", "deflated", "without preamble")
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 
 
@@ -231,11 +233,12 @@ def _group(root: Path, paths: list[tuple[Path, str]], *, only: str | None = None
     by_uid: dict[str, list[DicomFile]] = {}
     others: Counter[str] = Counter()
     broken: dict[str, str] = {}
+    strange: list[DicomFile] = []
     for path, name in paths:
         file = _read(path, name)
         if isinstance(file, str):
             is_dicom = name.lower().endswith(_DICOM_SUFFIXES)
-            if file in ("damaged", "truncated", "deflated") or (file == "empty file" and is_dicom):
+            if file in _BROKEN or (file == "empty file" and is_dicom):
                 broken[name] = file
             else:
                 is_nifti = file == "not DICOM" and name.lower().endswith((".nii", ".nii.gz"))
@@ -243,8 +246,12 @@ def _group(root: Path, paths: list[tuple[Path, str]], *, only: str | None = None
         elif only is None or file.series_uid == only:
             if kind := _other_kind(file):
                 others[kind] += 1
+                strange += [file] if kind == _OTHER_OBJECT else []
             else:
                 by_uid.setdefault(file.series_uid, []).append(file)
+    for file in strange:  # a slice without its modality must not go missing in silence
+        if file.series_uid in by_uid:
+            by_uid[file.series_uid].append(file)
     series = [_without_pictures(uid, files) for uid, files in by_uid.items()]
     series.sort(key=lambda s: (s.number is None, s.number or 0, s.uid))
     return Scan(root, tuple(_volumes(series, others)), others, broken)
@@ -274,9 +281,9 @@ def _other_kind(file: DicomFile) -> str | None:
     sop_class = text(file.header, "SOPClassUID") or ""
     if sop_class.startswith(_SECONDARY_CAPTURE):
         return "secondary capture"
-    if file.modality not in VOLUME_MODALITIES or sop_class.startswith(_NOT_SCANS):
-        return "other DICOM object with pixels"
-    return None
+    if sop_class.startswith(_NOT_SCANS):
+        return "map or segmentation"
+    return None if file.modality in VOLUME_MODALITIES else _OTHER_OBJECT
 
 
 def _only(scan: Scan) -> Series:
@@ -326,6 +333,7 @@ def _not_an_image(kind: str, name: str) -> MedfuseError:
         "deflated": ("E_CODEC", "the deflated transfer syntax is not read"),
         "damaged": ("E_CORRUPT", "the DICOM header cannot be parsed"),
         "not DICOM": ("E_NOT_DICOM", "the file has no DICM mark at byte 128"),
+        "without preamble": ("E_NOT_DICOM", "a data set without preamble and DICM mark"),
         "DICOMDIR": ("E_ARCHIVE", "a DICOMDIR is an index, and medfuse walks the files themselves"),
         "without pixels": ("E_NO_IMAGES", "the DICOM object holds no image (report, contours ...)"),
     }

@@ -26,6 +26,7 @@ MANIFEST_SCHEMA = "medfuse-manifest/1"
 PREFIX = ".medfuse-"
 LOCK = ".lock"
 SIGNATURE_SUFFIX = ".minisig"
+BIDS_DESCRIPTION = "dataset_description.json"
 STUDY_LIST = "manifests.sha256"  # of a signed study: the hashes of all its manifests
 NOT_HASHED = (LOCK, MANIFEST, MANIFEST + SIGNATURE_SUFFIX)
 NOT_OURS_TO_COUNT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})

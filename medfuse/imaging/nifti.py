@@ -11,6 +11,7 @@ from medfuse.errors import MedfuseError, SeriesError, UsageError
 from medfuse.imaging.nifti_facts import Facts, find_facts
 from medfuse.imaging.nifti_header import NiftiHeader, parse_header
 from medfuse.imaging.nifti_stream import NiftiStream
+from medfuse.imaging.suv import describe_steps
 from medfuse.imaging.volume import (
     AIR_HU,
     MAX_HU_OF_AIR,
@@ -35,6 +36,7 @@ def read_nifti(
     frame: Frame = None,
     modality: str | None = None,
     values_in: str | None = None,
+    assume_identity: bool = False,
 ) -> Volume:
     """Read one NIfTI file (.nii or .nii.gz, NIfTI-1 or NIfTI-2).
 
@@ -46,6 +48,8 @@ def read_nifti(
         held in memory.
     modality, values_in : str, optional
         What the user states; wins over file name and sidecar.
+    assume_identity : bool
+        Take the axes of a file without orientation as right, anterior, superior.
 
     Returns
     -------
@@ -60,16 +64,26 @@ def read_nifti(
     """
     place = Place("Cannot read", display_name(path))
     with NiftiStream(path, place) as stream:
-        header = _read_header(stream, place)
+        header = _read_header(stream, place, assume_identity=assume_identity)
         wanted, frame_notes = _wanted_frames(header, frame, stream, place)
         require_memory(header.shape, header.dtype.itemsize + (4 if len(wanted) == 1 else 12), place)
         values = _read_frames(stream, header, wanted)
         file_hash = stream.finish()
+    if stream.is_gzip != path.name.lower().endswith(".gz"):
+        named = "gzip content under a plain name" if stream.is_gzip else "plain content named .gz"
+        frame_notes.append(f"{named}: the content decided")
     facts = find_facts(path)
     named = modality or facts.modality or "unknown"
     unit, unit_notes = _unit(named, facts, values, values_in)
     if facts.factor != 1.0 and unit == facts.unit and values_in is None:
         values *= np.float32(facts.factor)
+    suv = facts.suv if unit == "Bq/ml" and values_in is None else None
+    if suv is not None:
+        values *= np.float32(suv.factor)
+        unit = suv.unit
+        unit_notes += [f"SUV: {remark}" for remark in suv.record["remarks"]]
+        if suv.refusal:
+            unit_notes.append(f"SUV not available: {suv.refusal}. Values stay in {unit}")
     notes = [*header.notes, *frame_notes, *facts.notes, *unit_notes]
     notes += fill_nonfinite(values, AIR_HU if unit == "HU" else 0.0, place)
     require_contrast(values, place)
@@ -88,7 +102,7 @@ def read_nifti(
             "series": None,
             "patient": None,
         },
-        "suv": None,
+        "suv": suv.record if suv else None,
         "notes": notes,
     }
     return Volume(values, header.affine, meta)
@@ -125,18 +139,21 @@ def describe_nifti(path: Path) -> dict[str, Any]:
             "orientation": axis_codes(header.affine),
         }
         meta = read_nifti(path).meta
-        entry |= {key: meta[key] for key in ("modality", "unit", "notes")}
+        entry |= {key: meta[key] for key in ("modality", "unit", "suv", "notes")}
+        entry["suv_steps"] = describe_steps(meta["suv"]) if meta["suv"] else []
     except MedfuseError as problem:
         entry["problems"].append(str(problem))
     return entry
 
 
-def _read_header(stream: NiftiStream, place: Place) -> NiftiHeader:
+def _read_header(
+    stream: NiftiStream, place: Place, *, assume_identity: bool = False
+) -> NiftiHeader:
     raw = stream.read(348)
     if int.from_bytes(raw[:4], "little") == 540 or int.from_bytes(raw[:4], "big") == 540:
         raw += stream.read(192)
     try:
-        header = parse_header(raw, place)
+        header = parse_header(raw, place, assume_identity=assume_identity)
     except MedfuseError:
         stream.finish()  # a damaged stream is the better explanation of an odd header
         raise

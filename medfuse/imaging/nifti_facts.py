@@ -8,6 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfuse.imaging.bids_pet import find_weight, suv_of_sidecar
+from medfuse.imaging.suv import SuvScale
+
 _TOKENS = {
     "MRI": "mr mri t1 t1w t2 t2w pd pdw flair mprage t1c t1ce t1gd t2star swi dwi adc",
     "PET": "pet pt fdg fdopa suv suvbw",
@@ -42,7 +45,9 @@ class Facts:
     factor : float
         To `unit`, from the unit of the sidecar.
     sidecar_sha256 : str or None
-        The sidecar is part of the input where it was used.
+        The sidecar, with the weight of the subject, is part of the input where it was used.
+    suv : SuvScale or None
+        From Bq/ml to SUVbw, or the refusal; None for anything but a PET in Bq/ml.
     """
 
     modality: str | None
@@ -50,6 +55,7 @@ class Facts:
     factor: float = 1.0
     sidecar_sha256: str | None = None
     notes: tuple[str, ...] = ()
+    suv: SuvScale | None = None
 
 
 def find_facts(path: Path) -> Facts:
@@ -70,7 +76,13 @@ def find_facts(path: Path) -> Facts:
         notes.append(f"values were converted to {unit} (factor {factor:g}, unit of the sidecar)")
     elif unit_text and unit is None:
         notes.append("the Units of the sidecar are not known here: values are taken as a.u.")
-    return Facts(stated or named, unit, factor, sha256, tuple(notes))
+    if unit != "Bq/ml" or (stated or named) != "PET":
+        return Facts(stated or named, unit, factor, sha256, tuple(notes))
+    weight = find_weight(path)
+    if weight is not None:
+        sha256 = hashlib.sha256(f"{sha256} {weight:g} kg".encode()).hexdigest()
+    suv = suv_of_sidecar(content, weight)
+    return Facts("PET", unit, factor, sha256, tuple(notes), suv)
 
 
 def modality_of_name(name: str) -> tuple[str | None, list[str]]:

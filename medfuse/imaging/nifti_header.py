@@ -64,8 +64,17 @@ class NiftiHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def parse_header(raw: bytes | bytearray, place: Place) -> NiftiHeader:
+def parse_header(
+    raw: bytes | bytearray, place: Place, *, assume_identity: bool = False
+) -> NiftiHeader:
     """Interpret the 348 (NIfTI-1) or 540 (NIfTI-2) bytes of a header.
+
+    Parameters
+    ----------
+    raw : bytes
+    place : Place
+    assume_identity : bool
+        Take the axes of a file without orientation as right, anterior, superior.
 
     Raises
     ------
@@ -93,7 +102,7 @@ def parse_header(raw: bytes | bytearray, place: Place) -> NiftiHeader:
     shape, frames = _shape(header, place)
     dtype = _dtype(header, place)
     slope, intercept, notes = _scaling(header, place)
-    affine, more = _affine(header, shape, place)
+    affine, more = _affine(header, shape, place, assume_identity=assume_identity)
     offset = float(header["vox_offset"])
     if not (math.isfinite(offset) and offset >= len(raw) + 4):
         raise place.error(
@@ -153,22 +162,26 @@ def _scaling(header: nib.Nifti1Header, place: Place) -> tuple[float, float, list
 
 
 def _affine(
-    header: nib.Nifti1Header, shape: tuple[int, int, int], place: Place
+    header: nib.Nifti1Header, shape: tuple[int, int, int], place: Place, *, assume_identity: bool
 ) -> tuple[np.ndarray, list[str]]:
     """Take the sform where its code is set, else the qform; never make one up."""
     has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
-    if not (has_sform or has_qform):
+    zooms = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    known = has_sform or has_qform
+    if not (known or assume_identity):
         raise place.error(
             GeometryError,
             "E_NO_ORIENTATION",
             "sform_code and qform_code are 0: the header does not say where left is",
-            "Convert again from DICOM, or set the orientation if you know it",
+            "Convert again from DICOM, or say --assume-identity if you know that the axes run "
+            "right, anterior, superior",
         )
-    zooms = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if not (np.isfinite(zooms).all() and (zooms > 0).all()):
         raise _bad_affine(place, f"pixdim is {zooms[0]:g}, {zooms[1]:g}, {zooms[2]:g}")
     qform = _qform(header) if has_qform else None
-    if has_sform:
+    if not known:
+        affine = np.diag([*zooms, 1.0])
+    elif has_sform:
         affine = np.array(header.get_sform(), dtype=np.float64)  # type: ignore[no-untyped-call]
     elif qform is not None:
         affine = qform.copy()
@@ -177,6 +190,10 @@ def _affine(
     scale, notes = _to_millimetres(header)
     affine[:3] *= scale
     _require_sound(affine, place)
+    if not known:
+        notes.append(
+            "no orientation in the header: axes right, anterior, superior are as stated by the user"
+        )
     if has_sform and qform is not None:
         qform[:3] *= scale
         notes += _form_note(affine, qform, shape)

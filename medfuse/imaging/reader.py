@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from medfuse.errors import InputError, MedfuseError
+import numpy as np
+
+from medfuse.errors import InputError, MedfuseError, UnitError
 from medfuse.imaging.dicom import Frame, describe_dicom, read_dicom
 from medfuse.imaging.nifti import describe_nifti, read_nifti
-from medfuse.imaging.suv import suv_unavailable
+from medfuse.imaging.suv import SUV_UNITS, suv_unavailable
 from medfuse.imaging.volume import (
     Volume,
     display_name,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClinicalReader", "describe", "load", "read_volume"]
 
+UnitWish = Literal["auto", "suv", "sul", "suvbsa", "proportion"]
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"PK\x05\x06": "an empty zip archive",
@@ -55,10 +59,12 @@ def load(
     path: str | os.PathLike[str],
     *,
     series: str | None = None,
-    unit: Literal["auto", "suv"] = "auto",
+    unit: UnitWish = "auto",
     frame: Frame = None,
     modality: str | None = None,
     values_in: str | None = None,
+    tilt_correction: bool = True,
+    assume_identity: bool = False,
 ) -> MetaTensor:
     """Load a scan: a DICOM folder, one file of a DICOM series, or a NIfTI file.
 
@@ -69,13 +75,19 @@ def load(
     path : path-like
     series : str, optional
         SeriesInstanceUID (or its end) or SeriesNumber, where a folder holds several series.
-    unit : {"auto", "suv"}
-        "suv" refuses a volume that is not in SUVbw; "auto" keeps it in its own unit, with a note.
+    unit : {"auto", "suv", "sul", "suvbsa", "proportion"}
+        "auto": SUVbw where it is available, else the unit of the file, with a note. "suv", "sul"
+        (by lean mass) and "suvbsa" (by body surface) refuse a volume that is not available in it.
+        "proportion": each voxel's part of all counts, parts per million (ppm), for PET and SPECT.
     frame : int or "mean", optional
         Frame of a time-resolved scan, counted from 0, or the unweighted mean of all.
     modality, values_in : str, optional
         What a file does not say (NIfTI), or says wrongly: "MRI", "PET", "SPECT", "CT"; and
         "SUVbw", "Bq/ml", "HU", "counts", "a.u.".
+    tilt_correction : bool
+        Resample a DICOM stack with gantry tilt to a straight grid (with a note); False refuses it.
+    assume_identity : bool
+        Take the axes of a NIfTI file without orientation as right, anterior, superior.
 
     Returns
     -------
@@ -98,8 +110,9 @@ def load(
     from monai.data.meta_tensor import MetaTensor
 
     volume = read_volume(
-        path, series=series, unit=unit, frame=frame, modality=modality, values_in=values_in
-    )
+        path, series=series, unit=unit, frame=frame, modality=modality, values_in=values_in,
+        tilt_correction=tilt_correction, assume_identity=assume_identity,
+    )  # fmt: skip
     return MetaTensor(
         torch.from_numpy(volume.values[None]),
         affine=torch.from_numpy(volume.affine),
@@ -111,23 +124,29 @@ def read_volume(
     path: str | os.PathLike[str],
     *,
     series: str | None = None,
-    unit: Literal["auto", "suv"] = "auto",
+    unit: UnitWish = "auto",
     frame: Frame = None,
     modality: str | None = None,
     values_in: str | None = None,
+    tilt_correction: bool = True,
+    assume_identity: bool = False,
 ) -> Volume:
     """Read what `load` loads, as numpy values; parameters and errors as there."""
     path = Path(path)
     modality, values_in = parse_modality(modality), parse_unit(values_in)
     if _kind(path) == "nifti":
-        volume = read_nifti(path, frame=frame, modality=modality, values_in=values_in)
+        volume = read_nifti(
+            path, frame=frame, modality=modality, values_in=values_in,
+            assume_identity=assume_identity,
+        )  # fmt: skip
     else:
         volume = read_dicom(
-            path, series=series, frame=frame, modality=modality, values_in=values_in
-        )
-    if unit == "suv" and volume.meta["unit"] != "SUVbw":
+            path, series=series, frame=frame, modality=modality, values_in=values_in,
+            tilt_correction=tilt_correction, suv=unit if unit in SUV_UNITS else "suv",
+        )  # fmt: skip
+    if unit in SUV_UNITS and volume.meta["unit"] != SUV_UNITS[unit]:
         raise _no_suv(volume, display_name(path))
-    return volume
+    return _as_proportion(volume, display_name(path)) if unit == "proportion" else volume
 
 
 def describe(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -149,6 +168,26 @@ def describe(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     path = Path(path)
     return [describe_nifti(path)] if _kind(path) == "nifti" else describe_dicom(path)
+
+
+def _as_proportion(volume: Volume, name: str) -> Volume:
+    """Divide by the sum of all positive values, in place: comparable without dose and decay."""
+    modality = volume.meta["modality"]
+    total = float(np.sum(volume.values, where=volume.values > 0, dtype=np.float64))
+    if modality not in ("PET", "SPECT") or total <= 0:
+        raise UnitError(
+            "E_UNIT",
+            what="Cannot give proportions for",
+            where=name,
+            cause=f"{modality} with a positive sum of {total:g}, expected PET or SPECT with counts",
+            remedy="Use --unit auto, or state the modality",
+        )
+    volume.values[...] *= np.float32(1e6 / total)
+    was = volume.meta["unit"]
+    note = f"values are parts per million of the sum of all positive voxels ({total:.6g} {was})"
+    return replace(
+        volume, meta={**volume.meta, "unit": "ppm", "notes": [*volume.meta["notes"], note]}
+    )
 
 
 def _no_suv(volume: Volume, name: str) -> MedfuseError:

@@ -130,7 +130,8 @@ def prepare(volume: MetaTensor, *, base_mm: float) -> Prepared:
         mask = foreground(raw, threshold=HU_BODY)
     else:
         mask = foreground(raw)
-        scaled = _scaled(array, sitk.GetArrayViewFromImage(mask) > 0, str(volume.meta["modality"]))
+        inside = sitk.GetArrayViewFromImage(mask) > 0
+        scaled = _scaled(array, inside, str(volume.meta.get("modality")))
     image = sitk.GetImageFromArray(scaled.astype(np.float32))
     image.CopyInformation(raw)
     region = sitk.SignedMaurerDistanceMap(mask, squaredDistance=False, useImageSpacing=True)

@@ -18,6 +18,7 @@ FORMULA = (
     "SUVbw = activity [Bq/ml] * weight [kg] * 1000 / (dose [Bq] * 2^(-decay [s] / half-life [s]))"
 )
 WEIGHT_KG = (1.0, 400.0)
+HEIGHT_M = (0.3, 2.5)
 DOSE_BQ = (1e6, 2e9)
 THERAPY_DOSE_BQ = (1e6, 5e10)
 HALF_LIFE_TOLERANCE = 0.02
@@ -31,6 +32,8 @@ _TAGS = {
     "corrected_image": "CorrectedImage (0028,0051)",
     "decay_correction": "DecayCorrection (0054,1102)",
     "weight_kg": "PatientWeight (0010,1030)",
+    "height_m": "PatientSize (0010,1020)",
+    "sex": "PatientSex (0010,0040)",
     "dose_bq": "RadionuclideTotalDose (0018,1074)",
     "half_life_s": "RadionuclideHalfLife (0018,1075)",
     "injection": "RadiopharmaceuticalStartDateTime (0018,1078)",
@@ -41,6 +44,10 @@ _TAGS = {
     "first_frame_duration_s": "ActualFrameDuration (0018,1242)",
     "philips_suv_factor": "Philips SUV Scale Factor (7053,1000)",
 }
+
+
+#: What SUV is normalised to, and the unit that it then has: body weight, lean mass, surface.
+SUV_UNITS = {"suv": "SUVbw", "sul": "SUL", "suvbsa": "SUVbsa"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ class PetHeader:
     corrected_image: tuple[str, ...] = ()
     decay_correction: str | None = None
     weight_kg: float | None = None
+    height_m: float | None = None
+    sex: str | None = None
     dose_bq: float | None = None
     half_life_s: float | None = None
     nuclide: str | None = None
@@ -93,7 +102,7 @@ class SuvScale:
     factor : float
         ``values * factor`` is in `unit`.
     unit : str
-        "SUVbw", or where SUV is refused "Bq/ml", "counts" or "a.u.".
+        One of `SUV_UNITS`, or where SUV is refused "Bq/ml", "counts" or "a.u.".
     record : dict
         JSON-able: formula, every input value, reference-time rule, factor, remarks, and
         ``refusal`` (None where SUV is available).
@@ -123,14 +132,16 @@ def suv_unavailable(
     )
 
 
-def compute_suv_scale(header: PetHeader) -> SuvScale:
-    """Find the factor from rescaled stored values to SUVbw, or the reason why there is none.
+def compute_suv_scale(header: PetHeader, kind: str = "suv") -> SuvScale:
+    """Find the factor from rescaled stored values to SUV, or the reason why there is none.
 
     Never raises: a refusal is part of the record, and `unit` then says what the values are.
 
     Parameters
     ----------
     header : PetHeader
+    kind : str
+        A key of `SUV_UNITS`: g/ml by body weight or lean mass, cm2/ml by surface.
 
     Returns
     -------
@@ -138,19 +149,23 @@ def compute_suv_scale(header: PetHeader) -> SuvScale:
 
     References
     ----------
+    Lean mass: Janmahasatian et al. 2005, Clin Pharmacokinet 44:1051. Surface: Du Bois and Du Bois
+    1916, Arch Intern Med 17:863.
     QIBA FDG-PET/CT profile, "Vendor-neutral pseudo-code for SUV calculation";
     DICOM PS3.3 C.8.9.1 (PET Series) and C.8.9.4 (PET Image).
     """
     record = _inputs(header)
     try:
         factor = _factor(header, record)
+        if kind != "suv":
+            factor *= _body_ratio(header, record, kind)
     except SuvUnavailable as error:
         record["refusal"] = error.cause
         factor, unit = _without_suv(header)
         return SuvScale(factor, unit, record)
     record["available"] = True
     record["factor"] = factor
-    return SuvScale(factor, "SUVbw", record)
+    return SuvScale(factor, SUV_UNITS[kind], record)
 
 
 def describe_steps(record: dict[str, Any]) -> list[str]:
@@ -169,6 +184,9 @@ def describe_steps(record: dict[str, Any]) -> list[str]:
         "reference_rule": "reference rule",
         "decay_s": "decay [s]",
         "decayed_dose_bq": "decayed dose [Bq]",
+        "height_m": "height [m]",
+        "lean_mass_kg": "lean mass (Janmahasatian) [kg]",
+        "surface_cm2": "surface (Du Bois) [cm2]",
         "factor": "factor",
     }
     lines = [record["formula"]]
@@ -270,6 +288,26 @@ def _activity_factor(header: PetHeader, record: dict[str, Any]) -> float:
     record["decay_s"] = decay
     record["decayed_dose_bq"] = dose * 2 ** (-decay / half_life)
     return float(weight * 1000 / record["decayed_dose_bq"])
+
+
+def _body_ratio(header: PetHeader, record: dict[str, Any], kind: str) -> float:
+    """Lean mass or surface per body weight: what turns SUVbw into `kind`."""
+    weight = _plausible(header, "weight_kg", WEIGHT_KG, "kg")
+    height = _plausible(header, "height_m", HEIGHT_M, "m")
+    record["height_m"] = height
+    if kind == "suvbsa":
+        surface = 71.84 * weight**0.425 * (100 * height) ** 0.725
+        record["surface_cm2"] = surface
+        record["formula"] += "; SUVbsa = SUVbw * surface [cm2] / (weight [kg] * 1000)"
+        return surface / (1000 * weight)
+    _require_agreement(header, "sex")
+    if header.sex not in ("M", "F"):
+        raise suv_unavailable(f"{_TAGS['sex']} is neither M nor F")
+    index = weight / height**2
+    of_sex = 6680 + 216 * index if header.sex == "M" else 8780 + 244 * index
+    record["lean_mass_kg"] = 9270 * weight / of_sex
+    record["formula"] += "; SUL = SUVbw * lean mass [kg] / weight [kg]"
+    return float(record["lean_mass_kg"] / weight)
 
 
 def decay_seconds(header: PetHeader, half_life_s: float, record: dict[str, Any]) -> float:

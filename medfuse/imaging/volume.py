@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ MAX_HU_OF_AIR = -200.0
 MAX_NONFINITE_INSIDE = 1e-3
 #: Share of the machine's memory that one volume may need while it is read.
 MAX_MEMORY_SHARE = 0.8
+#: Peak of a whole case: libraries and buffers, and per voxel of the anatomical grid. Measured with
+#: workflows/benchmarks/pipeline.py; rounded up.
+CASE_BASE_BYTES = 0.9e9
+CASE_BYTES_PER_VOXEL = 150
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,36 @@ def require_memory(shape: tuple[int, ...], bytes_per_voxel: int, place: Place) -
             f"{size} voxels need {needed / 2**30:.1f} GB of memory, {available / 2**30:.1f} GB may "
             "be used",
             "Crop or downsample the image, use a larger machine, or check the header",
+        )
+
+
+def require_case_memory(shape: tuple[int, ...], name: str, limit_gb: float | None) -> None:
+    """Refuse a case that will need more memory than it may have, before it is registered.
+
+    Parameters
+    ----------
+    shape : (3,) int
+        Of the anatomical grid.
+    limit_gb : float or None
+        What the case may use; default the machine's memory, or the container's.
+
+    Raises
+    ------
+    InputError
+        ``E_TOO_LARGE`` with the estimate.
+    """
+    needed = CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * math.prod(shape)
+    limit = machine_memory() if limit_gb is None else limit_gb * 2**30
+    if needed > limit:
+        size = " x ".join(str(n) for n in shape)
+        raise InputError(
+            "E_TOO_LARGE",
+            what="Cannot fuse on the grid of",
+            where=name,
+            cause=f"{size} voxels will need about {needed / 2**30:.1f} GB of memory, "
+            f"{limit / 2**30:.1f} GB may be used",
+            remedy="Crop or downsample the anatomical image, use a larger machine, or allow more "
+            "with --max-memory",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, time, timedelta
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from medfuse.errors import SuvUnavailable
+from medfuse.errors import SuvUnavailable, UnitError
 from medfuse.imaging.dicom import read_dicom
 from medfuse.imaging.nuclides import find_nuclide
 from medfuse.imaging.reader import read_volume
@@ -346,3 +347,62 @@ def test_a_single_photon_nuclide_makes_spect_of_pet(tmp_path: Path) -> None:
     volume = read_dicom(_series(tmp_path, edit))
     assert volume.meta["modality"] == "SPECT"
     assert any("Tc-99m emits no positrons" in note for note in volume.meta["notes"])
+
+
+@pytest.mark.parametrize(
+    ("sex", "kind", "ratio"),
+    [
+        # 80 kg and 1.80 m: lean mass 61.426 and 50.546 kg, surface 19965 cm2
+        ("M", "sul", 9270 * 80 / (6680 + 216 * 80 / 1.8**2) / 80),
+        ("F", "sul", 9270 * 80 / (8780 + 244 * 80 / 1.8**2) / 80),
+        ("F", "suvbsa", 0.007184 * 80**0.425 * 180**0.725 * 1e4 / 80000),
+        ("M", "suv", 1.0),
+    ],
+)
+def test_suv_by_lean_mass_and_by_surface(sex: str, kind: str, ratio: float) -> None:
+    scale = compute_suv_scale(replace(HEADER, height_m=1.8, sex=sex), kind)
+    assert scale.refusal is None
+    assert scale.unit == {"suv": "SUVbw", "sul": "SUL", "suvbsa": "SUVbsa"}[kind]
+    assert scale.factor == pytest.approx(naive_factor(3600) * ratio, rel=1e-9)
+    steps = " ".join(describe_steps(scale.record))
+    assert ("SUL = SUVbw" in steps, "SUVbsa = SUVbw" in steps) == (kind == "sul", kind == "suvbsa")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"height_m": None}, r"PatientSize \(0010,1020\) is missing"),
+        ({"height_m": 180.0}, r"PatientSize .* is 180 m, plausible are 0.3 to 2.5"),
+        ({"sex": None}, r"PatientSex \(0010,0040\) is neither M nor F"),
+        ({"conflicts": ("height_m",)}, "PatientSize .* differs between the slices"),
+    ],
+)
+def test_sul_without_height_or_sex_is_refused_with_the_tag(change: dict, words: str) -> None:
+    header = replace(replace(HEADER, height_m=1.8, sex="M"), **change)
+    assert re.search(words, compute_suv_scale(header, "sul").refusal or "")
+
+
+def test_sul_is_read_from_dicom_or_refused(tmp_path: Path) -> None:
+    def of_a_man(dataset: Dataset, _: int) -> None:
+        dataset.PatientSize, dataset.PatientSex = 1.8, "M"
+
+    make.write_series(tmp_path / "man", make.SeriesPlan(modality="PT", edit=of_a_man))
+    make.write_series(tmp_path / "unknown", make.SeriesPlan(modality="PT"))
+    body, lean = (read_volume(tmp_path / "man", unit=unit) for unit in ("suv", "sul"))
+    assert (body.meta["unit"], lean.meta["unit"]) == ("SUVbw", "SUL")
+    ratio = 9270 / (6680 + 216 * 75 / 1.8**2)
+    assert float(lean.values.max() / body.values.max()) == pytest.approx(ratio, rel=1e-5)
+    with pytest.raises(SuvUnavailable, match=r"PatientSize \(0010,1020\).*\[E_SUV\]"):
+        read_volume(tmp_path / "unknown", unit="sul")
+
+
+def test_counts_become_proportions_of_all_counts(tmp_path: Path) -> None:
+    make.write_nm(tmp_path / "spect.dcm", make.SeriesPlan(modality="NM"))
+    volume = read_volume(tmp_path / "spect.dcm", unit="proportion")
+    stored = make.phantom().astype(float)
+    assert volume.meta["unit"] == "ppm"
+    assert volume.values == pytest.approx(1e6 * stored / stored.sum(), rel=1e-5)
+    assert any("parts per million" in note for note in volume.meta["notes"])
+    make.write_series(tmp_path / "mr")
+    with pytest.raises(UnitError, match=r"MRI .*\[E_UNIT\]"):
+        read_volume(tmp_path / "mr", unit="proportion")

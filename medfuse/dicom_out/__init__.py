@@ -1,0 +1,118 @@
+"""Derived DICOM: the results of a case as objects that an archive and a viewer understand.
+
+Written only when asked for. Every object is new; sources are named, never changed. Patient and
+study attributes are blank or, when asked for, those of the anatomical images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from medfuse.dicom_out.blending import build_blending
+from medfuse.dicom_out.colour import build_colour
+from medfuse.dicom_out.origin import Origin, read_patient, require_highdicom
+from medfuse.dicom_out.parametric_map import build_weight_map
+from medfuse.dicom_out.source import Source
+from medfuse.dicom_out.spatial_registration import build_registration
+from medfuse.imaging.folder import writing
+from medfuse.imaging.windows import Window
+
+__all__ = [
+    "Layout",
+    "Origin",
+    "Pictures",
+    "Source",
+    "limits",
+    "read_patient",
+    "require_highdicom",
+    "write_dicom",
+]
+
+Layout = Literal["multiframe", "slices"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the objects show.
+
+    Attributes
+    ----------
+    rgb : (3, X, Y, Z) float32 in [0, 1]
+    weights : (X, Y, Z) float32 in [0, 1]
+        1 anatomical, 0 functional.
+    matrix : (4, 4) float64
+        Anatomical point -> functional point, RAS mm.
+    windows : (anatomical, functional)
+        In the units of the loaded images.
+    colormap : str
+        Of the functional image.
+    """
+
+    rgb: np.ndarray
+    weights: np.ndarray
+    matrix: np.ndarray
+    windows: tuple[Window | None, Window | None]
+    colormap: str | None
+
+
+def limits(anatomical: Source, functional: Source) -> tuple[str, ...]:
+    """Say which objects these sources do not allow, in the words of a note."""
+    lacking = [
+        f"the {role} image {cause}"
+        for role, source in (("anatomical", anatomical), ("functional", functional))
+        if (cause := source.lacks)
+    ]
+    if not lacking:
+        return ()
+    return (
+        "DICOM: no spatial registration and no blending presentation state, which must name both "
+        f"sources: {' and '.join(lacking)}",
+    )
+
+
+def write_dicom(folder: Path, origin: Origin, pictures: Pictures, layout: Layout) -> None:
+    """Write all objects of a case.
+
+    ``fused.dcm`` (or ``fused/0001.dcm`` ...), ``weight_map.dcm``, and where both sources are DICOM
+    ``registration.dcm`` and ``blending.dcm``.
+
+    Parameters
+    ----------
+    folder : Path
+        Made here.
+    origin : Origin
+    pictures : Pictures
+    layout : {"multiframe", "slices"}
+        One file for the coloured series, or one a slice.
+
+    Raises
+    ------
+    OutputError
+        ``E_WRITE``.
+    """
+    for name, dataset in _objects(origin, pictures, layout):
+        path = folder / f"{name}.dcm"
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            dataset.save_as(path, enforce_file_format=True)
+
+
+def _objects(origin: Origin, pictures: Pictures, layout: Layout) -> Iterator[tuple[str, Dataset]]:
+    yield from build_colour(origin, pictures.rgb, per_slice=layout == "slices")
+    yield "weight_map", build_weight_map(origin, pictures.weights)
+    if limits(origin.anatomical, origin.functional):
+        return
+    registration = build_registration(origin, pictures.matrix)
+    yield "registration", registration
+    anatomical, functional = pictures.windows
+    if anatomical and functional and pictures.colormap:
+        yield (
+            "blending",
+            build_blending(origin, registration, anatomical, functional, pictures.colormap),
+        )

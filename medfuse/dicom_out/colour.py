@@ -1,0 +1,152 @@
+"""The fused picture as a series of Secondary Capture: one true-colour file, or one a slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+)
+
+from medfuse.dicom_out.origin import Origin, require_highdicom
+from medfuse.errors import UsageError
+from medfuse.imaging.export import to_bytes
+
+SERIES = 9001
+MAX_PIXEL_BYTES = 2**32 - 2  # an explicit length is 32 bits wide
+
+
+def build_colour(
+    origin: Origin, rgb: np.ndarray, *, per_slice: bool
+) -> Iterator[tuple[str, Dataset]]:
+    """Make ``fused``, or ``fused/0001`` and so on.
+
+    Parameters
+    ----------
+    origin : Origin
+    rgb : (3, X, Y, Z) float32 in [0, 1]
+    per_slice : bool
+        Secondary Capture Image Storage with an image plane in each file, for viewers that know no
+        multi-frame images.
+
+    Raises
+    ------
+    UsageError
+        ``E_TOO_LARGE``: the picture does not fit into one file.
+    """
+    frames = np.moveaxis(origin.order.apply(to_bytes(rgb)), 0, -1)
+    if per_slice:
+        for index, pixels in enumerate(frames):
+            yield f"fused/{index + 1:04d}", _single(origin, np.ascontiguousarray(pixels), index)
+        return
+    yield "fused", _multi_frame(origin, frames)
+
+
+def _single(origin: Origin, pixels: np.ndarray, index: int) -> Dataset:
+    """One slice; the image plane is an addition to the class, as its Frame of Reference module is.
+
+    References
+    ----------
+    DICOM PS3.3 A.8.1 (Secondary Capture Image), C.7.6.2 (Image Plane); PS3.4 B.4.1 (extended SOP
+    classes).
+    """
+    hd = require_highdicom()
+    geometry = origin.geometry
+    common = origin.common("fused", SERIES, "fused") | {"instance_number": index + 1}
+    rows = geometry.get_plane_orientation()[0].ImageOrientationPatient
+    dataset = hd.sc.SCImage(
+        pixels,
+        "RGB",
+        8,
+        "PATIENT",
+        sop_instance_uid=origin.uid(f"fused {index}"),
+        patient_orientation=_letters(rows),
+        pixel_spacing=geometry.pixel_spacing,
+        **origin.identity(),
+        **common,
+    )
+    for keyword in ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"):
+        del dataset[keyword]
+    dataset.ConversionType = "WSD"
+    dataset.ImageOrientationPatient = rows
+    position = geometry.get_plane_position(index)[0]
+    dataset.ImagePositionPatient = position.ImagePositionPatient
+    measures = geometry.get_pixel_measures()[0]
+    dataset.SliceThickness = measures.SliceThickness
+    own = origin.anatomical.slices[index] if origin.anatomical.slices else ()
+    origin.derive(dataset, [*own, *origin.functional.images])
+    return origin.finish(dataset)
+
+
+def _multi_frame(origin: Origin, frames: np.ndarray) -> Dataset:
+    """All slices in one file.
+
+    References
+    ----------
+    DICOM PS3.3 A.8.5 (Multi-frame True Color Secondary Capture Image).
+    """
+    hd = require_highdicom()
+    if frames.size > MAX_PIXEL_BYTES:
+        raise UsageError(
+            "E_TOO_LARGE",
+            what="Cannot write the fused picture as one DICOM file",
+            cause=f"it has {frames.size / 2**30:.1f} GB of pixels, a file holds 4.0 GB",
+            remedy="Use --dicom slices",
+        )
+    common = origin.common("fused", SERIES, "fused")
+    equipment = common.pop("contributing_equipment")
+    dataset = hd.base.SOPClass(
+        sop_class_uid=MultiFrameTrueColorSecondaryCaptureImageStorage,
+        sop_instance_uid=origin.uid("fused"),
+        modality="OT",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **origin.identity(),
+        **common,
+    )
+    dataset.ContributingEquipmentSequence = DicomSequence(equipment)
+    dataset.ConversionType = "WSD"
+    dataset.ImageType = ["DERIVED", "SECONDARY"]
+    rows = origin.geometry.get_plane_orientation()[0].ImageOrientationPatient
+    dataset.PatientOrientation = list(_letters(rows))
+    _set_pixels(dataset, frames)
+    _set_frames(dataset, origin)
+    origin.derive(dataset)
+    return origin.finish(dataset)
+
+
+def _set_pixels(dataset: Dataset, frames: np.ndarray) -> None:
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape[:3]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
+    dataset.PlanarConfiguration, dataset.PixelRepresentation = 0, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    pixels = frames.tobytes()
+    dataset.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    dataset["PixelData"].VR = "OB"
+
+
+def _set_frames(dataset: Dataset, origin: Origin) -> None:
+    geometry = origin.geometry
+    shared = Dataset()
+    shared.PixelMeasuresSequence = geometry.get_pixel_measures()
+    shared.PlaneOrientationSequence = geometry.get_plane_orientation()
+    dataset.SharedFunctionalGroupsSequence = DicomSequence([shared])
+    groups = []
+    for position in geometry.get_plane_positions():
+        group = Dataset()
+        group.PlanePositionSequence = position
+        groups.append(group)
+    dataset.PerFrameFunctionalGroupsSequence = DicomSequence(groups)
+    dataset.FrameIncrementPointer = 0x52009230  # the per-frame functional groups
+
+
+def _letters(cosines: list[float]) -> tuple[str, str]:
+    """Nearest direction of columns and of rows, as PatientOrientation has it."""
+    found = []
+    for direction in np.reshape(np.asarray(cosines, dtype=float), (2, 3)):
+        axis = int(np.argmax(np.abs(direction)))
+        found.append(("LR", "PA", "HF")[axis][int(direction[axis] < 0)])
+    return found[0], found[1]

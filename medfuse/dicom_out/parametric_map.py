@@ -1,0 +1,97 @@
+"""The weights as a Parametric Map: numbers of float32, each with its meaning."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.codedict import codes
+
+from medfuse.dicom_out.origin import Origin, require_highdicom
+from medfuse.dicom_out.source import coded, source_items
+
+SERIES = 9002
+
+
+def build_weight_map(origin: Origin, weights: np.ndarray) -> Dataset:
+    """Make the object.
+
+    Parameters
+    ----------
+    origin : Origin
+    weights : (X, Y, Z) float32 in [0, 1]
+        1 anatomical, 0 functional.
+
+    References
+    ----------
+    DICOM PS3.3 A.75 (Parametric Map).
+    """
+    hd = require_highdicom()
+    frames = np.ascontiguousarray(origin.order.apply(weights), dtype=np.float32)
+    meaning = hd.pm.RealWorldValueMapping(
+        lut_label="WEIGHT",
+        lut_explanation="Fusion weight: 1 anatomical, 0 functional",
+        unit=codes.UCUM.NoUnits,
+        value_range=(0.0, 1.0),
+        slope=1.0,
+        intercept=0.0,
+    )
+    geometry = origin.geometry
+    dataset = hd.pm.ParametricMap(
+        [_shaped(origin, frames)],
+        hd.Volume(
+            frames,
+            geometry.affine,
+            coordinate_system="PATIENT",
+            frame_of_reference_uid=origin.frame_of_reference,
+        ),
+        sop_instance_uid=origin.uid("weights"),
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[meaning],
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
+        content_label="WEIGHTS",
+        content_description="Weights that the guide chose",
+        **origin.common("weights", SERIES, "weight map"),
+    )
+    _name_sources(dataset, origin)
+    organization = origin.uid("dimensions")
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organization
+    return origin.finish(dataset)
+
+
+def _shaped(origin: Origin, frames: np.ndarray) -> Dataset:
+    """A stand-in of a source image: only what highdicom asks for, none of it in the object."""
+    image = deepcopy(origin.stand_in)
+    image.SOPClassUID, image.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", origin.uid("source")
+    image.Rows, image.Columns = frames.shape[1:]
+    geometry = origin.geometry
+    image.ImageOrientationPatient = geometry.get_plane_orientation()[0].ImageOrientationPatient
+    image.ImagePositionPatient = geometry.get_plane_position(0)[0].ImagePositionPatient
+    image.PixelSpacing = list(geometry.pixel_spacing)
+    image.SliceThickness = geometry.spacing_between_slices
+    return image
+
+
+def _name_sources(dataset: Dataset, origin: Origin) -> None:
+    """Replace the references to the stand-in by those to the anatomical images of each frame."""
+    for keyword in (
+        "ReferencedSeriesSequence",
+        "StudiesContainingOtherReferencedInstancesSequence",
+    ):
+        dataset.pop(keyword, None)
+    dataset.pop("SourceImageSequence", None)
+    slices = origin.anatomical.slices
+    to_index = origin.geometry.inverse_affine
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        group.pop("DerivationImageSequence", None)
+        position = group.PlanePositionSequence[0].ImagePositionPatient
+        index = round(float((to_index @ [*position, 1])[0]))  # highdicom sorts the frames anew
+        if not slices or not slices[index]:
+            continue
+        derivation = Dataset()
+        derivation.DerivationCodeSequence = coded(codes.DCM.UnspecifiedMethodOfCalculation)
+        derivation.SourceImageSequence = source_items(slices[index])
+        group.DerivationImageSequence = DicomSequence([derivation])
