@@ -53,8 +53,8 @@ def fuse_dataset(
     """Fuse every PET of a BIDS data set with the subject's MRI."""
     from medfuse.batch import run_batch
     from medfuse.batch.ledger import write_summary
-    from medfuse.case import CaseSettings
-    from medfuse.report import write_study_report
+    from medfuse.report_study import write_study_report
+    from medfuse.settings import CaseSettings
     from medfuse.study import discover
 
     if analysis_level == "group":

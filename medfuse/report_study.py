@@ -6,6 +6,8 @@ import contextlib
 import csv
 import io
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -29,23 +31,30 @@ ODD = 3.5
 _REGISTRATION = {"shift_mm": "Shift", "rotation_deg": "Rotation", "metric_after": "Similarity"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseRow:
-    """What the study page says about one finished case."""
+    """What the study page says about one finished case; a study may have 10,000.
+
+    Attributes
+    ----------
+    worries : tuple of str
+        Titles of the checks that did not pass.
+    numbers : dict
+        What is compared between the cases, by title.
+    """
 
     name: str
     verdict: str
-    audit: dict[str, Any]
-    provenance: dict[str, Any]
-    transform: dict[str, Any]
+    worries: tuple[str, ...]
+    modality: str
+    unit: str
+    registration: str
+    shift_mm: float
+    overlap: float
+    notice: str
     numbers: dict[str, float]
     oddity: float = 0.0
     odd: str = ""
-
-    @property
-    def worries(self) -> list[str]:
-        """Titles of the checks that did not pass."""
-        return [c["title"] for c in self.audit["checks"] if c["verdict"] != "pass"]
 
 
 def write_study_report(out: Path) -> Path:
@@ -70,17 +79,16 @@ def write_study_report(out: Path) -> Path:
         ``E_WRITE``.
     """
     out = Path(out)
-    rows = _with_oddity([row for folder in _result_folders(out) if (row := _row(folder))])
+    rows = _with_oddity([row for folder in result_folders(out) if (row := _row(folder))])
     rows.sort(key=lambda row: (RANK[row.verdict], -row.oddity, row.name))
-    failures = [event for event in _last_events(out).values() if event.get("status") == "failed"]
     page = render(
         "study.html.j2",
         "study.js",
         study=out.resolve().name,
         version=medfuse.__version__,
-        notice=rows[0].provenance["notice"] if rows else "",
+        notice=rows[0].notice if rows else "",
         rows=rows,
-        failures=failures,
+        failures=_failures(out),
         counts=Counter(row.verdict for row in rows),
         thumbnails=_thumbnails(out, rows),
         min_cases=MIN_CASES,
@@ -91,12 +99,11 @@ def write_study_report(out: Path) -> Path:
     return path
 
 
-def _result_folders(out: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in out.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and read_manifest(path) is not None
-    )
+def result_folders(out: Path) -> Iterator[Path]:
+    """Whole result folders of an output folder, by name."""
+    for name in sorted(os.listdir(out)):
+        if not name.startswith(".") and read_manifest(out / name) is not None:
+            yield out / name
 
 
 def _row(folder: Path) -> CaseRow | None:
@@ -106,15 +113,24 @@ def _row(folder: Path) -> CaseRow | None:
             json.loads((folder / f"{name}.json").read_text("utf-8"))
             for name in ("audit", "provenance", "transform")
         )
-        numbers = {c["title"]: c["value"] for c in audit["checks"]}
+        numbers = {sys.intern(c["title"]): c["value"] for c in audit["checks"]}
         numbers |= {title: transform[name] for name, title in _REGISTRATION.items()}
-        is_whole = audit["verdict"] in RANK and "functional" in provenance["inputs"]
+        functional = provenance["inputs"]["functional"]
+        row = CaseRow(
+            folder.name,
+            audit["verdict"],
+            tuple(sys.intern(c["title"]) for c in audit["checks"] if c["verdict"] != "pass"),
+            sys.intern(functional["modality"]),
+            sys.intern(functional["unit"]),
+            sys.intern(transform["verdict"]),
+            float(transform["shift_mm"]),
+            float(transform["overlap"]),
+            sys.intern(provenance["notice"]),
+            {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)},
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not is_whole:
-        return None
-    finite = {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}
-    return CaseRow(folder.name, audit["verdict"], audit, provenance, transform, finite)
+    return row if row.verdict in RANK else None
 
 
 def _with_oddity(rows: list[CaseRow]) -> list[CaseRow]:
@@ -125,28 +141,31 @@ def _with_oddity(rows: list[CaseRow]) -> list[CaseRow]:
     """
     if len(rows) < MIN_CASES:
         return rows
-    score: dict[str, list[tuple[float, str]]] = {row.name: [] for row in rows}
+    farthest = dict.fromkeys((row.name for row in rows), (0.0, ""))
     for title in sorted({title for row in rows for title in row.numbers}):
         having = [row for row in rows if title in row.numbers]
         values = np.array([row.numbers[title] for row in having])
         middle = float(np.median(values))
         spread = max(float(np.median(np.abs(values - middle))), 0.01 * abs(middle), 1e-6)
-        for row, value in zip(having, values, strict=True):
-            score[row.name].append((0.6745 * abs(float(value) - middle) / spread, title))
-    found = []
-    for row in rows:
-        oddity, title = max(score[row.name], default=(0.0, ""))
-        found.append(replace(row, oddity=oddity, odd=title if oddity > ODD else ""))
-    return found
+        for row, distance in zip(having, 0.6745 * np.abs(values - middle) / spread, strict=True):
+            farthest[row.name] = max(farthest[row.name], (float(distance), title))
+    return [
+        replace(row, oddity=oddity, odd=title if oddity > ODD else "")
+        for row, (oddity, title) in zip(rows, farthest.values(), strict=True)
+    ]
 
 
-def _last_events(out: Path) -> dict[str, dict[str, Any]]:
-    """The last final word of the ledger on each case; damaged lines are passed over."""
-    last = {}
+def _failures(out: Path) -> list[dict[str, str | None]]:
+    """Cases whose last final word is a failure; damaged lines are passed over."""
+    failed: dict[str, dict[str, str | None]] = {}
     for event in _events(out):
-        if event.get("status") in FINAL and event.get("case"):
-            last[str(event["case"])] = event
-    return last
+        case, status = event.get("case"), event.get("status")
+        if not case or status not in FINAL:
+            continue
+        failed.pop(case, None)
+        if status == "failed":
+            failed[case] = {key: event.get(key) for key in ("case", "code", "message")}
+    return list(failed.values())
 
 
 def _events(out: Path) -> Iterable[dict[str, Any]]:

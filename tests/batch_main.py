@@ -10,9 +10,10 @@ from batch_runners import SmallWork
 from medfuse.study import discover
 
 if __name__ == "__main__":
-    from medfuse.batch import run_batch
-    from medfuse.pipeline import CaseSettings
+    from medfuse.batch import pool, run_batch
+    from medfuse.settings import CaseSettings
 
+    pool.PRELOAD.clear()  # small work needs no libraries
     summary = run_batch(
         discover(Path(sys.argv[1])),
         Path(sys.argv[2]),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.errors import InputError
-from medfuse.imaging.folder import ResultFolder, is_complete
+from medfuse.imaging.folder import PREFIX, ResultFolder, is_complete, writing
 from medfuse.worker import Job
 
 Progress = Callable[[float, str], None]
@@ -65,8 +65,8 @@ class SmallWork:
     def fate_slow(self, job: Job) -> None:
         time.sleep(float(job.anatomical.read_text()))
 
-    def fate_full(self, job: Job) -> None:
-        from medfuse.imaging.folder import writing
-
+    def fate_big(self, job: Job) -> None:
+        """Write a megabyte into the folder that is being built."""
+        place = job.folder.with_name(f"{PREFIX}{job.case}-{os.getpid()}.tmp")
         with writing(job.folder):
-            raise OSError(28, "No space left on device")
+            (place / "big.bin").write_bytes(bytes(1_000_000))

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from medfuse.batch import BatchSummary, Shard, read_ledger, run_batch
-from medfuse.batch.lock import LOCK_NAME, BatchLock
+from medfuse.batch import Shard, read_ledger, run_batch
 from medfuse.errors import OutputError, UsageError
-from medfuse.imaging.folder import PREFIX, is_complete
-from medfuse.pipeline import CaseSettings
+from medfuse.imaging.folder import is_complete
+from medfuse.settings import CaseSettings
 from medfuse.study import Study, discover
-from tests.batch_study import make_study
+from tests.batch_study import (
+    by_case,
+    half_built,
+    leftovers,
+    make_study,
+    small_work,
+    start_batch,
+    wait_for,
+    write_manifest,
+)
 
 HERE = Path(__file__).resolve().parent
 SETTINGS = CaseSettings(method="mean")
@@ -31,23 +36,7 @@ SETTINGS = CaseSettings(method="mean")
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Small real work; its module must be importable in the case processes too."""
-    monkeypatch.syspath_prepend(HERE)
-    return importlib.import_module("batch_runners").SmallWork()
-
-
-def write_manifest(root: Path, *names: str, seconds: float = 0.0) -> None:
-    study = make_study(root, *names, seconds=seconds)
-    lines = [f"{c.name},{c.anatomical.name},{c.functional.name}" for c in study.cases]
-    (root / "cases.csv").write_text("\n".join(["case,anatomical,functional", *lines]))
-
-
-def by_case(summary: BatchSummary) -> dict[str, Any]:
-    return {result.case: result for result in summary.results}
-
-
-def leftovers(out: Path) -> list[str]:
-    return [p.name for p in out.iterdir() if p.name.startswith(PREFIX) or p.name == LOCK_NAME]
+    return small_work(monkeypatch)
 
 
 def test_one_case_that_crashes_or_raises_ends_alone(tmp_path: Path, runner: Any) -> None:
@@ -180,71 +169,6 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, runner: Any
         run_batch(make_study(tmp_path / "in", "a"), tmp_path / "out", SETTINGS, runner=runner)
 
 
-def test_three_unwritable_results_in_a_row_stop_the_batch(tmp_path: Path, runner: Any) -> None:
-    study = make_study(tmp_path / "in", *(f"full-{n}" for n in range(5)))
-    summary = run_batch(study, tmp_path / "out", SETTINGS, runner=runner)
-    assert summary.exit_code == 4
-    assert [result.code for result in summary.results] == ["E_WRITE"] * 3
-    assert summary.not_run == ("full-3", "full-4")
-    rows = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
-    assert [row["status"] for row in rows] == ["failed"] * 3 + ["not run"] * 2
-
-
-def test_a_second_batch_on_the_same_output_is_told_who_holds_it(
-    tmp_path: Path, runner: Any
-) -> None:
-    study, out = make_study(tmp_path / "in", "a"), tmp_path / "out"
-    out.mkdir()
-    with BatchLock(out), pytest.raises(OutputError, match="E_LOCKED") as caught:
-        run_batch(study, out, SETTINGS, runner=runner)
-    assert f"process {os.getpid()} on {socket.gethostname()}" in str(caught.value)
-    assert not (out / LOCK_NAME).exists()
-
-
-def test_a_dead_lock_is_taken_over_and_a_foreign_one_only_when_it_is_old(tmp_path: Path) -> None:
-    lock = tmp_path / LOCK_NAME
-    lock.write_text(json.dumps({"pid": 1, "host": socket.gethostname(), "since": "2020"}))
-    with BatchLock(tmp_path):
-        assert json.loads(lock.read_text())["pid"] == os.getpid()
-    lock.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2020"}))
-    with pytest.raises(OutputError, match="process 1 on elsewhere since 2020"):
-        BatchLock(tmp_path).__enter__()
-    long_ago = time.time() - 3600
-    os.utime(lock, (long_ago, long_ago))
-    with BatchLock(tmp_path):
-        assert json.loads(lock.read_text())["host"] == socket.gethostname()
-
-
-def test_a_line_that_a_power_cut_left_unfinished_harms_no_other(
-    tmp_path: Path, runner: Any
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "batch.jsonl").write_text('{"event": "case-end", "case": "old"}\n{"event": "ca')
-    run_batch(make_study(tmp_path / "in", "a"), out, SETTINGS, runner=runner)
-    events = [event["event"] for event in read_ledger(out)]
-    assert events == ["case-end", "batch-start", "case-start", "case-end", "batch-end"]
-
-
-def start_batch(study: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(HERE / "batch_main.py"), str(study), str(out)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-
-
-def wait_for(condition: Any, batch: subprocess.Popen[str], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        ended = batch.poll() not in (None, -signal.SIGKILL)
-        assert not ended, f"the batch ended early: {batch.communicate()}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def half_built(out: Path) -> list[Path]:
-    return list(out.glob(f"{PREFIX}*.tmp/copy.txt"))
-
-
 @pytest.mark.slow
 def test_ctrl_c_drops_the_running_case_and_leaves_nothing_half_built(tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -258,29 +182,6 @@ def test_ctrl_c_drops_the_running_case_and_leaves_nothing_half_built(tmp_path: P
     assert leftovers(out) == []
     assert read_ledger(out)[-1]["not_run"] == ["slow-1", "slow-2"]
     assert "case-end quick" in stdout
-
-
-@pytest.mark.slow
-def test_after_sigkill_of_the_parent_its_child_ends_and_a_rerun_completes(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    write_manifest(tmp_path / "in", "quick", "slow-1", seconds=300)
-    batch = start_batch(tmp_path / "in", out)
-    wait_for(lambda: half_built(out) and is_complete(out / "quick"), batch)
-    batch.kill()
-    batch.wait()
-    child = int(next(out.glob(f"{PREFIX}*.tmp")).stem.rpartition("-")[2])
-    wait_for(lambda: not Path(f"/proc/{child}").exists() if Path("/proc").is_dir() else True, batch)
-    assert leftovers(out) != []
-    assert not (out / "slow-1").exists()
-    write_manifest(tmp_path / "in", "quick", "slow-1", seconds=0)
-    second = start_batch(tmp_path / "in", out)
-    second.communicate(timeout=60)
-    assert second.returncode == 0
-    assert leftovers(out) == []
-    assert is_complete(out / "slow-1")
-    statuses = [e["status"] for e in read_ledger(out) if e["event"] == "case-end"]
-    assert statuses[0] == "done"
-    assert len(statuses) == 3
 
 
 @pytest.mark.slow
@@ -332,17 +233,14 @@ def test_a_shard_that_makes_no_sense_is_refused(text: str) -> None:
         Shard.parse(text)
 
 
-def test_a_lost_ledger_is_made_again_from_the_result_folders(tmp_path: Path, runner: Any) -> None:
-    study, out = make_study(tmp_path / "in", "a", "b"), tmp_path / "out"
-    run_batch(study, out, SETTINGS, runner=runner)
-    (out / "batch.jsonl").write_text('{"event": "case-e')
-    (out / "summary.csv").unlink()
-    run_batch(study, out, SETTINGS, runner=runner)
-    rows = list(csv.DictReader((out / "summary.csv").open()))
-    assert [(row["case"], row["status"], row["verdict"]) for row in rows] == [
-        ("a", "skipped", "look"),
-        ("b", "skipped", "look"),
-    ]
+def test_the_process_that_starts_cases_needs_none_of_the_slow_libraries() -> None:
+    code = """
+import sys
+import medfuse.batch, medfuse.cli, medfuse.settings, medfuse.study
+print(sorted({"torch", "monai", "SimpleITK", "matplotlib", "scipy"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.slow

@@ -8,12 +8,11 @@ import pytest
 
 import medfuse
 from medfuse.batch.memory import (
-    BASE_BYTES,
-    BYTES_PER_VOXEL,
     Budget,
     available_bytes,
     estimate,
 )
+from medfuse.imaging.volume import CASE_BASE_BYTES, CASE_BYTES_PER_VOXEL
 from medfuse.worker import Job
 
 
@@ -27,13 +26,13 @@ def test_the_estimate_comes_from_the_header_of_nifti_and_dicom(
 ) -> None:
     path = sample_data / "study" / name
     shape = medfuse.load(path).shape
-    expected = BASE_BYTES + BYTES_PER_VOXEL * shape[1] * shape[2] * shape[3]
+    expected = CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * shape[1] * shape[2] * shape[3]
     assert estimate(job(path)) == pytest.approx(expected)
 
 
 def test_a_file_that_cannot_be_read_counts_as_a_usual_brain(tmp_path: Path) -> None:
     (tmp_path / "x.nii.gz").write_bytes(b"no image")
-    usual = BASE_BYTES + BYTES_PER_VOXEL * 256 * 256 * 180
+    usual = CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * 256 * 256 * 180
     assert estimate(job(tmp_path / "x.nii.gz")) == usual
     assert estimate(job(tmp_path / "missing")) == usual
 

@@ -7,19 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medfuse.batch import BatchSummary, run_batch
-from medfuse.case import CaseSettings
 from medfuse.errors import InputError
-from medfuse.imaging.folder import PREFIX, is_complete
-from tests.batch_study import make_study
+from medfuse.imaging.folder import is_complete
+from medfuse.settings import CaseSettings
+from tests.batch_study import half_built, make_study, small_work, when
 
 distributed = pytest.importorskip("distributed", reason="Dask (medfuse[cluster]) is not installed")
 cluster_module = importlib.import_module("medfuse.batch.cluster")
@@ -31,12 +29,8 @@ ADDRESS = "tcp://127.0.0.1:{}"
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Any]:
-    """Small real work; its module must be importable in all processes."""
     with pytest.MonkeyPatch.context() as patch:
-        paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        patch.syspath_prepend(HERE)
-        yield importlib.import_module("batch_runners").SmallWork()
+        yield small_work(patch)
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +48,6 @@ def codes(summary: BatchSummary) -> dict[str, str | None]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
-
-
-def when(condition: Callable[[], Any], act: Callable[[], None]) -> threading.Thread:
-    """Do something as soon as a condition holds, while the batch runs."""
-
-    def wait() -> None:
-        deadline = time.monotonic() + 120
-        while not condition() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        act()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
-
-
-def half_built(out: Path) -> list[Path]:
-    return list(out.glob(f"{PREFIX}*.tmp/copy.txt"))
 
 
 def test_cases_end_alone_and_results_equal_those_of_one_machine(

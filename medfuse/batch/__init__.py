@@ -15,10 +15,10 @@ from medfuse.batch.loop import Batch, OnEvent
 from medfuse.batch.memory import USABLE, Budget, available_bytes
 from medfuse.batch.pool import Pool, ProcessPool
 from medfuse.batch.shard import Shard
-from medfuse.case import CaseResult, CaseSettings
 from medfuse.errors import UsageError
 from medfuse.imaging.folder import writing
 from medfuse.privacy import salt_beside, study_salt
+from medfuse.settings import CaseResult, CaseSettings
 from medfuse.study import Study
 from medfuse.worker import THREADS, Job, PipelineRunner, Runner, usable_cores
 

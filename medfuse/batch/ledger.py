@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import sqlite3
@@ -15,10 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import medfuse
-from medfuse.case import CaseResult
-from medfuse.imaging.folder import write_through, writing
-from medfuse.provenance import BIDS_DESCRIPTION
-from medfuse.report_study import ledger_events
+from medfuse.imaging.folder import BIDS_DESCRIPTION, write_through, writing
+from medfuse.report_study import ledger_events, result_folders
+from medfuse.settings import CaseResult
 from medfuse.study.scan import LEDGER
 
 SUMMARY = "summary.csv"
@@ -40,7 +40,7 @@ class Ledger:
 
     def __enter__(self) -> Self:
         with writing(self._path):
-            self._file = self._path.open("ab+")
+            self._file = self._path.open("ab+", buffering=0)
             end = self._file.seek(0, os.SEEK_END)
             if end:
                 self._file.seek(end - 1)
@@ -57,18 +57,27 @@ class Ledger:
         self._file.close()
 
     def write(self, event: dict[str, Any]) -> None:
-        """Append an event with the time.
+        """Append an event with the time; the order of lines counts, clocks are set back.
 
         Raises
         ------
         OutputError
-            ``E_WRITE``.
+            ``E_WRITE``: the disk is full, or the output folder was removed meanwhile.
         """
         stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+        line = json.dumps(stamped, ensure_ascii=False).encode() + b"\n"
         with writing(self._path):
-            self._file.write(json.dumps(stamped, ensure_ascii=False).encode() + b"\n")
-            self._file.flush()
+            if not self._is_in_place():
+                raise OSError(errno.ENOENT, "it was removed or replaced while the batch ran")
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
+
+    def _is_in_place(self) -> bool:
+        """Whether the open file is the one that readers of the output folder see."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        return False
 
 
 def read_ledger(out: Path) -> list[dict[str, Any]]:
@@ -121,12 +130,15 @@ def result_fields(result: CaseResult) -> dict[str, Any]:
         "code": result.code,
         "message": result.message,
         "seconds": result.seconds,
+        "timing": result.timing,
         "notes": list(result.notes),
     }
 
 
 def write_summary(out: Path) -> None:
     """Write summary.csv, a line a case: the last word of the ledgers on each.
+
+    Whole result folders that no ledger knows any more are lines, too.
 
     Raises
     ------
@@ -138,7 +150,7 @@ def write_summary(out: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
-            for (text,) in table.execute("select event from last order by number"):
+            for (text,) in table.execute("select event from last order by rowid"):
                 event = json.loads(text)
                 has_report = (out / event["case"] / "report.html").is_file()
                 row = event | {
@@ -154,13 +166,17 @@ def write_summary(out: Path) -> None:
 def _last_words(out: Path) -> sqlite3.Connection:
     """The last event on each case, in a temporary table on disk: a study may be long."""
     table = sqlite3.connect("")
-    table.execute("create table last (number integer, name text primary key, event text)")
-    for number, (case, event) in enumerate(_words(out)):
-        newer = "update set event = ?3" if event.get("status") != "not run" else "nothing"
+    table.execute("create table last (name text primary key, event text)")
+    for case, event in _words(out):
+        newer = "update set event = ?2" if event.get("event") == "case-end" else "nothing"
         table.execute(
-            f"insert into last values (?, ?, ?) on conflict (name) do {newer}",
-            (number, case, json.dumps(event)),
+            f"insert into last values (?, ?) on conflict (name) do {newer}",
+            (case, json.dumps(event)),
         )
+    for folder in result_folders(out):  # of a ledger that was lost or cut
+        if not table.execute("select 1 from last where name = ?", (folder.name,)).fetchone():
+            event = {"case": folder.name, "status": "done", "verdict": read_verdict(folder)}
+            table.execute("insert into last values (?, ?)", (folder.name, json.dumps(event)))
     return table
 
 
@@ -171,6 +187,14 @@ def _words(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         elif event.get("event") == "batch-end":
             for case in event.get("not_run", ()):
                 yield case, {"case": case, "status": "not run"}
+
+
+def read_verdict(folder: Path) -> str | None:
+    """Verdict of the audit in a result folder, None where it cannot be read."""
+    try:
+        return str(json.loads((folder / "audit.json").read_text("utf-8"))["verdict"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_description(out: Path) -> None:

@@ -70,7 +70,8 @@ class BatchLock:
         trace: TracebackType | None,
     ) -> None:
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            if os.path.samestat(os.fstat(self._handle), self._path.stat()):
+                self._path.unlink()  # not that of a batch in a folder made anew
         os.close(self._handle)
 
     def beat(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import medfuse
 from medfuse.batch.ledger import (
     BatchSummary,
     Ledger,
+    read_verdict,
     result_fields,
     write_description,
     write_summary,
@@ -22,9 +22,10 @@ from medfuse.batch.ledger import (
 from medfuse.batch.lock import BatchLock
 from medfuse.batch.pool import Ended, Pool
 from medfuse.batch.shard import Shard
-from medfuse.case import CaseResult
 from medfuse.errors import MedfuseError, OutputError
 from medfuse.imaging.folder import remove_stale
+from medfuse.report_study import write_study_report
+from medfuse.settings import CaseResult
 from medfuse.study.spill import Spill
 from medfuse.worker import Job, Runner
 
@@ -59,7 +60,6 @@ class Batch:
         remove_stale(self.out)
         write_description(self.out)
         self.emit("batch-start", cases=total, workers=workers, medfuse=medfuse.__version__)
-        dropped: list[Job] = []
         waiting = None
         try:
             while not self._must_stop(stop):
@@ -68,15 +68,21 @@ class Batch:
                     break
                 self._poll()
         finally:
-            for left in self.pool.drop():
-                if isinstance(left, Ended):
-                    self.end(CaseResult(**left.fields))
-                else:
-                    dropped.append(left)
+            dropped = self._drop()
         if waiting is not None:
             dropped.append(waiting)
         not_run = (*(job.case for job in dropped), *(job.case for job in jobs))
         return self._finish(not_run, stop, time.monotonic() - begun)
+
+    def _drop(self) -> list[Job]:
+        """End all that runs, also where the ledger cannot be written any more."""
+        left = list(self.pool.drop())
+        with contextlib.suppress(OutputError):
+            remove_stale(self.out)
+        for ended in left:
+            if isinstance(ended, Ended):
+                self.end(CaseResult(**ended.fields))
+        return [job for job in left if isinstance(job, Job)]
 
     def end(self, result: CaseResult) -> None:
         """Record the end of a case."""
@@ -106,7 +112,7 @@ class Batch:
 
     def _begin(self, job: Job) -> None:
         if not self.force and self._is_finished(job):
-            verdict = _verdict(job.folder)
+            verdict = read_verdict(job.folder)
             self.end(CaseResult(job.case, "skipped", folder=job.folder, verdict=verdict))
             return
         self.emit("case-start", case=job.case)
@@ -133,8 +139,6 @@ class Batch:
     def _finish(
         self, not_run: tuple[str, ...], stop: threading.Event, spent: float
     ) -> BatchSummary:
-        with contextlib.suppress(OutputError):
-            remove_stale(self.out)
         if stop.is_set():
             code = EXIT_INTERRUPTED
         elif self.write_failures >= MAX_WRITE_FAILURES:
@@ -161,17 +165,8 @@ def _decode(fields: dict[str, Any]) -> CaseResult:
     )
 
 
-def _verdict(folder: Path) -> str | None:
-    try:
-        return str(json.loads((folder / "audit.json").read_text("utf-8"))["verdict"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def _study_report(out: Path) -> tuple[str, ...]:
     """Write study.html; a report that fails must not cost the results."""
-    from medfuse.report import write_study_report
-
     try:
         write_study_report(out)
     except Exception as error:  # the boundary of the batch

@@ -9,12 +9,9 @@ from pathlib import Path
 
 import psutil
 
+from medfuse.imaging.volume import CASE_BASE_BYTES, CASE_BYTES_PER_VOXEL
 from medfuse.worker import Job
 
-#: Peak of a case: libraries and buffers, and per voxel of the anatomical grid. Measured with
-#: workflows/benchmarks/pipeline.py; rounded up.
-BASE_BYTES = 0.9e9
-BYTES_PER_VOXEL = 150
 #: Part of the free memory that cases may have; the rest is for the system's file cache.
 USABLE = 0.9
 _UNKNOWN_VOXELS = 256 * 256 * 180
@@ -40,7 +37,7 @@ class Budget:
 
 def estimate(job: Job) -> float:
     """Peak memory of a case in bytes, from the header of its anatomical image."""
-    return BASE_BYTES + BYTES_PER_VOXEL * _voxels(job.anatomical)
+    return CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * _voxels(job.anatomical)
 
 
 def available_bytes() -> float:

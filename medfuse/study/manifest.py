@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from pydantic import ValidationError
 
 from medfuse.errors import InputError, MedfuseError, UsageError
+from medfuse.settings import CaseSettings
 from medfuse.study.model import Case, Namer, Skipped
 
 REQUIRED = ("case", "anatomical", "functional")
@@ -86,8 +87,6 @@ def _require_columns(columns: list[str], manifest: Path) -> None:
 
 
 def _known_settings() -> list[str]:
-    from medfuse.case import CaseSettings  # imports torch: only where it is needed
-
     return sorted(CaseSettings.model_fields)
 
 
@@ -122,8 +121,6 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
     given: dict[str, Any] = {k: v for k, v in row.items() if v and k not in REQUIRED}
     if not given:
         return {}
-    from medfuse.case import CaseSettings
-
     for name in _PAIRS & given.keys():
         given[name] = tuple(re.split(r"[\s:;,]+", given[name]))
     if "initial" in given:

@@ -17,7 +17,7 @@ import pydicom
 
 from medfuse.imaging.dicom_header import DicomFile, integer, quiet_pydicom, read_header, texts
 from medfuse.imaging.dicom_scan import PICTURE_TYPES, VOLUME_MODALITIES
-from medfuse.imaging.folder import read_manifest
+from medfuse.imaging.folder import BIDS_DESCRIPTION, read_manifest
 from medfuse.imaging.nifti_facts import find_facts, modality_of_name
 from medfuse.imaging.volume import short_hash
 from medfuse.study.model import Skipped
@@ -224,7 +224,7 @@ class Scanner:
 def dataset_type(folder: Path) -> str | None:
     """DatasetType of a BIDS data set ("raw" where it does not say), None if it is not one."""
     try:
-        content = json.loads((folder / "dataset_description.json").read_text("utf-8"))
+        content = json.loads((folder / BIDS_DESCRIPTION).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return str(content.get("DatasetType", "raw")) if isinstance(content, dict) else None
