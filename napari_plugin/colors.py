@@ -42,9 +42,10 @@ def explain(name: str) -> str:
     if name == "gray":
         return "gray: has no colour of its own; no value can be read back after fusion."
     found = measure_readability(name)
+    off, free = 100 * found.worst, 100 * found.band
     if name in READABLE:
-        return f"{name}: 95 % of values read back from the colour are within {found.p95:.1%}."
+        return f"{name}: reads back within {100 * found.p95:.1f} % (95 % of values)."
     return (
-        f"{name}: customary; leaves {found.band:.0%} of the brightness to the anatomy where it is "
-        f"strongest, and a value read back can be {found.worst:.1%} of the window off."
+        f"{name}: customary; leaves {free:.0f} % of the brightness to the anatomy where it is "
+        f"strongest, and a value read back can be {off:.1f} % of the window off."
     )

@@ -299,6 +299,9 @@ class FusionModel(LayerChoice):
         is_first = self._is_early or outputs.find(self.viewer, outputs.PICTURE) is None
         self._is_early = False
         yield from outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
+        painted = outputs.find(self.viewer, outputs.PAINTED)
+        if painted is not None and fusion.result.painted is None:  # of another method
+            self.viewer.layers.remove(painted)
         if is_first:
             self._hide(self.functional, outputs.find(self.viewer, outputs.ON_GRID))
         self.fusion = fusion

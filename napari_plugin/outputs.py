@@ -24,6 +24,7 @@ GREY_LEVEL = 1 / 255
 PICTURE, WEIGHTS_MAP, SHARE = "picture", "weights", "share"
 OUT_OF_RANGE, CLIPPED = "out-of-range", "clipped-colour"
 ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
+PAINTED = "painted"  # only of networks that make the luminance themselves
 CHECKER, EDGES = "checkerboard", "edges"
 # Masks are images: a Labels layer takes napari 0.16 s to add, and invites to paint into it.
 MASK_COLORS = Colormap(
@@ -55,6 +56,11 @@ class Output:
     data: NDArray[Any]
     style: dict[str, Any] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether a new layer is to be seen."""
+        return bool({**self.style, **self.fixed}.get("visible", True))
 
 
 def fusion_outputs(
@@ -91,6 +97,9 @@ def fusion_outputs(
         Output(OUT_OF_RANGE, "Fusion: out of range", view(out_of_range(result)), hidden, MASK),
         Output(CLIPPED, "Fusion: clipped colour", view(clipped(result)), hidden, MASK),
     ]  # fmt: skip
+    if result.painted is not None:
+        outputs.append(Output(PAINTED, "Fusion: painted by the network", view(result.painted),
+                              ratio, {"contrast_limits": (-0.5, 0.5)}))  # fmt: skip
     return tuple(outputs)
 
 
@@ -152,7 +161,8 @@ def checkerboard(result: FusionResult, source: Source, *, blocks: int = 8) -> Ou
     odd = sum(i // size for i in index) % 2 == 1
     covered = odd & np.asarray(result.coverage)[0]
     functional = torch.as_tensor(np.asarray(result.functional_luminance))
-    colour = apply_colormap(functional[:, None], "ember")[0].numpy()
+    bright = functional / functional.amax().clamp_min(GREY_LEVEL)
+    colour = apply_colormap(bright[:, None], "ember")[0].numpy()
     rgb = np.where(covered[None], colour, anatomical[None])
     data = np.ascontiguousarray(shown(to_bytes(rgb), source.order, flat=source.flat))
     return Output(CHECKER, "Check: checkerboard", data, {"rgb": True})
@@ -174,7 +184,7 @@ def edges(result: FusionResult, source: Source) -> Output:
 
 
 def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> Iterator[Output]:
-    """Put outputs into the viewer, one at each step: update its layer, or add it.
+    """Put outputs into the viewer, one at each step: update its layer, or add and then show it.
 
     Stepwise, so that a window stays alive between two layers.
     """
@@ -185,8 +195,10 @@ def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> Iterator[O
             viewer.layers.remove(layer)
             layer = None
         if layer is None:
-            _add(viewer, output, source)
+            layer = _add(viewer, output, source)
             is_new = is_new or output.role == PICTURE
+            yield output
+            layer.visible = output.is_visible
         else:
             _update(layer, output, source)
         yield output
@@ -222,10 +234,10 @@ def _fits(layer: Any, output: Output) -> bool:
     return layer.rgb == is_rgb and layer.ndim == output.data.ndim - is_rgb
 
 
-def _add(viewer: Any, output: Output, source: Source) -> None:
+def _add(viewer: Any, output: Output, source: Source) -> Any:
     options = {**source.transform, **output.style, **output.fixed, "name": output.name}
-    options["metadata"] = metadata(output.role, source)
-    viewer.add_image(output.data, **options)
+    options |= {"metadata": metadata(output.role, source), "visible": False}
+    return viewer.add_image(output.data, **options)
 
 
 def _update(layer: Any, output: Output, source: Source) -> None:
@@ -235,8 +247,7 @@ def _update(layer: Any, output: Output, source: Source) -> None:
             setattr(layer, name, source.transform[name])
     for name, value in output.fixed.items():
         setattr(layer, name, value)
-    layer.metadata = metadata(output.role, source)
-    layer.refresh()
+    layer.metadata = {**layer.metadata, **metadata(output.role, source)}
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -52,12 +52,13 @@ def while_window_lives(work: Callable[[], list[LayerData]]) -> list[LayerData]:
     """Do work that napari waits for; where there is a window, it is painted meanwhile."""
     if "qtpy.QtWidgets" not in sys.modules:
         return work()
-    from napari_plugin._qt.beside import beside
+    from napari_plugin._qt.beside import beside, warm_up
 
     def work_and_warm_up() -> list[LayerData]:
         import numpy as np
         from napari.layers import Image
 
+        warm_up("medfuse.imaging.reader", "napari_plugin.layers")
         layers = work()
         Image(np.zeros((2, 2)), units=("mm", "mm"))  # napari's first layer with units takes 0.2 s
         return layers

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from napari.layers import Image
+
+from napari_plugin import outputs
 
 PLANES = {
     "axial": "Axial slices: front up, patient's left on the right.",
@@ -14,10 +18,16 @@ PLANES = {
 }
 # Letters that napari's menus do not use.
 LABELS = {"axial": "&Axial", "coronal": "Coro&nal", "sagittal": "Sag&ittal", "3d": "&3-D"}
+WAITS = "medfuse: shown again in slices"  # in the metadata of layers that 3-D hides
 _ORDER = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
-def look(viewer: Any, plane: str) -> None:
+def at_once(action: Callable[[], None]) -> None:
+    """Do it now."""
+    action()
+
+
+def look(viewer: Any, plane: str, *, later: Callable[[Callable[[], None]], None] = at_once) -> None:
     """Turn the viewer to a plane, or to 3-D.
 
     Parameters
@@ -25,27 +35,48 @@ def look(viewer: Any, plane: str) -> None:
     viewer : napari.components.ViewerModel
         With three axes in the order inferior, posterior, left; other scenes are left alone.
     plane : {"axial", "coronal", "sagittal", "3d"}
+    later : callable
+        Gets what may be done in another turn of the event loop.
     """
-    from napari_plugin import outputs
-
     if viewer.dims.ndim != 3:
         return
-    luminance = outputs.find(viewer, outputs.LUMINANCE)
     if plane == "3d":
+        _hide_all_but_luminance(viewer)  # before napari draws it
         viewer.dims.order = _ORDER["axial"]
         viewer.dims.ndisplay = 3
-        if luminance is not None:
-            luminance.visible = True
-            camera(viewer).angles = (0.0, 0.0, 90.0)
+        camera(viewer).angles = (0.0, 0.0, 90.0)
     else:
         viewer.dims.ndisplay = 2
         viewer.dims.order = _ORDER[plane]
-        if luminance is not None:
-            luminance.visible = False
+    later(lambda: arrange(viewer))
     viewer.reset_view()
     picture = outputs.find(viewer, outputs.PICTURE)
     if picture is not None:
         _centre_on(viewer, picture)
+
+
+def arrange(viewer: Any) -> None:
+    """In 3-D show the luminance alone, in slices all images that were seen before.
+
+    Under the luminance nothing can be seen, but every volume takes its time to draw.
+    """
+    luminance = outputs.find(viewer, outputs.LUMINANCE)
+    if luminance is None:
+        return
+    is_solid = viewer.dims.ndisplay == 3
+    if is_solid:
+        _hide_all_but_luminance(viewer)
+    luminance.visible = is_solid
+    for layer in viewer.layers:
+        if not is_solid and layer.metadata.pop(WAITS, False):
+            layer.visible = True
+
+
+def _hide_all_but_luminance(viewer: Any) -> None:
+    luminance = outputs.find(viewer, outputs.LUMINANCE)
+    for layer in viewer.layers:
+        if luminance not in (None, layer) and layer.visible and isinstance(layer, Image):
+            layer.metadata[WAITS], layer.visible = True, False
 
 
 def _centre_on(viewer: Any, layer: Any) -> None:

@@ -19,7 +19,7 @@ from medfuse.fusion import FusionResult, Mode, fuse
 from medfuse.fusion_slices import plain
 from medfuse.imaging.registration import Registration, register
 from medfuse.kernel.color import luma
-from medfuse.methods.base import Method, get_method
+from medfuse.methods.base import Method, Painter, get_method
 from napari_plugin import outputs
 from napari_plugin.case import case_checks, record_text
 from napari_plugin.guides import RememberingGuide
@@ -54,15 +54,16 @@ class Settings:
 
 
 @lru_cache(maxsize=4)
-def loaded_guide(name: str) -> Method:
-    """A guide that is verified and loaded once; it never changes afterwards."""
+def loaded_guide(name: str) -> Method | Painter:
+    """A method that is verified and loaded once; it never changes afterwards."""
     return get_method(name)
 
 
 @lru_cache(maxsize=4)
-def preview_guide(name: str) -> Method:
-    """The same guide, which remembers its last answer."""
-    return RememberingGuide(loaded_guide(name))
+def preview_guide(name: str) -> Method | Painter:
+    """The same method; a guide remembers its last answer, which a new bias does not change."""
+    guide = loaded_guide(name)
+    return guide if isinstance(guide, Painter) else RememberingGuide(guide)
 
 
 @dataclass(frozen=True)

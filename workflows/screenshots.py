@@ -46,9 +46,8 @@ class Scene:
 
     def width(self, pixels: int) -> None:
         """Make the panel so wide."""
-        window = self.viewer.window._qt_window
-        docks = [d for d in window.findChildren(QDockWidget) if self.panel.window() is window]
-        dock = next(d for d in docks if d.isAncestorOf(self.panel))
+        window = self.panel.window()
+        dock = next(d for d in window.findChildren(QDockWidget) if d.isAncestorOf(self.panel))
         window.resizeDocks([dock], [pixels], Qt.Orientation.Horizontal)
 
     def look_at(self, point: tuple[float, float, float]) -> None:

@@ -6,6 +6,6 @@ from qtpy.QtWidgets import QFileDialog
 
 def open_result(viewer: napari.Viewer) -> None:
     """Ask for a finished result folder and open it."""
-    path = QFileDialog.getExistingDirectory(viewer.window._qt_window, "Open medfuse result folder")
+    path = QFileDialog.getExistingDirectory(viewer.window.main_menu, "Open medfuse result folder")
     if path:
         viewer.open(path, plugin="medfuse")

@@ -106,7 +106,7 @@ class Scroller(QScrollArea):
 
 
 class LayerField(QWidget):
-    """Choose a layer; asks what the layer does not say.
+    """What is known of a layer, which ``combo`` chooses; asks what the layer does not say.
 
     Signals
     -------
@@ -142,7 +142,7 @@ class LayerField(QWidget):
         self._form = form
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.combo, self.facts, self.questions):
+        for widget in (self.facts, self.questions):
             box.addWidget(widget)
 
     def show_layers(self, layers: list[Any], current: Any | None) -> None:
@@ -197,25 +197,23 @@ def describe_layer(layer: Any) -> str:
     """One line: modality, unit, voxel size, number of voxels."""
     meta = facts(layer)
     shape = layer.data[0].shape if layer.multiscale else layer.data.shape
-    size = " x ".join(str(n) for n in shape[: layer.ndim])
+    size = "×".join(str(n) for n in shape[: layer.ndim])
     parts = [meta.get("modality") or "modality unknown"]
     parts.append("colour" if layer.rgb else meta.get("unit") or "unit unknown")
-    parts.append(f"{size} voxels")
+    parts.append(size)
     if "spacing" in meta:
-        parts.append(
-            " x ".join(f"{s:.2f}".rstrip("0").rstrip(".") for s in meta["spacing"]) + " mm"
-        )
-    return "  ·  ".join(parts)
+        steps = (f"{s:.2f}".rstrip("0").rstrip(".") for s in meta["spacing"])
+        parts.append(f"{'×'.join(steps)} mm")
+    return " · ".join(parts)
 
 
 class NumberBox(QDoubleSpinBox):
     """A spin box as wide as a usual number, not as its longest possible one."""
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Room for seven digits."""
-        return QSize(
-            self.fontMetrics().horizontalAdvance("0000000") + 16, super().sizeHint().height()
-        )
+        """Room for six digits."""
+        width = self.fontMetrics().horizontalAdvance("000000") + 12
+        return QSize(width, super().sizeHint().height())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """The same."""
@@ -273,6 +271,7 @@ class WindowField(QWidget):
         box.setAccessibleName(name)
         box.setToolTip(f"{name}; editing it switches auto off.")
         box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        box.setStyleSheet("min-width: 44px; padding: 1px 4px;")  # napari's own wastes a narrow row
         box.valueChanged.connect(self._on_edited)
         return box
 

@@ -21,7 +21,7 @@ from medfuse.kernel.color import COLORMAPS
 from medfuse.methods.base import list_methods
 from napari_plugin._qt.adjust import AdjustBox
 from napari_plugin._qt.fields import LayerField, NumberSlider, WindowField, narrow, small
-from napari_plugin.cards import method_card
+from napari_plugin.cards import is_painter, method_card
 from napari_plugin.colors import explain
 from napari_plugin.model import FusionModel
 
@@ -36,10 +36,18 @@ MODES = {
     "volume": "In 3-D: no steps between slices; about twice the time.",
 }
 AUTO_COLORMAP = "auto"
+EMPHASIS = (
+    "Shift the weights of the guide: left shows more of the functional, right more of the "
+    "anatomical image. The slice follows at once, blended by itself; the volume a moment later. "
+    "Recorded in the provenance."
+)
+NO_EMPHASIS = "{} paints the luminance itself: there are no weights that could be shifted."
 
 
 class FuseTab(QWidget):
     """Fields for a :class:`FusionModel`.
+
+    The panel shows ``emphasis`` beside its button, where no scrolling hides it.
 
     Signals
     -------
@@ -88,8 +96,9 @@ class FuseTab(QWidget):
         row.setSpacing(6)
         row.addWidget(self.open)
         row.addWidget(self.swap)
-        form.addRow("Anatomical", self.anatomical)
-        form.addRow("Functional", self.functional)
+        for name, field in (("Anatomical", self.anatomical), ("Functional", self.functional)):
+            form.addRow(name, field.combo)
+            form.addRow(field)
         form.addRow("", row)
         self.open.clicked.connect(self.open_clicked)
         self.swap.clicked.connect(self._on_swap)
@@ -136,6 +145,7 @@ class FuseTab(QWidget):
     def _look(self) -> QGroupBox:
         group = QGroupBox("3  Windows and colour")
         form = _form(group)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         self.window_field = WindowField("functional")
         self.anatomical_window = WindowField("anatomical")
         self.colormap = narrow(QComboBox())
@@ -170,20 +180,17 @@ class FuseTab(QWidget):
         _fill(self.mode, MODES)
         self.mode.setAccessibleName("Mode")
         self.mode.setToolTip("\n".join(f"{name}: {tip}" for name, tip in MODES.items()))
-        self.bias = NumberSlider(
-            "Weight bias", 1.0, 0.05, "",
-            "Shift the weights of the guide: left shows more of the functional, right more of the "
-            "anatomical image. The slice follows at once, blended by itself; the volume a moment "
-            "later. Recorded in the provenance.",
-        )  # fmt: skip
+        self.bias = NumberSlider("Weight bias", 1.0, 0.05, "", EMPHASIS)
         form.addRow("Method", self.method)
         form.addRow("Mode", self.mode)
-        ends = QHBoxLayout()
+        self.emphasis = QWidget()
+        ends = QHBoxLayout(self.emphasis)
+        ends.setContentsMargins(0, 0, 0, 0)
         self.bias_low, self.bias_high = QLabel("PET"), QLabel("MRI")
+        ends.addWidget(QLabel("Emphasis"))
         ends.addWidget(self.bias_low)
         ends.addWidget(self.bias, 1)
         ends.addWidget(self.bias_high)
-        form.addRow("Emphasis", ends)
         self.method.currentTextChanged.connect(self._on_method)
         self.mode.currentTextChanged.connect(lambda text: self.model.choose(mode=text))
         self.bias.changed.connect(self._on_bias)
@@ -256,7 +263,13 @@ class FuseTab(QWidget):
     def _on_method(self, name: str) -> None:
         tip = self.method.itemData(self.method.currentIndex(), Qt.ItemDataRole.ToolTipRole)
         self.method.setToolTip(tip or "")
-        self.model.choose(method=name)
+        has_weights = not is_painter(name)
+        self.emphasis.setEnabled(has_weights)
+        self.emphasis.setToolTip("" if has_weights else NO_EMPHASIS.format(name))
+        self.bias.slider.setToolTip(EMPHASIS if has_weights else NO_EMPHASIS.format(name))
+        if not has_weights:
+            self.bias.reset()
+        self.model.choose(method=name, bias=self.bias.value)
         self.look_changed.emit()
 
     def _on_bias(self, value: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,7 @@ class FusePanel(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(2, 2, 2, 2)
         box.addWidget(self.tabs, 1)
+        box.addWidget(self.fuse_tab.emphasis)
         box.addLayout(self._view_buttons())
         row = QHBoxLayout()
         row.addWidget(self.fuse, 2)
@@ -110,7 +112,9 @@ class FusePanel(QWidget):
         for name, tip in views.PLANES.items():
             button = QPushButton(views.LABELS[name])
             button.setToolTip(tip)
-            button.clicked.connect(lambda _=False, name=name: views.look(self.viewer, name))
+            button.clicked.connect(
+                lambda _=False, name=name: views.look(self.viewer, name, later=_later)
+            )
             row.addWidget(button)
             self.view_buttons[name] = button
         return row
@@ -146,7 +150,9 @@ class FusePanel(QWidget):
         self.views.ended.connect(self._on_view_ended)
         self.previews.ended.connect(self._on_quiet_failure)
         self.viewer.cursor.events.position.connect(self._on_cursor)
+        self.model.fusion_changed.connect(self._on_cursor)
         self.viewer.events.status.connect(self._on_status)
+        self.viewer.dims.events.ndisplay.connect(self._on_ndisplay)
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.shut_down)
@@ -348,6 +354,10 @@ class FusePanel(QWidget):
         if self.viewer.status != line:
             self.viewer.status = line
 
+    def _on_ndisplay(self, event: Any) -> None:
+        """Follow napari's own 2-D/3-D button."""
+        _later(lambda: views.arrange(self.viewer))
+
     @property
     def _runners(self) -> tuple[JobRunner, ...]:
         return self.runner, self.quiet, self.previews, self.views
@@ -401,5 +411,11 @@ class FusePanel(QWidget):
         self._task.end()
         self.viewer.cursor.events.position.disconnect(self._on_cursor)
         self.viewer.events.status.disconnect(self._on_status)
+        self.viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
         self.model.close()
         return ended
+
+
+def _later(action: Callable[[], None]) -> None:
+    """In the next turn of the event loop, so that the window lives between two steps."""
+    QTimer.singleShot(0, action)

@@ -9,14 +9,17 @@ from pathlib import Path
 import napari
 from magicgui import magic_factory
 
-from napari_plugin._qt.beside import beside
+from napari_plugin._qt.beside import beside, warm_up
 
 
 def _panel_class() -> type:
-    """Import the panel, with torch, and measure the colour maps: it takes seconds."""
-    colors = import_module("napari_plugin.colors")
+    """Import the panel, with torch, measure colour maps, read cards: it takes seconds."""
+    warm_up("napari_plugin._qt.panel", "medfuse.case")
+    colors, cards = (import_module(f"napari_plugin.{name}") for name in ("colors", "cards"))
     for name in colors.COLORMAPS:
         colors.explain(name)
+    for name, _ in import_module("medfuse.methods.base").list_methods():
+        cards.is_painter(name)
     return import_module("napari_plugin._qt.panel").FusePanel
 
 

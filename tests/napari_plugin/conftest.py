@@ -16,6 +16,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 import napari_plugin
+from medfuse.methods import base, zoo
+from napari_plugin import cards
 from napari_plugin.layers import layer_data
 
 MANIFEST = Path(napari_plugin.__file__).with_name("napari.yaml")
@@ -89,6 +91,30 @@ def as_layer(volume: MetaTensor, name: str) -> Image:
 def make() -> SimpleNamespace:
     """Makers of images: ``head``, ``uptake``, ``layer``."""
     return SimpleNamespace(head=head, uptake=uptake, layer=as_layer)
+
+
+class Painter:
+    """Makes the luminance itself: the mean of both and a bright corner that neither has."""
+
+    info = base.MethodInfo("painter", "for tests", "synthesis", levels=0)
+
+    def luminance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        painted = (a + b) / 2
+        painted[..., :16, :16] = 0.9
+        return painted
+
+
+@pytest.fixture
+def painter(monkeypatch, tmp_path) -> str:
+    """Name of a method that paints, with the card of a network that paints."""
+    base.list_methods()
+    monkeypatch.setitem(base._FACTORIES, "painter", (Painter, "for tests"))
+    card = zoo.read_card(zoo.WEIGHTS / f"{zoo.DEFAULT}.safetensors")
+    told = {"architecture": "unet", "options": {"base": 4, "paints": True}}
+    text = card.model_copy(update=told).model_dump_json(by_alias=True)
+    (tmp_path / "painter.json").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(cards, "WEIGHTS", tmp_path)
+    return "painter"
 
 
 @pytest.fixture

@@ -111,6 +111,19 @@ def test_a_second_run_updates_layers_in_place_and_keeps_names_and_looks(viewer):
     assert (picture.data != before).any()
 
 
+def test_what_a_network_painted_is_shown_until_another_method_runs(viewer, painter):
+    model = FusionModel(viewer)
+    fusion = fused(model, method=painter)
+    painted = outputs.find(viewer, outputs.PAINTED).data
+    np.testing.assert_allclose(painted, fusion.result.painted[0].permute(2, 1, 0).flip(0, 1, 2))
+    assert painted.max() > 0.3
+    before = outputs.find(viewer, outputs.PICTURE).data.copy()
+    preview(model)
+    np.testing.assert_array_equal(outputs.find(viewer, outputs.PICTURE).data, before)
+    fused(model)
+    assert outputs.find(viewer, outputs.PAINTED) is None
+
+
 def test_a_run_on_another_pair_moves_the_layers_to_its_grid(viewer, make):
     model = FusionModel(viewer)
     fused(model)

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_plugin import outputs
 from napari_plugin._qt.fields import WrappedLabel
+from napari_plugin.cards import method_card
 from napari_plugin.layers import linear_map
 
 pytestmark = pytest.mark.gl
@@ -105,6 +106,21 @@ def test_the_slider_previews_the_slice_and_then_fuses_the_volume(fused, qtbot):
     qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=60_000)
     assert (picture.data != before).any(axis=(1, 2, 3)).sum() > 10
     assert panel.fuse_tab.bias_low.text() == "PET"
+
+
+def test_a_network_that_paints_has_no_emphasis_and_says_why(scene, painter):
+    _, panel = scene
+    tab = panel.fuse_tab
+    tab.bias.value = 0.5
+    tab.method.addItem(painter)
+    pick(tab.method, painter)
+    assert not tab.bias.slider.isEnabled()
+    assert "paints the luminance itself" in tab.emphasis.toolTip()
+    assert "paints the pixels itself" in method_card(painter, "")
+    assert panel.model.settings.bias == 0
+    pick(tab.method, "mean")
+    assert tab.bias.slider.isEnabled()
+    assert "Shift the weights" in tab.bias.slider.toolTip()
 
 
 def test_sliders_by_hand_move_the_registration(fused, qtbot):
@@ -247,19 +263,39 @@ def test_plane_buttons_turn_the_viewer(fused):
     assert viewer.dims.order == (1, 0, 2)
     panel.view_buttons["3d"].click()
     assert viewer.dims.ndisplay == 3
-    assert outputs.find(viewer, outputs.LUMINANCE).visible
     panel.view_buttons["axial"].click()
     assert (viewer.dims.ndisplay, viewer.dims.order) == (2, (0, 1, 2))
-    assert not outputs.find(viewer, outputs.LUMINANCE).visible
+
+
+def test_3d_shows_the_luminance_alone_and_slices_what_was_seen_before(fused, qtbot):
+    viewer, _ = fused
+    before = {layer.name for layer in viewer.layers if layer.visible}
+    assert before == {"T1", "Fusion: PET + MRI"}
+    viewer.dims.ndisplay = 3  # as napari's own button does
+    qtbot.waitUntil(lambda: outputs.find(viewer, outputs.LUMINANCE).visible)
+    assert sum(layer.visible for layer in viewer.layers) == 1
+    viewer.dims.ndisplay = 2
+    qtbot.waitUntil(lambda: {layer.name for layer in viewer.layers if layer.visible} == before)
+
+
+def test_at_900_pixels_height_every_control_is_seen_without_scrolling(fused, qtbot):
+    viewer, panel = fused
+    viewer.window.resize(1400, 900)
+    panel.window().show()
+    qtbot.wait(100)
+    area = panel.tabs.currentWidget()
+    assert area.verticalScrollBar().maximum() == 0
+    assert panel.fuse_tab.emphasis.isVisible()
+    assert panel.fuse.isVisible()
 
 
 @pytest.mark.parametrize("width", [380, 640])
 def test_no_text_is_cut_off_in_a_narrow_or_a_wide_panel(fused, qtbot, width):
     viewer, panel = fused
     dock = panel.parent()
-    viewer.window._qt_window.resize(1300, 800)
-    viewer.window._qt_window.show()
-    viewer.window._qt_window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+    viewer.window.resize(1300, 800)
+    panel.window().show()
+    panel.window().resizeDocks([dock], [width], Qt.Orientation.Horizontal)
     qtbot.wait(100)
     for tab in range(panel.tabs.count()):
         panel.tabs.setCurrentIndex(tab)

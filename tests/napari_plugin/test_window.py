@@ -35,7 +35,7 @@ MENU = {
 
 def choose(viewer, name: str) -> None:
     """Choose an entry of the menu bar."""
-    menu = viewer.window._qt_window.menuBar()
+    menu = viewer.window.main_menu
     for text in MENU[name]:
         action = next(a for a in menu.actions() if text in a.text().replace("&", ""))
         if action.menu() is None:
@@ -298,9 +298,9 @@ def _blown_up(data):
 
 
 def test_every_control_has_a_name_and_a_tip_and_the_tab_key_visits_it(scene, qtbot):
-    viewer, panel = scene
+    _, panel = scene
     run(qtbot, panel)
-    viewer.window._qt_window.show()
+    panel.window().show()
     kinds = (QAbstractButton, QComboBox, QAbstractSlider, QAbstractSpinBox, QTableWidget)
     for tab in range(panel.tabs.count()):
         panel.tabs.setCurrentIndex(tab)
@@ -314,7 +314,7 @@ def test_every_control_has_a_name_and_a_tip_and_the_tab_key_visits_it(scene, qtb
         visited = _tab_chain(panel.fuse)
         missed = [c.accessibleName() or c for c in controls if c not in visited]
         assert not missed, missed
-    viewer.window._qt_window.hide()
+    panel.window().hide()
 
 
 def _is_usable(widget) -> bool:

@@ -1,9 +1,10 @@
-"""How long does the napari window stand still, and how soon is the first picture there?
+"""How long does the napari window stand still, and how soon is the fused picture there?
 
 A timer in the window's event loop ticks every 10 ms. For every action the table says how long it
-took, the longest silence of the timer (the window was frozen), how much of a silence the main
-thread itself worked (the rest it waited for a core), and where it was then. Rows of "napari alone"
-add the same arrays without medfuse.
+took, the longest silence of the timer (the window stood still), the longest stretch that the main
+thread itself worked (of a silence, the rest is waiting for a core or for the graphics), and both
+for napari alone: the same arrays, the same layers, the same clicks, without medfuse, in a process
+of its own.
 
     xvfb-run -a -s "-screen 0 1600x1200x24" python workflows/benchmarks/panel.py
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
+import subprocess
 import sys
 import tempfile
 import threading
@@ -26,29 +29,37 @@ import napari
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from qtpy.QtCore import QEventLoop, QObject, Qt, QTimer
-from qtpy.QtWidgets import QMenu
+from qtpy.QtCore import QEvent, QEventLoop, QObject, Qt, QTimer
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QMainWindow, QMenu
 
 from napari_plugin import outputs
 from napari_plugin.layers import layer_data
+from napari_plugin.sample import brain
 
 TICK_MS = 10
 LOOK_S = 0.05  # silence after which the watcher looks where the main thread is
 WAIT_S = 1200
 PREVIEWS = 10
 LARGE = (512, 512, 300)
+CASES = ("sample", "large")
+PLANES = ("coronal", "sagittal", "3d", "axial")
+ORDERS = {"coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
+COLUMNS = (
+    "case", "action", "takes, s", "still, ms", "at work, ms",
+    "napari alone: still, ms", "at work, ms",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
     """One action: how long it took, and the longest time without an event loop."""
 
-    case: str
     action: str
     seconds: float
-    longest_gap_ms: float
-    longest_work_ms: float
-    where: str
+    still_ms: float = 0.0
+    work_ms: float = 0.0
+    where: str = ""
 
 
 class Heartbeat(QObject):
@@ -107,11 +118,12 @@ def _place(frame: Any) -> str:
 
 
 class Bench:
-    """Does actions and writes down how the window fared."""
+    """Does actions in a napari window and writes down how the window fared."""
 
     def __init__(self, case: str) -> None:
         self.case, self.rows = case, []
         self.viewer = napari.Viewer(show=True)
+        self.window: QMainWindow = self.viewer.window.main_menu.window()
         self.heart = Heartbeat()
         self.viewer.window.resize(1400, 900)
         self.rest(1.0)
@@ -125,25 +137,21 @@ class Bench:
         yield
         seconds = time.perf_counter() - start
         self.rest(0.3)
-        row = Row(
-            self.case,
-            action,
-            seconds,
-            1000 * self.heart.longest,
-            1000 * self.heart.own,
-            self.heart.where,
-        )
-        self.rows.append(row)
-        print(
-            f"{self.case:7} {action:32} {seconds:8.2f} s {row.longest_gap_ms:7.0f} ms "
-            f"{row.longest_work_ms:7.0f} ms  {row.where}",
-            flush=True,
-        )
+        heart = self.heart
+        self._keep(Row(action, seconds, 1000 * heart.longest, 1000 * heart.own, heart.where))
 
     def note(self, what: str, seconds: float) -> None:
-        """Write down a time that is no gap."""
-        self.rows.append(Row(self.case, what, seconds, 0.0, 0.0, ""))
-        print(f"{self.case:7} {what:32} {seconds:8.3f} s", flush=True)
+        """Write down a time in which the window was not watched."""
+        self._keep(Row(what, seconds))
+
+    def _keep(self, row: Row) -> None:
+        self.rows.append(row)
+        print(
+            f"{self.case:7} {row.action:34} {row.seconds:8.2f} s {row.still_ms:6.0f} ms "
+            f"{row.work_ms:6.0f} ms  {row.where}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def wait(self, until: Callable[[], bool]) -> None:
         """Run the event loop as ``napari.run`` does until something is so."""
@@ -163,7 +171,7 @@ class Bench:
 
     def menu(self, *path: str) -> None:
         """Choose an entry of the menu bar, as a click does."""
-        menu: QMenu | Any = self.viewer.window._qt_window.menuBar()
+        menu: QMenu | Any = self.window.menuBar()
         for text in path:
             action = next(a for a in menu.actions() if text in a.text().replace("&", ""))
             menu = action.menu()
@@ -172,53 +180,81 @@ class Bench:
         QTimer.singleShot(0, action.trigger)
 
     @property
-    def panel(self) -> Any:
-        """The docked panel."""
-        dock = next(iter(self.viewer.window._wrapped_dock_widgets.values()))
-        return dock.inner_widget()
+    def panel(self) -> Any | None:
+        """The docked panel; None before it is there."""
+        return next(iter(self.viewer.window.dock_widgets.values()), None)
 
-    def find_panel(self) -> Any | None:
-        return self.panel if self.viewer.window._wrapped_dock_widgets else None
+    def open_panel(self) -> None:
+        """Choose the panel in the menu."""
+        with self.measure("open panel"):
+            self.menu("Plugins", "medfuse", "Fuse MRI+PET")
+            self.wait(lambda: self.panel is not None)
+            self.wait(lambda: not self.panel.quiet.is_busy)
 
-    def drawn(self) -> Callable[[], bool]:
-        """Whether the canvas was drawn since now with the fused picture in it."""
-        count = [0]
-        canvas = self.viewer.window._qt_viewer.canvas._scene_canvas
+    def fuse_first(self, start: float) -> None:
+        """Click the button of a panel that has not fused yet; the notes count from ``start``."""
+        panel, drawn, done = self.panel, [], []
+        canvas = self.window.findChild(QOpenGLWidget)
+        canvas.frameSwapped.connect(
+            lambda: outputs.find(self.viewer, outputs.PICTURE) and drawn.append(time.perf_counter())
+        )
+        panel.runner.ended.connect(lambda _: done.append(time.perf_counter()))
+        with self.measure("first fusion"):
+            panel.fuse.click()
+            self.wait(lambda: not panel.runner.is_busy)
+            self.rest(0.5)
+        if panel.model.fusion is None:
+            raise RuntimeError(panel.status.text())
+        self.note("first click to fused slice seen", drawn[0] - start)
+        self.note("first click to fused volume", done[0] - start)
 
-        def on_draw(event: Any) -> None:
-            count[0] += outputs.find(self.viewer, outputs.PICTURE) is not None
+    def close(self, action: str) -> None:
+        """Close the window; what is done after it has gone, nobody sees."""
+        gone = Gone(self.window)
+        with self.measure(action):
+            start = time.perf_counter()
+            self.viewer.close()
+        self.note(f"{action}: until it is gone", gone.at - start)
 
-        canvas.events.draw.connect(on_draw)
-        return lambda: count[0] > 0
+
+class Gone(QObject):
+    """Remembers when a window was hidden."""
+
+    def __init__(self, window: QMainWindow) -> None:
+        super().__init__()
+        self.at = 0.0
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        if event.type() == QEvent.Type.Hide:
+            self.at = time.perf_counter()
+        return False
 
 
 def use(bench: Bench, out: Path) -> None:
-    """Everything that a person does with two open images."""
+    """Everything that a person does with a fused pair."""
     panel = bench.panel
     tab = panel.fuse_tab
 
     def idle() -> bool:
         return not (panel.runner.is_busy or panel.views.is_busy)
 
-    for name in ("fusion in place", "fusion in place again"):
-        with bench.measure(name):
-            panel.fuse.click()
-            bench.wait(idle)
-            bench.rest(0.5)
-    if panel.model.fusion is None:
-        raise RuntimeError(panel.status.text())
+    with bench.measure("fusion in place"):
+        panel.fuse.click()
+        bench.wait(idle)
+        bench.rest(0.5)
     for tab_index, name in ((1, "audit tab"), (2, "provenance tab"), (0, "fuse tab")):
         with bench.measure(name):
             panel.tabs.setCurrentIndex(tab_index)
             bench.rest(0.3)
-    for plane in ("coronal", "sagittal", "3d", "axial"):
+    for plane in PLANES:
         with bench.measure(f"view {plane}"):
             panel.view_buttons[plane].click()
             bench.rest(0.3)
     _previews(bench, panel)
     for check in (tab.adjust.before, tab.adjust.checker, tab.adjust.edges):
         for way in ("on", "off"):
-            with bench.measure(f"{check.text().replace('&', '')} {way}"):
+            with bench.measure(f"{check.text().replace('&', '').lower()} {way}"):
                 check.click()
                 bench.wait(idle)
                 bench.rest(0.3)
@@ -227,8 +263,7 @@ def use(bench: Bench, out: Path) -> None:
         bench.wait(idle)
     panel.fuse.click()
     bench.rest(1.0)
-    with bench.measure("close during a run"):
-        bench.viewer.close()
+    bench.close("close")
 
 
 def _previews(bench: Bench, panel: Any) -> None:
@@ -237,7 +272,7 @@ def _previews(bench: Bench, panel: Any) -> None:
     panel.previews.ended.connect(lambda _: painted.append(time.perf_counter()))
     panel._refuse_timer.setInterval(10**8)  # the full run is measured by itself
     times = []
-    with bench.measure(f"preview, {PREVIEWS} slider values"):
+    with bench.measure("preview"):
         for value in range(1, PREVIEWS + 1):
             painted.clear()
             start = time.perf_counter()
@@ -245,61 +280,87 @@ def _previews(bench: Bench, panel: Any) -> None:
             bench.wait(lambda: bool(painted))
             times.append(painted[0] - start)
     panel._refuse_timer.stop()
-    bench.note("preview, median", float(np.median(times)))
-    bench.note("preview, longest", max(times))
+    bench.note(f"preview: median of {PREVIEWS}", float(np.median(times)))
+    bench.note("preview: longest", max(times))
 
 
 def sample(out: Path) -> list[Row]:
     """The brain sample, from the first click on."""
     bench = Bench("sample")
     start = time.perf_counter()
-    with bench.measure("open sample"):
+    with bench.measure("open images"):
         bench.menu("File", "Open Sample", "medfuse", "Brain")
         bench.wait(lambda: len(bench.viewer.layers) == 2)
-    with bench.measure("open panel"):
-        bench.menu("Plugins", "medfuse", "Fuse MRI+PET")
-        bench.wait(lambda: bench.find_panel() is not None)
-        bench.wait(lambda: not bench.panel.quiet.is_busy)
-    drawn = bench.drawn()
-    bench.panel.fuse.click()
-    bench.wait(drawn)
-    bench.note("first click to fused slice drawn", time.perf_counter() - start)
-    bench.wait(lambda: not bench.panel.runner.is_busy)
-    bench.note("first click to fused volume", time.perf_counter() - start)
+    bench.open_panel()
+    bench.fuse_first(start)
     use(bench, out)
     return bench.rows
 
 
 def large(out: Path) -> list[Row]:
-    """Two volumes of 512 x 512 x 300."""
-    bench = Bench("large")
-    layers = _large_layers()
-    plain, other = (np.array(data) for data, _, _ in layers)
-    mask, picture = (plain > 200).astype(np.uint8), np.zeros((*plain.shape, 3), np.uint8)
-    with bench.measure("napari alone: first image"):
-        layer = bench.viewer.add_image(plain)
-    with bench.measure("napari alone: second image"):
-        bench.viewer.add_image(other, contrast_limits=(0, 6))
-    with bench.measure("napari alone: new data"):
-        layer.data = other
-    with bench.measure("napari alone: labels"):
-        bench.viewer.add_labels(mask)
-    with bench.measure("napari alone: RGB"):
-        bench.viewer.add_image(picture, rgb=True)
-    bench.viewer.layers.clear()
-    bench.rest(0.5)
-    for data, options, _ in layers:
-        with bench.measure(f"add {options['name']}"):
+    """Two volumes of 512 x 512 x 300, whose positions are right."""
+    layers, bench = _large_layers(), Bench("large")
+    start = time.perf_counter()
+    with bench.measure("open images"):
+        for data, options, _ in layers:
             bench.viewer.add_image(data, **options)
-    with bench.measure("open panel"):
-        bench.menu("Plugins", "medfuse", "Fuse MRI+PET")
-        bench.wait(lambda: bench.find_panel() is not None)
-        bench.wait(lambda: not bench.panel.quiet.is_busy)
-    bench.panel.model.choose(
-        registration="identity", method="mean", mode="slices", accept_suspect=True
-    )
+    bench.open_panel()
+    bench.panel.model.choose(registration="identity", accept_suspect=True)
+    bench.fuse_first(start)
     use(bench, out)
     return bench.rows
+
+
+def plain(images: list[Any]) -> list[Row]:
+    """The same with napari alone: the arrays of two images, and nine layers as medfuse shows."""
+    bench = Bench("napari")
+    viewer, layers = bench.viewer, bench.viewer.layers
+    arrays = [np.array(data) for data, _, _ in images]
+    with bench.measure("open images"):
+        for data, (_, options, _) in zip(arrays, images, strict=True):
+            viewer.add_image(data, contrast_limits=options["contrast_limits"])
+    volume, mask = arrays[0], (arrays[0] > arrays[0].mean()).astype(np.uint8)
+    rgb = np.stack([mask] * 3, axis=-1)
+    hidden = [volume] * 4 + [mask] * 2
+    with bench.measure("first fusion"):
+        viewer.add_image(rgb, rgb=True)
+        for data in hidden:
+            bench.rest(0.1)
+            viewer.add_image(data, visible=False)
+    layers[1].visible = False
+    with bench.measure("fusion in place"):
+        for layer in list(layers)[2:]:
+            bench.rest(0.1)
+            layer.data = layer.data.copy()
+    _turn(bench)
+    with bench.measure("preview"):
+        for value in range(PREVIEWS):
+            bench.rest(0.05)
+            layers[2].data[len(rgb) // 2] = value
+            layers[2].refresh()
+    with bench.measure("edges on"):
+        viewer.add_image(mask, opacity=0.7)
+    with bench.measure("edges off"):
+        layers[-1].visible = False
+    with bench.measure("checkerboard on"):
+        viewer.add_image(rgb, rgb=True)
+    with bench.measure("checkerboard off"):
+        layers[-1].visible = False
+    bench.close("close")
+    return bench.rows
+
+
+def _turn(bench: Bench) -> None:
+    """Turn a viewer that holds one visible volume under a picture to every side."""
+    viewer = bench.viewer
+    for plane in PLANES:
+        with bench.measure(f"view {plane}"):
+            is_solid = plane == "3d"
+            viewer.layers[2].visible = not is_solid
+            viewer.dims.ndisplay = 3 if is_solid else 2
+            viewer.dims.order = ORDERS.get(plane, (0, 1, 2))
+            viewer.reset_view()
+            bench.rest(0.3)
 
 
 def _large_layers() -> list[Any]:
@@ -320,22 +381,61 @@ def _large_layers() -> list[Any]:
     return out
 
 
+def measure_case(name: str) -> dict[str, Any]:
+    """Rows of one case, and the most memory that it needed."""
+    case, _, alone = name.partition("-")
+    with tempfile.TemporaryDirectory() as scratch:
+        if alone:
+            rows = plain(brain() if case == "sample" else _large_layers())
+        else:
+            rows = {"sample": sample, "large": large}[case](Path(scratch))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # kB on Linux
+    return {"case": name, "peak_gb": peak, "rows": [asdict(row) for row in rows]}
+
+
+def measure_in_process(name: str) -> dict[str, Any]:
+    """The same in a process of its own, so that no case finds shaders or imports of another."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        command = [sys.executable, "-W", "ignore", __file__, "--only", name, "--json", file.name]
+        subprocess.run(command, check=True)
+        return json.loads(Path(file.name).read_text("utf-8"))[0]
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Markdown: a line for every action, beside it napari alone."""
+    by_name = {each["case"]: each for each in found}
+    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- | --- |" + " ---: |" * (len(COLUMNS) - 2)]
+    for name in (n for n in by_name if "-" not in n):
+        alone = {row["action"]: row for row in by_name.get(f"{name}-alone", {}).get("rows", [])}
+        for row in by_name[name]["rows"]:
+            cells = [name, row["action"], f"{row['seconds']:.2f}", *_gaps(row)]
+            cells += _gaps(alone.get(row["action"], {}))
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | memory at most, GB | {by_name[name]['peak_gb']:.1f} | | | | |")
+    return "\n".join(lines)
+
+
+def _gaps(row: dict[str, Any]) -> list[str]:
+    gaps = [row.get(key, 0.0) for key in ("still_ms", "work_ms")]
+    return [f"{gap:.0f}" if gaps[0] else "" for gap in gaps]
+
+
 def main() -> None:
     """Measure and print the table."""
+    names = [f"{case}{alone}" for case in CASES for alone in ("", "-alone")]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", nargs="?", choices=("sample", "large"))
-    parser.add_argument("--json", type=Path, help="write the table here too")
+    parser.add_argument("case", nargs="?", choices=CASES)
+    parser.add_argument("--only", choices=names, help="one case, in this process")
+    parser.add_argument("--json", type=Path, help="write the rows here too")
     options = parser.parse_args()
-    rows = []
-    for case in (sample, large):
-        if options.case in (None, case.__name__):
-            with tempfile.TemporaryDirectory() as scratch:
-                rows += case(Path(scratch))
-    longest = max((row for row in rows if row.where), key=lambda row: row.longest_work_ms)
-    print(f"longest work of the main thread: {longest.longest_work_ms:.0f} ms, {longest.action}")
+    if options.only:
+        found = [measure_case(options.only)]
+    else:
+        chosen = [name for name in names if options.case in (None, name.split("-")[0])]
+        found = [measure_in_process(name) for name in chosen]
+        print(table(found))
     if options.json:
-        text = json.dumps([asdict(row) for row in rows], indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
