@@ -25,7 +25,8 @@ def test_help_answers_without_heavy_imports():
 
 
 @pytest.mark.parametrize(
-    "command", ["fuse", "batch", "register", "train", "evaluate", "methods", "info"]
+    "command",
+    ["fuse", "batch", "register", "train", "evaluate", "methods", "info", "fuse-images", "enhance"],
 )
 def test_every_command_explains_itself(command, capsys):
     assert run([command, "--help"]) == 0
@@ -35,6 +36,15 @@ def test_every_command_explains_itself(command, capsys):
 def test_unknown_option_is_a_usage_error(capsys):
     assert run(["fuse", "--no-such-option"]) == 2
     assert "no-such-option" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_answered_in_a_line_and_with_code_130(tmp_path, capsys, monkeypatch):
+    def pressed(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medfuse.evaluation.evaluate", pressed)
+    assert run(["evaluate", "--a", str(tmp_path), "--b", str(tmp_path)]) == 130
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_missing_input_is_one_line_and_exit_8(tmp_path, capsys):

@@ -208,3 +208,10 @@ def test_bad_initial_transform_is_refused(tmp_path, content, cause):
         read_matrix(path)
     with pytest.raises(InputError, match="E_BAD_TRANSFORM"):
         read_matrix(tmp_path / "missing.txt")
+
+
+def test_a_case_that_memory_cannot_hold_is_refused_before_it_is_registered(brain, tmp_path):
+    cause = r"need about \d\.\d GB of memory, 0\.5 GB may be used.*--max-memory.*\[E_TOO_LARGE\]"
+    with pytest.raises(InputError, match=cause):
+        run_case(*brain, tmp_path / "out", FAST, case="x", max_memory_gb=0.5)
+    assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ import torch
 from medfuse.evaluation import evaluate
 from medfuse.methods import zoo
 from medfuse.training.loop import TrainingProgress, run_training
+from medfuse.training.recipes import get_recipe
 
 METRICS = ("VIF", "VIF_A", "VIF_B", "Qabf", "SSIM", "uptake_correlation", "hot_spot_share")
 _ATLAS = (
@@ -56,10 +57,34 @@ SOURCES = {
         "Harvard Whole Brain Atlas, 160 CT and MRI pairs (train split)",
         _ATLAS.format(patients=10),
     ),
+    "gifnet": Source(
+        "msrs",
+        "MSRS test split, 300 of 361 pairs (infrared and visible street scenes)",
+        "A network paints every pixel: nothing bounds the result by its sources, and structure "
+        "may be invented. Has never seen a medical image.",
+    ),
+    "unfolding": Source(
+        "msrs",
+        "MSRS test split, 300 of 361 pairs (infrared and visible street scenes)",
+        "After the idea of a TPAMI 2026 paper, not the authors' model. Has never seen a medical "
+        "image. Blends the two values of a pixel, so it adds nothing; it can hide either source.",
+    ),
+    "unfolding-features": Source(
+        "msrs",
+        "MSRS test split, 300 of 361 pairs (infrared and visible street scenes)",
+        "After the idea of a TPAMI 2026 paper, not the authors' model. Has never seen a medical "
+        "image. A network paints the pixels: nothing keeps it from painting what no source shows.",
+    ),
     "unet": Source(
         "msrs",
         "MSRS test split, 300 of 361 pairs (infrared and visible street scenes)",
         "For comparison only: far fewer steps than published. Has never seen a medical image.",
+    ),
+    "unet-paints": Source(
+        "msrs",
+        "MSRS test split, 300 of 361 pairs (infrared and visible street scenes)",
+        "For comparison only: a network paints every pixel, without a kernel. Has never seen a "
+        "medical image.",
     ),
 }
 
@@ -71,11 +96,9 @@ def main() -> None:
     source = SOURCES[options.recipe]
     root = options.data / source.folder
     changes: dict[str, Any] = {"steps": options.steps, "minutes": options.minutes}
-    name = options.recipe
-    if name == "unet":
-        changes["options"] = {"base": options.base}
-        name = f"unet-{options.base}"
-    out = options.out / f"{name}.safetensors"
+    if options.recipe.startswith("unet"):
+        changes["options"] = {**get_recipe(options.recipe).options, "base": options.base}
+    out = options.out / f"{options.recipe}.safetensors"
     run_training(
         a=_side(root / "train", 0),
         b=_side(root / "train", 1),
@@ -120,7 +143,7 @@ def _complete_card(weights: Path, test: Path, limitations: str) -> None:
 
 def _command(options: argparse.Namespace) -> str:
     parts = [f"python workflows/train_weights.py {options.recipe} --data DATA --out WEIGHTS"]
-    if options.recipe == "unet":
+    if options.recipe.startswith("unet"):
         parts.append(f"--base {options.base}")
     parts += [
         f"--{name} {value:g}" for name in ("steps", "minutes") if (value := getattr(options, name))
@@ -142,7 +165,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("recipe", choices=SOURCES)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and card")
-    parser.add_argument("--base", type=int, default=16, help="width of the unet")
+    parser.add_argument("--base", type=int, default=12, help="width of the unet")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--seed", type=int, default=0)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ from medfuse.methods.base import BF16, MethodInfo
 CHUNK_PIXELS = 4 * 256 * 256
 
 
-class NetworkGuide:
-    """A network that answers with one weight map a slice.
+class NetworkMethod:
+    """A network that answers with one map a slice.
 
     Parameters
     ----------
@@ -40,15 +41,33 @@ class NetworkGuide:
     def info(self) -> MethodInfo:
         return self._info
 
-    def in_bfloat16(self) -> NetworkGuide:
-        """The same guide computed in bfloat16, under a name that says so."""
-        guide = copy.copy(self)
-        guide.net = copy.deepcopy(self.net).to(torch.bfloat16)
-        guide._info = replace(self._info, name=self._info.name + BF16)
-        guide._dtype = torch.bfloat16
-        return guide
+    def in_bfloat16(self) -> Self:
+        """The same method computed in bfloat16, under a name that says so."""
+        method = copy.copy(self)
+        method.net = copy.deepcopy(self.net).to(torch.bfloat16)
+        method._info = replace(self._info, name=self._info.name + BF16)
+        method._dtype = torch.bfloat16
+        return method
 
     @torch.inference_mode()
+    def _answer(self, a: Tensor, b: Tensor) -> Tensor:
+        check_pair(a, b)
+        check_bfloat16(self._info.name, self._dtype)
+        count = max(1, CHUNK_PIXELS // (a.shape[2] * a.shape[3]))
+        out = torch.empty(a.shape)
+        for start in range(0, len(a), count):
+            part = slice(start, start + count)
+            out[part] = self._run(network_input(a[part].float(), b[part].float()).to(self._dtype))
+        return out
+
+    def _run(self, x: Tensor) -> Tensor:
+        """Answer to one chunk of input."""
+        return self.net(x)  # type: ignore[no-any-return]
+
+
+class NetworkGuide(NetworkMethod):
+    """A network whose answer is a weight map."""
+
     def weights(self, a: Tensor, b: Tensor) -> Tensor:
         """Choose weights; see :class:`medfuse.methods.base.Method`.
 
@@ -59,23 +78,34 @@ class NetworkGuide:
         UsageError
             ``E_PRECISION`` for bfloat16 on a processor without it.
         """
-        if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1:
-            raise ValueError(
-                f"a and b must both be (N, 1, H, W), got {tuple(a.shape)} and {tuple(b.shape)}"
-            )
-        if self._dtype == torch.bfloat16 and not has_bfloat16():
-            raise UsageError(
-                "E_PRECISION",
-                what=f"Cannot run {self._info.name}",
-                cause="this processor has no bfloat16 arithmetic; it would be slower, not faster",
-                remedy=f"Leave {BF16} out",
-            )
-        count = max(1, CHUNK_PIXELS // (a.shape[2] * a.shape[3]))
-        out = torch.empty(a.shape)
-        for start in range(0, len(a), count):
-            part = slice(start, start + count)
-            out[part] = self.net(network_input(a[part].float(), b[part].float()).to(self._dtype))
-        return out
+        return self._answer(a, b)
+
+
+class NetworkPainter(NetworkMethod):
+    """A network whose answer is the fused luminance."""
+
+    def luminance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Paint; see :class:`medfuse.methods.base.Painter`; raises as a guide does."""
+        return self._answer(a, b)
+
+
+def check_pair(a: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless both are (N, 1, H, W) of one shape."""
+    if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1:
+        raise ValueError(
+            f"a and b must both be (N, 1, H, W), got {tuple(a.shape)} and {tuple(b.shape)}"
+        )
+
+
+def check_bfloat16(name: str, dtype: torch.dtype) -> None:
+    """Raise ``E_PRECISION`` for a method in bfloat16 on a processor without it."""
+    if dtype == torch.bfloat16 and not has_bfloat16():
+        raise UsageError(
+            "E_PRECISION",
+            what=f"Cannot run {name}",
+            cause="this processor has no bfloat16 arithmetic; it would be slower, not faster",
+            remedy=f"Leave {BF16} out",
+        )
 
 
 def has_bfloat16() -> bool:

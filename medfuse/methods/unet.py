@@ -21,6 +21,9 @@ class UNet(nn.Module):
     ----------
     base : int
         Channels at full resolution: 64 as published; 12, 16 and 32 are the smaller variants.
+    paints : bool
+        The output is the fused luminance itself instead of weights for the kernel: the paper's
+        ablation without a kernel.
 
     Shape
     -----
@@ -32,8 +35,9 @@ class UNet(nn.Module):
     HybridFusion, arXiv 2602.20851; Ronneberger et al., MICCAI 2015.
     """
 
-    def __init__(self, base: int = 64) -> None:
+    def __init__(self, base: int = 64, *, paints: bool = False) -> None:
         super().__init__()
+        self.paints = paints
         c = base
         self.enter = _double(2, c, c)
         self.down = nn.ModuleList(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from medfuse.errors import WeightsError
-from medfuse.methods.base import Method, MethodInfo, register_method
-from medfuse.methods.network import NetworkGuide, count_parameters
+from medfuse.methods.base import BF16, Method, MethodInfo, Painter, register_method
+from medfuse.methods.gifnet import VARIANTS, GifNet, GifnetPainter
+from medfuse.methods.network import NetworkGuide, NetworkPainter, count_parameters
 from medfuse.methods.swift import SwiftGuide, SwiftNet
 from medfuse.methods.unet import UNet, UnetGuide
+from medfuse.methods.unfolding import UnfoldingGuide, UnfoldingNet
+from medfuse.methods.unfolding_features import FeatureNet, FeaturePainter
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = "swift-msrs"
@@ -26,6 +30,7 @@ SCHEMA = "medfuse-card/1"
 # Zip archives (torch.save) and bare pickles start like this; safetensors with a length.
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+ARCHITECTURES = ("swift", "unet", "gifnet", "unfolding", "unfolding-features")
 _MAX_BYTES = 512 * 1024**2
 
 
@@ -73,21 +78,40 @@ def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
         shuffle, skip = int(options.get("shuffle", 4)), bool(options.get("skip", False))
         return SwiftNet(widths, shuffle, skip=skip, maps=int(options.get("maps", 1)))
     if architecture == "unet":
-        return UNet(int(options.get("base", 64)))
-    raise ValueError(f"unknown architecture {architecture!r}; known are swift and unet")
+        return UNet(int(options.get("base", 64)), paints=bool(options.get("paints", False)))
+    if architecture == "gifnet":
+        return GifNet(
+            route=options.get("route", "focus"), parity=bool(options.get("parity", False))
+        )
+    if architecture == "unfolding":
+        return UnfoldingNet(int(options.get("channels", 16)), trust=options.get("trust", 99.0))
+    if architecture == "unfolding-features":
+        return FeatureNet(int(options.get("channels", 16)))
+    raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
 
 
-def wrap_network(net: nn.Module, info: MethodInfo) -> NetworkGuide:
+def wrap_network(net: nn.Module, info: MethodInfo) -> Method | Painter:
     """Make a method of a trained network; the network is taken over."""
     if isinstance(net, SwiftNet):
         return SwiftGuide(net, info)
     if isinstance(net, UNet):
-        return UnetGuide(net=net, info=info)
+        return NetworkPainter(net, info) if net.paints else UnetGuide(net=net, info=info)
+    if isinstance(net, GifNet):
+        return GifnetPainter(net, info)
+    if isinstance(net, UnfoldingNet):
+        return UnfoldingGuide(net, info)
+    if isinstance(net, FeatureNet):
+        return FeaturePainter(net, info)
     return NetworkGuide(net, info)
 
 
-def load_guide(path: Path) -> Method:
-    """Load a guide from a safetensors file.
+def paints(net: nn.Module) -> bool:
+    """Whether a network makes the luminance itself."""
+    return isinstance(net, GifNet | FeatureNet) or (isinstance(net, UNet) and net.paints)
+
+
+def load_guide(path: Path) -> Method | Painter:
+    """Load a guide or a painter from a safetensors file.
 
     A card of the same name beside it is optional; where there is one, its sha256 must agree.
 
@@ -110,7 +134,7 @@ def load_guide(path: Path) -> Method:
     info = MethodInfo(
         name=card.name if card else path.stem,
         summary=card.summary if card else f"{header.get('architecture')} without a card",
-        kind="guide",
+        kind="synthesis" if paints(net) else "guide",
         parameters=count_parameters(net),
         levels=card.levels if card else 4,
         weights_sha256=digest,
@@ -211,7 +235,7 @@ def shipped() -> list[str]:
     return sorted(names, key=lambda name: name != DEFAULT)
 
 
-def load_shipped(name: str) -> Method:
+def load_shipped(name: str) -> Method | Painter:
     """Load weights of the package by name; they must have a card.
 
     Raises
@@ -232,6 +256,23 @@ def register_all() -> None:
         if name == DEFAULT:
             register_method("swift", lambda: load_shipped(DEFAULT), f"the default, {DEFAULT}")
         register_method(name, lambda name=name: load_shipped(name), summary)  # type: ignore[misc]
+        if card is not None and card.architecture == "gifnet":
+            for variant, how in VARIANTS.items():
+                register_method(f"{name}-{variant}", partial(_variant, name, variant), how)
+
+
+def weights_name(method: str) -> str:
+    """Name of the shipped weights behind a registered method: ``swift``, and variants of GIFNet."""
+    base = method.removesuffix(BF16)
+    for variant in VARIANTS:
+        base = base.removesuffix(f"-{variant}")
+    return DEFAULT if base == "swift" else base
+
+
+def _variant(name: str, variant: str) -> Painter:
+    painter = load_shipped(name)
+    assert isinstance(painter, GifnetPainter)
+    return painter.variant(variant)
 
 
 _CHECK = "Download or train the weights again (medfuse train)"

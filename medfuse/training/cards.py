@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.metadata
 import json
@@ -15,6 +16,7 @@ from torch import Tensor
 from medfuse.kernel.fusion import blend
 from medfuse.kernel.metrics import compute
 from medfuse.methods import zoo
+from medfuse.methods.base import MethodInfo, Painter
 from medfuse.methods.network import count_parameters, level_maps, network_input
 from medfuse.training.checkpoint import write_atomically
 from medfuse.training.data import Pairs
@@ -63,12 +65,16 @@ def validation_metrics(
     net = zoo.build_network(recipe.architecture, recipe.options)
     net.load_state_dict(weights)
     net.eval()
+    method = zoo.wrap_network(copy.deepcopy(net), MethodInfo(recipe.name, "", ""))
     found: dict[str, list[float]] = {}
     with torch.inference_mode():
         for image_a, image_b in zip(pairs.a, pairs.b, strict=True):
             a, b = (x[None, None].float() / 255 for x in (image_a, image_b))
-            maps = level_maps(net(network_input(a, b)))
-            fused = blend(a, b, maps, levels=recipe.levels, kernel=recipe.kernel)
+            if isinstance(method, Painter):
+                fused = method.luminance(a, b)
+            else:
+                maps = level_maps(net(network_input(a, b)))
+                fused = blend(a, b, maps, levels=recipe.levels, kernel=recipe.kernel)
             picture = fused.clamp(0, 1)
             for name, value in compute(a, b, picture, profile="paper", only=_METRICS).items():
                 found.setdefault(name, []).append(float(value))

@@ -159,7 +159,7 @@ def train(
     on_progress: OnProgress | None = None,
 ) -> TrainingResult:
     """Train on pairs in memory; see :func:`run_training`."""
-    run = _Run(recipe, training, validation, out, on_progress)
+    run = _kind_of_run(recipe)(recipe, training, validation, out, on_progress)
     resumed_at = run.resume()
     with _interruptible() as interrupted:
         stopped = run.loop(interrupted)
@@ -196,7 +196,7 @@ def train(
     )
 
 
-class _Run:
+class Run:
     """One training run: data, state and the clock."""
 
     def __init__(
@@ -263,13 +263,11 @@ class _Run:
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, fraction)
         state.net.train()
-        with precision(recipe, self.device):
-            weights = state.net(network_input(a, b))
-        losses = self._loss(a, b, weights)
-        state.optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
-        state.optimiser.step()
+        for losses in self.objectives(a, b):
+            state.optimiser.zero_grad(set_to_none=True)
+            losses.total.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
+            state.optimiser.step()
         if recipe.ema:
             update_average(state, recipe.ema)
         state.step += 1
@@ -277,6 +275,18 @@ class _Run:
         if state.first_loss is None:
             state.first_loss = state.last_loss
         return losses
+
+    def objectives(self, a: Tensor, b: Tensor) -> Iterator[Losses]:
+        """What one batch asks for; each is computed with the weights that the one before left."""
+        with precision(self.recipe, self.device):
+            weights = self.state.net(network_input(a, b))
+        yield self._loss(a, b, weights)
+
+    def judge(self, net: nn.Module, a: Tensor, b: Tensor) -> tuple[float, tuple[Tensor, ...]]:
+        """Validation loss of one pair, and the pictures to look at."""
+        weights = net(network_input(a, b))
+        loss = float(self._loss(a, b, weights).total)
+        return loss, (a, b, self._fuse(a, b, weights), weights)
 
     def _loss(self, a: Tensor, b: Tensor, weights: Tensor) -> Losses:
         a, b = a * 2 - 1, b * 2 - 1
@@ -296,10 +306,10 @@ class _Run:
         with torch.inference_mode():
             for k in range(len(self.validation)):
                 a, b = self._validation_pair(k)
-                weights = net(network_input(a, b))
-                total += float(self._loss(a, b, weights).total)
+                loss_of_pair, panels = self.judge(net, a, b)
+                total += loss_of_pair
                 if k == 0:
-                    picture = self._picture(a, b, weights)
+                    picture = self._picture(panels)
         loss = total / len(self.validation)
         if loss < state.best_loss:
             state.best_loss, state.without_gain = loss, 0
@@ -318,10 +328,9 @@ class _Run:
         net.load_state_dict(weights)
         return net.to(self.device).eval()
 
-    def _picture(self, a: Tensor, b: Tensor, weights: Tensor) -> Path:
-        """Save A, B, fused and weights side by side."""
-        fused = self._fuse(a, b, weights)
-        strip = torch.cat([x[0, 0].clamp(0, 1) for x in (a, b, fused, weights)], dim=1)
+    def _picture(self, panels: tuple[Tensor, ...]) -> Path:
+        """Save the pictures of one pair side by side."""
+        strip = torch.cat([x[0, 0].clamp(0, 1) for x in panels], dim=1)
         folder = self.out.with_name(f"{self.out.stem}.validation")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"step_{self.state.step:06d}.png"
@@ -341,6 +350,28 @@ class _Run:
                 weights=None if validated is None else self.state.weights(),
             )
         )
+
+
+class PaintingRun(Run):
+    """The network makes the luminance itself, without a kernel."""
+
+    def _fuse(self, a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+        return weights
+
+    def _loss(self, a: Tensor, b: Tensor, weights: Tensor) -> Losses:
+        return fusion_loss(a * 2 - 1, b * 2 - 1, weights.float() * 2 - 1, self.recipe.loss)
+
+
+def _kind_of_run(recipe: Recipe) -> type[Run]:
+    if recipe.architecture == "gifnet":
+        from medfuse.training.gifnet import GifnetRun
+
+        return GifnetRun
+    if recipe.architecture.startswith("unfolding"):
+        from medfuse.training.unfolding import UnfoldingRun
+
+        return UnfoldingRun
+    return PaintingRun if recipe.options.get("paints") else Run
 
 
 def _checkpoint(out: Path) -> Path:

@@ -18,7 +18,7 @@ class Recipe(BaseModel):
 
     name: str = "swift"
     summary: str = ""
-    architecture: Literal["swift", "unet"] = "swift"
+    architecture: Literal["swift", "unet", "gifnet", "unfolding", "unfolding-features"] = "swift"
     options: dict[str, Any] = Field(default_factory=dict)
     init: str | None = Field(
         default=None, description="name of shipped weights, or a path, to start from"
@@ -85,7 +85,49 @@ class Recipe(BaseModel):
         loss = given.get("loss")
         if isinstance(loss, dict):
             given["loss"] = {**self.loss.model_dump(), **loss}
-        return Recipe.model_validate({**self.model_dump(), **given})
+        return type(self).model_validate({**self.model_dump(), **given})
+
+
+class GifnetRecipe(Recipe):
+    """How GIFNet is trained; ``loss`` is what ``detail`` weighs, beside the published terms."""
+
+    architecture: Literal["gifnet"] = "gifnet"
+    levels: int = 0
+    temperature: float = Field(
+        default=1.0, gt=0, description="of the softmax that weighs the two sources"
+    )
+    local: bool = Field(default=True, description="a weight for each pixel; False: for each batch")
+    detail: float = Field(
+        default=1.0, ge=0, description="weight of the fusion loss; 0: the published terms alone"
+    )
+    twins: float = Field(
+        default=0.25, ge=0, le=1, description="share of multi-focus pairs of one image twice"
+    )
+
+
+class UnfoldingRecipe(Recipe):
+    """A stage of unfolding; ``loss`` is what it asks for where the task has no known answer."""
+
+    architecture: Literal["unfolding", "unfolding-features"] = "unfolding"
+    levels: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    task: Literal["modalities", "focus", "exposure"] = Field(
+        default="modalities", description="what a pair is; focus and exposure are made from A"
+    )
+    transfer: float = Field(
+        default=0.0, ge=0, description="weight of the gradients of the weights to start from"
+    )
+    doubt: float = Field(default=0.0, ge=0, description="weight of the squared logarithm of trust")
+    batch: int = 4
+    crop: int | None = 128
+    steps: int | None = 500
+    validation: float = 0.05
+    validations: int = 1
+
+    @property
+    def paints(self) -> bool:
+        """Whether the network answers with a picture instead of weights."""
+        return self.architecture == "unfolding-features"
 
 
 # What the shipped guides minimise: the published terms, and three that hold both sources in
@@ -111,6 +153,45 @@ _IN_DOMAIN = {
     "learning_rate": 1e-3,
     "group_digits": 3,
 }
+
+
+def _transfer_sequence(
+    name: str, summary: str, *, steps: tuple[int, int, int], doubt: float = 0.0, **common: Any
+) -> list[UnfoldingRecipe]:
+    """Focus, then exposure, then two modalities; each starts from the one before it."""
+    loss = {"maximum": 0, "gradient": 10, "uptake": 5, "fidelity_a": 12, "fidelity_b": 8}
+    stages = (
+        {
+            "name": f"{name}-focus",
+            "summary": f"first stage of {name}: sharp and blurred parts",
+            "task": "focus",
+            "role_swap": 0.5,
+            "learning_rate": 3e-3,
+        },
+        {
+            "name": f"{name}-exposure",
+            "summary": f"second stage of {name}: bright and dark exposures",
+            "first": f"{name}-focus",
+            "task": "exposure",
+            "role_swap": 0.5,
+            "transfer": 1.0,
+        },
+        {
+            "name": name,
+            "summary": summary,
+            "first": f"{name}-exposure",
+            "loss": _LOSS.model_copy(update=loss),
+            "transfer": 4.0,
+            "doubt": doubt,
+            "emission": 0.4,
+            "ema": 0.99,
+        },
+    )
+    return [
+        UnfoldingRecipe.model_validate({**common, **stage, "steps": count})
+        for stage, count in zip(stages, steps, strict=True)
+    ]
+
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -194,6 +275,22 @@ RECIPES: dict[str, Recipe] = {
                 "summary": "swift-msrs trained further on head CT and MRI",
             }
         ),
+        GifnetRecipe(
+            name="gifnet",
+            summary="GIFNet, trained on street scenes only: a network paints every pixel",
+            options={"route": "modal"},
+            loss=LossWeights(maximum=10, consistency=0, gradient=20, ssim_a=0, ssim_b=0, edges=20),
+            crop=64,
+            batch=4,
+            steps=400,
+            learning_rate=1.5e-3,
+            weight_decay=0,
+            ema=0.98,
+            emission=0.2,
+            validation=0.05,
+            validation_pairs=4,
+            validations=2,
+        ),
         Recipe(
             name="unet",
             summary="the published recipe on the paper's U-Net: full images, paper kernel",
@@ -206,6 +303,33 @@ RECIPES: dict[str, Recipe] = {
             learning_rate=1e-4,
             schedule="constant",
             flips=False,
+        ),
+        Recipe(
+            name="unet-paints",
+            summary="the same network without a kernel: it paints the luminance itself",
+            architecture="unet",
+            options={"base": 12, "paints": True},
+            levels=0,
+            loss=LossWeights(window=48),
+            crop=None,
+            batch=4,
+            learning_rate=1e-4,
+            schedule="constant",
+            flips=False,
+        ),
+        *_transfer_sequence(
+            "unfolding",
+            "per-pixel blend by a solved rule, trained on street scenes",
+            steps=(250, 200, 400),
+            doubt=0.01,
+            crop=96,
+        ),
+        *_transfer_sequence(
+            "unfolding-features",
+            "paints by a solved rule in feature space, trained on street scenes",
+            steps=(150, 100, 150),
+            architecture="unfolding-features",
+            crop=64,
         ),
     )
 }

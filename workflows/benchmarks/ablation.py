@@ -1,7 +1,11 @@
 """Train variants of the default guide and judge each on validation pairs of four domains.
 
     python workflows/benchmarks/ablation.py --data DATA --json OUT [--plot PNG] [--only NAME ...]
+    python workflows/benchmarks/ablation.py --data DATA --json OUT --first WEIGHTS [--plot PNG]
+    python workflows/benchmarks/ablation.py --data DATA --json OUT --trained
 
+The second form varies the second stage, from the weights of a first one (``swift-msrs.first`` that
+``train_weights.py`` leaves). The third trains nothing: it uses the shipped weights otherwise.
 Every variant trains on ``msrs/train`` alone (a twentieth held out). It is judged on those held-out
 pairs and, zero-shot, on evenly spread pairs of each Harvard *train* split. Test splits are never
 read.
@@ -53,6 +57,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fidelity of A 10": {"loss": {"fidelity_a": 10}},
 }
 
+# Of the second stage, which decides where on the front between the sources a guide ends.
+SECOND = get_recipe("swift-msrs")
+SECOND_VARIANTS: dict[str, dict[str, Any]] = {
+    "swift-msrs": {},
+    "uptake 10, fidelity of A 5": {"loss": {"uptake": 10, "fidelity_a": 5}},
+    "fidelity of A 5": {"loss": {"fidelity_a": 5}},
+    "fidelity of A 15": {"loss": {"fidelity_a": 15}},
+    "edges 30": {"loss": {"edges": 30}},
+    "hold 0.3": {"loss": {"hold_a": 30, "hold": 0.3}},
+    "emission-like images 0.5": {"emission": 0.5},
+    "crops of 160": {"crop": 160},
+    "240 steps": {"steps": 240},
+}
+
+# Of the use of trained weights: (levels of the kernel, factor of the logit, mean over flips).
+USES = {
+    "as shipped": (4, 1.0, False),
+    **{f"{levels} levels": (levels, 1.0, False) for levels in (1, 2, 3, 6)},
+    "logit x 0.5": (4, 0.5, False),
+    "logit x 4": (4, 4.0, False),
+    "mean of four flips": (4, 1.0, True),
+}
 
 Guide = Callable[[Tensor, Tensor], Tensor]
 
@@ -62,23 +88,61 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
+    if options.trained:
+        return _write(_uses(options.data, options.pairs), options.json)
     pairs = {d: load(options.data, d, "train", options.pairs) for d in DOMAINS}
-    for name in options.only or VARIANTS:
-        recipe = BASE.override(seed=options.seed, steps=options.steps, **VARIANTS[name])
+    for name, recipe in _recipes(options).items():
         row = {"variant": name, "seed": options.seed, "pairs": options.pairs}
         rows.append(row | _run(recipe, options.data / "msrs" / "train", pairs))
         print(json.dumps(rows[-1]), flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        _write(rows, options.json)
     for name in METHODS:
         method = get_method(name)
         found = {d: _judge(method.weights, BASE, *ab) for d, ab in pairs.items()}
         rows.append({"variant": name, "pairs": options.pairs, **found})
         print(json.dumps(rows[-1]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    _write(rows, options.json)
     if options.plot:
         plot_front(rows, options.plot)
+
+
+def _write(rows: list[dict[str, Any]], path: Path | None) -> None:
+    if path:
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+@torch.inference_mode()
+def _uses(data: Path, count: int) -> list[dict[str, Any]]:
+    """The shipped default on train pairs of all domains, used in several ways."""
+    rows: list[dict[str, Any]] = [{"variant": name, "pairs": count} for name in USES]
+    for domain in FOLDERS:
+        a, b = load(data, domain, "train", count)
+        ycbcr = rgb_to_ycbcr(a)
+        weights = get_method(METHODS[-1]).weights  # type: ignore[union-attr]
+        views = [
+            weights(ycbcr[:, :1].flip(axes), b.flip(axes)).flip(axes)
+            for axes in ((), (2,), (3,), (2, 3))
+        ]
+        judge = Judge(a, b, profile="paper", only=JUDGED)
+        for row, (levels, factor, flips) in zip(rows, USES.values(), strict=True):
+            w = torch.stack(views).mean(0) if flips else views[0]
+            w = (w.clamp(1e-4, 1 - 1e-4).logit() * factor).sigmoid() if factor != 1 else w
+            found = judge(fuse(ycbcr, b, w, "binomial", levels=levels))
+            row[domain] = {name: round(found[name].nanmean().item(), 4) for name in METRICS}
+            print(domain, json.dumps(row), flush=True)
+    return rows
+
+
+def _recipes(options: argparse.Namespace) -> dict[str, Recipe]:
+    base, variants = (SECOND, SECOND_VARIANTS) if options.first else (BASE, VARIANTS)
+    same: dict[str, Any] = {"seed": options.seed, "steps": options.steps}
+    if options.first:
+        same["init"] = str(options.first)
+    return {
+        name: base.override(**same).override(**change)
+        for name, change in variants.items()
+        if name in (options.only or variants)
+    }
 
 
 def plot_front(rows: list[dict[str, Any]], path: Path) -> None:
@@ -125,8 +189,10 @@ def _judge(weights: Guide, recipe: Recipe, a: Tensor, b: Tensor) -> dict[str, fl
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=VARIANTS)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--only", nargs="+", choices=[*VARIANTS, *SECOND_VARIANTS])
+    parser.add_argument("--first", type=Path, help="weights of a first stage; vary the second")
+    parser.add_argument("--trained", action="store_true", help="vary the use of the default")
+    parser.add_argument("--steps", type=int, help="default: as the recipe has it")
     parser.add_argument("--pairs", type=int, default=16, help="validation pairs a domain")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

@@ -75,10 +75,10 @@ def main() -> None:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def load(data: Path, domain: str, split: str, count: int) -> tuple[Tensor, Tensor]:
-    """Evenly spread pairs: A (N, 3, H, W) and B (N, 1, H, W) in [0, 1]."""
+def load(data: Path, domain: str, split: str, count: int | None) -> tuple[Tensor, Tensor]:
+    """Evenly spread pairs, or all: A (N, 3, H, W) and B (N, 1, H, W) in [0, 1]."""
     pairs = find_pairs(*(data / side.format(split) for side in FOLDERS[domain]), {})
-    count = min(count, len(pairs))
+    count = min(count or len(pairs), len(pairs))
     chosen = [pairs[round((k + 0.5) * len(pairs) / count - 0.5)] for k in range(count)]
     return (
         torch.cat([read_picture(pair.a, "RGB") for pair in chosen]),
@@ -130,9 +130,9 @@ def _loss(ycbcr: Tensor, b: Tensor, rgb: Tensor, aim: LossWeights) -> Tensor:
     return fusion_loss(ycbcr[:, :1] * 2 - 1, b * 2 - 1, luma(rgb) * 2 - 1, aim).total
 
 
-def fuse(ycbcr: Tensor, b: Tensor, weights: Tensor, kernel: Kernel) -> Tensor:
+def fuse(ycbcr: Tensor, b: Tensor, weights: Tensor, kernel: Kernel, *, levels: int = 4) -> Tensor:
     """As ``medfuse evaluate`` does it; several maps are those of the pyramid's levels."""
-    luminance = blend(ycbcr[:, :1], b, level_maps(weights), kernel=kernel)
+    luminance = blend(ycbcr[:, :1], b, level_maps(weights), levels=levels, kernel=kernel)
     return clip_gamut(ycbcr_to_rgb(torch.cat([luminance, ycbcr[:, 1:]], dim=1)))[0]
 
 

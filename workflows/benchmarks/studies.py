@@ -1,17 +1,21 @@
 """Cases an hour, and plans of long studies.
 
-    python workflows/benchmarks/studies.py [--json studies.json] [--copies 4] [--planned 100000]
+    python workflows/benchmarks/studies.py [--copies 4] [--planned 10000] [--reported 10000]
 
 First table: the brain of the sample study several times over, as a batch of 1 and of 2 workers and
-on 2 Dask workers; the baseline is a plain loop of ``medfuse fuse`` commands in the same run. Peak
-memory is the largest of any process. Second table: discovery of a BIDS data set of empty files,
-its memory, and the size of the ledger. Nothing of medfuse is replaced: only the images are empty.
+on 2 Dask workers; the baseline is a plain loop of ``medfuse fuse`` commands in the same run.
+Efficiency is cases an hour for each worker, 1 for one worker; peak memory is the largest of any
+process. Seconds of a stage are those of a case, from the provenance of its result. Second table:
+discovery of a BIDS data set of empty files, its memory, and the size of the ledger. Third table:
+study.html and summary.csv of a folder of results, links to one real result. Nothing of medfuse is
+replaced: only the images are empty.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +23,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from statistics import fmean
 
 import psutil
 
@@ -38,6 +43,25 @@ listed = sum(1 for case in study.cases)
 print(json.dumps({"cases": listed, "discover_s": found - begun,
     "list_s": time.perf_counter() - found,
     "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+
+REPORTED = (
+    *("manifest.json", "audit.json", "provenance.json", "transform.json", "report.html"),
+    "figures/thumbnail.png",
+)
+REPORT = """
+import json, resource, sys, time
+from pathlib import Path
+from medfuse.batch.ledger import write_summary
+from medfuse.report_study import write_study_report
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+begun = time.perf_counter()
+write_study_report(Path(sys.argv[1]))
+reported = time.perf_counter()
+write_summary(Path(sys.argv[1]))
+print(json.dumps({"report_s": round(reported - begun, 1),
+    "summary_s": round(time.perf_counter() - reported, 1), "libraries_mb": round(before),
+    "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
 """
 
 
@@ -102,22 +126,30 @@ def throughput(copies: int) -> list[dict[str, float | str]]:
         )
         batch = [*medfuse, "batch", "--study", str(root / "in")]
         ways = {
-            "medfuse fuse, one after the other": ["sh", "-c", loop],
-            "medfuse batch --workers 1": [*batch, "-o", f"{root}/one", "--workers", "1"],
-            "medfuse batch --workers 2": [*batch, "-o", f"{root}/two", "--workers", "2"],
-            "medfuse batch --cluster local --workers 2": [
-                *(*batch, "-o", f"{root}/dask", "--cluster", "local", "--workers", "2")
-            ],
-        }
+            "medfuse fuse, one after the other": (1, "loop", ["sh", "-c", loop]),
+            **{
+                f"medfuse batch {options}": (
+                    int(options[-1]), out, [*batch, "-o", f"{root}/{out}", *options.split()]
+                )
+                for out, options in (
+                    ("one", "--workers 1"),
+                    ("two", "--workers 2"),
+                    ("dask", "--cluster local --workers 2"),
+                )
+            },
+        }  # fmt: skip
         rows: list[dict[str, float | str]] = []
-        for way, command in ways.items():
+        for way, (workers, out, command) in ways.items():
             watched = PeakMemory(command)
             seconds = watched.wait()
+            one = next((r["seconds"] for r in rows if r["way"].endswith("batch --workers 1")), None)
             rows.append(
                 {
                     "way": way,
                     "seconds": round(seconds, 1),
                     "cases_per_hour": round(3600 * copies / seconds),
+                    "efficiency": round(float(one or seconds) / seconds / workers, 2),
+                    **stages(root / out),
                     "peak_mb_of_a_process": round(watched.one),
                     "peak_mb_of_all": round(watched.all),
                 }
@@ -125,10 +157,21 @@ def throughput(copies: int) -> list[dict[str, float | str]]:
         return rows
 
 
+def stages(out: Path) -> dict[str, float | str]:
+    """Mean seconds of a case by stage, from the ledger; a plain loop has none."""
+    from medfuse.batch import read_ledger
+
+    found = [event["timing"] for event in read_ledger(out) if event.get("status") == "done"]
+    return {
+        f"{stage}_s": round(fmean(t[stage] for t in found), 1) if found else "-"
+        for stage in ("load", "register", "fuse", "write")
+    }
+
+
 def planning(cases: int) -> dict[str, float]:
     """Find the cases of a long study; ledger bytes and time from a sample of real lines."""
     from medfuse.batch.ledger import Ledger, result_fields
-    from medfuse.case import CaseResult
+    from medfuse.settings import CaseResult
 
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -153,6 +196,28 @@ def planning(cases: int) -> dict[str, float]:
     }
 
 
+def reporting(cases: int) -> dict[str, float]:
+    """Seconds, memory and size of the study page over links to one real result."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        fuse = [sys.executable, "-m", "medfuse.cli", "fuse", "--registration", "identity"]
+        images = [str(BRAIN / f"{image}.nii.gz") for image in IMAGES.values()]
+        subprocess.run(
+            [*fuse, "--accept-suspect", "--method", "mean", *images, "-o", f"{root}/one"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        out = root / "out"
+        for number in range(cases):
+            folder = out / f"sub-{number:07d}"
+            (folder / "figures").mkdir(parents=True)
+            for file in REPORTED:
+                os.link(root / "one" / file, folder / file)
+        command = [sys.executable, "-c", REPORT, str(out)]
+        found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        page = (out / "study.html").stat().st_size
+    return {"cases": cases, **found, "study_html_mb": round(page / 1e6, 1)}
+
+
 def table(rows: list[dict[str, float | str]] | list[dict[str, float]]) -> str:
     """Markdown."""
     head = list(rows[0])
@@ -164,14 +229,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--copies", type=int, default=4, help="cases of the throughput table")
-    parser.add_argument("--planned", type=int, nargs="*", default=[1000, 100_000])
+    parser.add_argument("--planned", type=int, nargs="*", default=[1000, 10_000])
+    parser.add_argument("--reported", type=int, nargs="*", default=[1000, 10_000])
     options = parser.parse_args()
     found = {"throughput": throughput(options.copies) if options.copies else []}
     if found["throughput"]:
         print(table(found["throughput"]), end="\n\n")
     found["planning"] = [planning(cases) for cases in options.planned]
     if found["planning"]:
-        print(table(found["planning"]))
+        print(table(found["planning"]), end="\n\n")
+    found["reporting"] = [reporting(cases) for cases in options.reported]
+    if found["reporting"]:
+        print(table(found["reporting"]))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
