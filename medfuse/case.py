@@ -144,8 +144,8 @@ def registration_check(registration: Registration) -> Check:
 def unit_check(func: MetaTensor) -> Check:
     """Audit check: whether a PET is in SUV and a CT in HU."""
     unit, modality = func.meta["unit"], func.meta["modality"]
-    expected = {"PET": tuple(SUV_UNITS.values()), "CT": ("HU",)}.get(modality)
-    ok = expected is None or unit in expected
+    expected = {"PET": tuple(SUV_UNITS.values()), "CT": ("HU",)}.get(modality, (unit,))
+    ok = unit in expected
     why = next((note for note in func.meta["notes"] if "SUV" in note or "unit" in note.lower()), "")
     return Check(
         "unit",

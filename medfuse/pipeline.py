@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
@@ -189,7 +190,7 @@ def load_pair(
 
 def load_image(path: Path, role: Role, settings: CaseSettings) -> MetaTensor:
     """Read one image of a case as the settings say; errors as ``medfuse.load``."""
-    rules = {
+    rules: dict[str, Any] = {
         "tilt_correction": settings.tilt_correction,
         "assume_identity": settings.assume_identity,
     }

@@ -200,7 +200,16 @@ def fuse_aligned(
     progress(0.95, "record")
     fusion = Fusion(aligned, settings, result, audit, layers, Charts.of(result, pair.anatomical))
     checks = tuple(check_view(view, fusion) for view in sorted(views))
-    return replace(fusion, outputs=(*layers, *checks), record=record_text(fusion))
+    return replace(
+        fusion, outputs=(*layers, *checks), record=record_text(fusion), result=_lean(result)
+    )
+
+
+def _lean(result: FusionResult) -> FusionResult:
+    """Without what was for audit and masks alone: 1.3 GB of 512 x 512 x 300 voxels."""
+    spent = torch.empty(0)
+    parts = ("from_functional", "from_anatomical", "gamut_change", "overshoot")
+    return replace(result, **dict.fromkeys(parts, spent))
 
 
 def check_view(view: str, fusion: Fusion) -> outputs.Output:

@@ -460,8 +460,7 @@ ELSEWHERE = {
     51: "imaging/test_registration.py::test_resampling_is_trilinear_and_never_extrapolates",
     52: "imaging/test_registration.py::test_each_rule_alone_makes_a_result_suspect_and_says_why",
     53: "imaging/test_registration.py::test_shared_frame_that_the_images_contradict_is_suspect",
-    55: "kernel/test_pyramid.py::"
-    "test_collapse_restores_the_image_for_every_size_level_and_kernel",
+    55: "kernel/test_pyramid.py::test_collapse_restores_the_image_for_every_size_level_and_kernel",
     57: "test_batch_faults.py::test_a_full_disk_is_named_and_a_rerun_with_space_completes",
     58: "test_batch_faults.py::"
     "test_a_parent_that_is_killed_again_and_again_loses_running_cases_alone",

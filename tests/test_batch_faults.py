@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -317,3 +318,16 @@ def test_a_clock_that_was_wrong_changes_neither_what_is_done_nor_the_summary(
     assert {name: result.status for name, result in found.items()} == summary_of(out)
     assert summary_of(out) == {"a": "skipped", "refused": "failed", "c": "done"}
     assert_whole(out, "a", "c")
+
+
+def test_every_promise_of_the_guide_names_a_test_that_exists() -> None:
+    tests = Path(__file__).parent
+    guide = (tests.parent / "docs/studies.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", guide))
+    defined = set(re.findall(r"^def (test_\w+)", "".join(map(read, tests.rglob("*.py"))), re.M))
+    assert len(named) > 20
+    assert named - defined == set()
+
+
+def read(path: Path) -> str:
+    return path.read_text("utf-8")

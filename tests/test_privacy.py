@@ -294,7 +294,9 @@ def test_derived_dicom_names_source_images_by_uid_and_nothing_else(corpus: Path)
     assert traces(root / "plain", MARKER, NAME, USER, HOST, *DATES) == []
     assert all(name.startswith("dicom/") for name in traces(root / "plain", *UIDS))
     named = traces(root / "kept", MARKER, USER, HOST)
-    assert set(named) == {f"dicom/{n}.dcm" for n in ("fused", "weight_map", "registration", "blending")}
+    assert set(named) == {
+        f"dicom/{n}.dcm" for n in ("fused", "weight_map", "registration", "blending")
+    }
     assert traces(root / "kept", NAME) == []
 
 

@@ -58,7 +58,7 @@ class Scene:
 
     def shoot(self, name: str) -> None:
         """Write the whole window as docs/images/napari-<name>.png."""
-        self.settle()
+        self.settle(lambda: not (self.panel.runner.is_busy or self.panel.views.is_busy))
         IMAGES.mkdir(parents=True, exist_ok=True)
         path = IMAGES / f"napari-{name}.png"
         self.viewer.window.screenshot(path=str(path), canvas_only=False, flash=False)
@@ -104,7 +104,9 @@ def brain() -> None:
     scene.width(NARROW)
     scene.shoot("provenance-narrow")
     panel.tabs.setCurrentIndex(0)
-    scene.shoot("narrow")
+    scene.width(WIDE)
+    scene.shoot("wide")
+    scene.width(NARROW)
     _theme(viewer, "light")
     panel.audit_tab.refresh()
     scene.shoot("light")

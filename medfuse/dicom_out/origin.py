@@ -143,8 +143,8 @@ class Origin:
         order = DisplayOrder.from_grid(self.grid)
         if order.plane != "sagittal":
             return order
-        first, *others = order.flips  # DICOM stacks along row x column direction
-        return replace(order, flips=(not first, *others))
+        slices, rows, columns = order.flips  # DICOM stacks along row x column direction
+        return replace(order, flips=(not slices, rows, columns))
 
     @cached_property
     def geometry(self) -> VolumeGeometry:
@@ -154,12 +154,13 @@ class Origin:
         for new, (old, flip) in enumerate(zip(order.axes, order.flips, strict=True)):
             from_index[old, new] = -1 if flip else 1
             from_index[old, 3] = self.grid.shape[old] - 1 if flip else 0
-        return require_highdicom().VolumeGeometry(
+        geometry: VolumeGeometry = require_highdicom().VolumeGeometry(
             LPS_FROM_RAS @ self.grid.affine @ from_index,
             [self.grid.shape[axis] for axis in order.axes],
             coordinate_system="PATIENT",
             frame_of_reference_uid=self.frame_of_reference,
         )
+        return geometry
 
     def common(self, name: str, number: int, kind: str) -> dict[str, Any]:
         """Arguments that every highdicom object takes."""

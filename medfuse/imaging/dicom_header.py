@@ -188,11 +188,11 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def number(header: Dataset, keyword: str) -> float | None:
-    """First value of a tag as a number; NaN where the tag holds something that is none."""
+    """Value of a tag as a number; NaN where the tag holds something that is none, or several."""
     try:
         value = header.get(keyword)
         if isinstance(value, (list, pydicom.multival.MultiValue)):
-            value = value[0] if value else None
+            (value,) = value or [None]
         return None if value is None or value == "" else float(value)
     except PARSE_FAILURES:
         return math.nan

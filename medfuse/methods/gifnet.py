@@ -125,9 +125,10 @@ class TwoStreamGate(nn.Module):
         main, auxiliary = (_reflect_to_multiple(x, 4) for x in (main, auxiliary))
         x = self.embed[here](main)
         bias = [table() for table in self.bias]
-        x, queries, values = self.blocks[0][here](x, bias[0], shift=0)
+        streams, after = self.blocks
+        x, queries, values = streams[here](x, bias[0], shift=0)  # type: ignore[index]
         with torch.set_grad_enabled(self.parity and torch.is_grad_enabled()):
-            other, _, _ = self.blocks[0][there](
+            other, _, _ = streams[there](  # type: ignore[index]
                 self.embed[there](auxiliary),
                 bias[0],
                 shift=0,
@@ -135,7 +136,7 @@ class TwoStreamGate(nn.Module):
                 local=values if self.parity and route == "modal" else None,
             )
         x = x + self.gate[here, 0] * other
-        x, _, _ = self.blocks[1][here](x, bias[1], shift=_WINDOW // 2)
+        x, _, _ = after[here](x, bias[1], shift=_WINDOW // 2)  # type: ignore[index]
         out: Tensor = self.leave(x)
         return out[:, :, :height, :width]
 

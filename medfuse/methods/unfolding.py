@@ -56,7 +56,7 @@ class UnfoldingNet(nn.Module):
         self.estimate = TrustNet(4, channels, 2)
         with torch.no_grad():
             start = torch.tensor([_START, 1 / _START]) / trust
-            self.estimate.near.bias.copy_(start.logit())
+            self.estimate.near.bias.copy_(start.logit())  # type: ignore[union-attr]
 
     def forward(self, x: Tensor) -> Tensor:
         y, z = _sources(x)
@@ -133,7 +133,7 @@ class TrustNet(nn.Module):
         self.near = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate")
         for layer in (self.leave, self.near):
             nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
@@ -144,7 +144,8 @@ class TrustNet(nn.Module):
             level = blocks(functional.avg_pool2d(level, 2) if k else level)
             found.append(functional.interpolate(level, scale_factor=float(2**k), mode="bilinear"))
         logits = self.leave(functional.gelu(self.join(torch.cat(found, dim=1))))
-        return self.near(x) + functional.pixel_shuffle(logits, 2)[:, :, :height, :width]
+        near: Tensor = self.near(x)
+        return near + functional.pixel_shuffle(logits, 2)[:, :, :height, :width]
 
 
 class _Block(nn.Module):
@@ -160,7 +161,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         seen = self.around(x).permute(0, 2, 3, 1)
-        return x + self.mix(self.norm(seen)).permute(0, 3, 1, 2)
+        mixed: Tensor = self.mix(self.norm(seen))
+        return x + mixed.permute(0, 3, 1, 2)
 
 
 class SolverLog:

@@ -79,7 +79,8 @@ class FeatureNet(nn.Module):
 
         def step(state: Tensor) -> Tensor:
             risen = mask * self.lift((z - state).relu())
-            return (state + self.keep(state) + injected + risen) / 2
+            moved: Tensor = state + self.keep(state) + injected + risen
+            return moved / 2
 
         for _ in range(_REFRESHES):
             mask = self.mask(torch.cat([(z - state).relu(), mask], dim=1)).sigmoid()
@@ -151,14 +152,16 @@ class FeaturePainter:
         return self._log.take()
 
 
-class _Residual(nn.Sequential):
+class _Residual(nn.Module):
     """Two convolutions, added to the input."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(_conv(channels, channels), nn.ReLU(), _conv(channels, channels))
+        super().__init__()
+        self.layers = nn.Sequential(_conv(channels, channels), nn.ReLU(), _conv(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x)
+        added: Tensor = self.layers(x)
+        return x + added
 
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:

@@ -59,6 +59,10 @@ class GifnetRun(Run):
             painted = net(a, b).float()
         return float(sum(self._modal(a, b, painted).values())), (a, b, painted)
 
+    def fraction(self) -> float:
+        done = super().fraction()
+        return done if done < self._recipe.until else 1.0
+
     @property
     def _recipe(self) -> GifnetRecipe:
         return cast(GifnetRecipe, self.recipe)
@@ -70,7 +74,7 @@ class GifnetRun(Run):
         distance = weight * (painted - a).square() + (1 - weight) * (painted - b).square()
         parts = {"modal": distance.mean()}
         if recipe.detail:
-            found = fusion_loss(*(x * 2 - 1 for x in (a, b, painted)), recipe.loss)
+            found = fusion_loss(a * 2 - 1, b * 2 - 1, painted * 2 - 1, recipe.loss)
             parts["detail"] = recipe.detail * found.total
         return parts
 

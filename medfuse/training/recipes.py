@@ -103,6 +103,9 @@ class GifnetRecipe(Recipe):
     twins: float = Field(
         default=0.25, ge=0, le=1, description="share of multi-focus pairs of one image twice"
     )
+    until: float = Field(
+        default=1.0, gt=0, le=1, description="part of the schedule after which training ends"
+    )
 
 
 class UnfoldingRecipe(Recipe):
@@ -142,6 +145,17 @@ _STREET = {
     "validation": 0.05,
     "validations": 3,
 }
+_GIFNET_LOSS = LossWeights(maximum=10, consistency=0, gradient=20, ssim_a=0, ssim_b=0, edges=20)
+_GIFNET = {
+    "options": {"route": "modal"},
+    "loss": _GIFNET_LOSS,
+    "crop": 64,
+    "batch": 4,
+    "weight_decay": 0.0,
+    "emission": 0.2,
+    "validation": 0.05,
+    "validation_pairs": 4,
+}
 _IN_DOMAIN = {
     "options": _SWIFT,
     "init": "swift-msrs",
@@ -159,7 +173,14 @@ def _transfer_sequence(
     name: str, summary: str, *, steps: tuple[int, int, int], doubt: float = 0.0, **common: Any
 ) -> list[UnfoldingRecipe]:
     """Focus, then exposure, then two modalities; each starts from the one before it."""
-    loss = {"maximum": 0, "gradient": 10, "uptake": 5, "fidelity_a": 12, "fidelity_b": 8}
+    loss = {
+        "maximum": 0,
+        "gradient": 15,
+        "uptake": 8,
+        "edges": 15,
+        "fidelity_a": 12,
+        "fidelity_b": 10,
+    }
     stages = (
         {
             "name": f"{name}-focus",
@@ -181,7 +202,8 @@ def _transfer_sequence(
             "summary": summary,
             "first": f"{name}-exposure",
             "loss": _LOSS.model_copy(update=loss),
-            "transfer": 4.0,
+            "transfer": 1.0,
+            "learning_rate": 3e-3,
             "doubt": doubt,
             "emission": 0.4,
             "ema": 0.99,
@@ -275,21 +297,31 @@ RECIPES: dict[str, Recipe] = {
                 "summary": "swift-msrs trained further on head CT and MRI",
             }
         ),
-        GifnetRecipe(
-            name="gifnet",
-            summary="GIFNet, trained on street scenes only: a network paints every pixel",
-            options={"route": "modal"},
-            loss=LossWeights(maximum=10, consistency=0, gradient=20, ssim_a=0, ssim_b=0, edges=20),
-            crop=64,
-            batch=4,
-            steps=400,
-            learning_rate=1.5e-3,
-            weight_decay=0,
-            ema=0.98,
-            emission=0.2,
-            validation=0.05,
-            validation_pairs=4,
-            validations=2,
+        GifnetRecipe.model_validate(
+            {
+                **_GIFNET,
+                "name": "gifnet-street",
+                "summary": "first stage of gifnet",
+                "steps": 400,
+                "until": 0.5,
+                "learning_rate": 1.5e-3,
+                "ema": 0.98,
+                "validations": 2,
+            }
+        ),
+        GifnetRecipe.model_validate(
+            {
+                **_GIFNET,
+                "name": "gifnet",
+                "summary": "GIFNet, trained on street scenes only: a network paints every pixel",
+                "first": "gifnet-street",
+                "loss": _GIFNET_LOSS.model_copy(update={"fidelity_a": 3.0, "fidelity_b": 3.0}),
+                "steps": 80,
+                "learning_rate": 1e-3,
+                "warmup": 0.0,
+                "ema": 0.9,
+                "validations": 1,
+            }
         ),
         Recipe(
             name="unet",
@@ -320,14 +352,14 @@ RECIPES: dict[str, Recipe] = {
         *_transfer_sequence(
             "unfolding",
             "per-pixel blend by a solved rule, trained on street scenes",
-            steps=(250, 200, 400),
+            steps=(250, 200, 500),
             doubt=0.01,
             crop=96,
         ),
         *_transfer_sequence(
             "unfolding-features",
             "paints by a solved rule in feature space, trained on street scenes",
-            steps=(150, 100, 150),
+            steps=(120, 80, 150),
             architecture="unfolding-features",
             crop=64,
         ),

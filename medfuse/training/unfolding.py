@@ -66,11 +66,11 @@ class UnfoldingRun(Run):
         self, a: Tensor, b: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The pair to fuse, and the answer where the task has one."""
-        if self._recipe.task == "focus":
-            return *(x.to(a) for x in focus_pair(a.cpu(), generator)), a
-        if self._recipe.task == "exposure":
-            return *(x.to(a) for x in exposure_pair(a.cpu(), generator)), a
-        return a, b, None
+        if self._recipe.task == "modalities":
+            return a, b, None
+        make = focus_pair if self._recipe.task == "focus" else exposure_pair
+        one, other = make(a.cpu(), generator)
+        return one.to(a), other.to(a), a
 
     def _score(self, a: Tensor, b: Tensor, target: Tensor | None, found: Tensor) -> Losses:
         """Judge what the network found: weights, or a picture where it paints."""

@@ -304,8 +304,9 @@ def test_every_control_has_a_name_and_a_tip_and_the_tab_key_visits_it(scene, qtb
     kinds = (QAbstractButton, QComboBox, QAbstractSlider, QAbstractSpinBox, QTableWidget)
     for tab in range(panel.tabs.count()):
         panel.tabs.setCurrentIndex(tab)
-        controls = [w for w in panel.tabs.currentWidget().findChildren(kinds) if _is_usable(w)]
-        controls += [panel.fuse, *panel.view_buttons.values()]
+        page = panel.tabs.currentWidget()
+        controls = [w for kind in kinds for w in page.findChildren(kind) if _is_usable(w)]
+        controls += [panel.fuse, panel.fuse_tab.bias.slider, *panel.view_buttons.values()]
         assert len(controls) >= 5
         for control in controls:
             told = control.accessibleName() or getattr(control, "text", str)()

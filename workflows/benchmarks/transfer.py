@@ -45,7 +45,7 @@ def main() -> None:
 
 def _train(options: argparse.Namespace, train: Path) -> dict[str, Path]:
     """Weights of each variant; all share the first stage."""
-    name, last = options.recipe, get_recipe(options.recipe)
+    name = options.recipe
     found: dict[str, Path] = {}
 
     def stage(label: str, recipe: str, **changes: Any) -> Path:
@@ -62,9 +62,6 @@ def _train(options: argparse.Namespace, train: Path) -> dict[str, Path]:
         exposure = stage(f"{label} exposure", f"{name}-exposure", init=str(focus), **changes)
         found[label] = stage(label, name, init=str(exposure), **changes)
     found["last stage alone"] = stage("alone", name, transfer=0.0)
-    steps = last.steps or 0
-    total = steps + sum(get_recipe(f"{name}-{s}").steps or 0 for s in ("focus", "exposure"))
-    found["last stage alone, steps of all"] = stage("long", name, transfer=0.0, steps=total)
     return found
 
 
