@@ -21,7 +21,14 @@ from medfuse.dicom_out import origin
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import lps_from_ras
 from medfuse.kernel.color import COLORMAPS
-from tests.imaging.make import MARKER, SeriesPlan, oblique, write_nifti, write_series
+from tests.imaging.make import (
+    MARKER,
+    SeriesPlan,
+    oblique,
+    write_enhanced,
+    write_nifti,
+    write_series,
+)
 
 SHAPE, SPACING = (40, 36, 12), (2.0, 2.5, 4.0)
 MR, PET = "1.2.826.0.1.3680043.8.498.4", "1.2.826.0.1.3680043.8.498.7"
@@ -295,3 +302,14 @@ def test_a_picture_too_large_for_one_file_is_refused_with_the_remedy(
     assert run([*arguments, *chosen]) == 2
     assert "Use --dicom slices. [E_TOO_LARGE]" in " ".join(capsys.readouterr().err.split())
     assert not (made / "large").exists()
+
+
+def test_a_multi_frame_source_is_named_by_its_frames(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "mr.dcm", SeriesPlan(head(900), "MR", spacing=SPACING), range(12))
+    write_series(tmp_path / "pet", SeriesPlan(head(9000), "PT", spacing=SPACING, series_uid=PET))
+    fuse(tmp_path / "mr.dcm", tmp_path / "pet", tmp_path / "out", "--dicom", "slices")
+    third = pydicom.dcmread(slices(tmp_path / "out")[2])
+    own = third.SourceImageSequence[0]
+    assert (own.ReferencedSOPInstanceUID, own.ReferencedFrameNumber) == (f"{MR}.1", 3)
+    blending = objects(tmp_path / "out")["blending"].AdvancedBlendingSequence[0]
+    assert [i.ReferencedFrameNumber for i in blending.ReferencedImageSequence] == [[*range(1, 13)]]

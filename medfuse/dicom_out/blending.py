@@ -11,6 +11,7 @@ from copy import deepcopy
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import MRImageStorage
 
 from medfuse.dicom_out.origin import Origin, require_highdicom
 from medfuse.dicom_out.source import Source, reference_items
@@ -70,11 +71,14 @@ def build_blending(
 
 
 def _stand_ins(origin: Origin, source: Source) -> list[Dataset]:
-    """Images as highdicom wants to see them; study and space are put right in `_complete`."""
+    """Images as highdicom wants to see them; `_complete` puts study, space and references right.
+
+    Multi-frame images pass for classic ones, whose headers need no functional groups.
+    """
     found = []
-    for sop_class, instance in dict.fromkeys(image[:2] for image in source.images):
+    for instance in dict.fromkeys(image[1] for image in source.images):
         image = deepcopy(origin.stand_in)
-        image.SOPClassUID, image.SOPInstanceUID = sop_class, instance
+        image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, instance
         image.SeriesInstanceUID = source.series
         image.Rows, image.Columns, image.SamplesPerPixel = *source.pixels, 1
         found.append(image)

@@ -8,6 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.codedict import codes
+from pydicom.uid import MRImageStorage
 
 from medfuse.dicom_out.origin import Origin, require_highdicom
 from medfuse.dicom_out.source import coded, source_items
@@ -65,7 +66,7 @@ def build_weight_map(origin: Origin, weights: np.ndarray) -> Dataset:
 def _shaped(origin: Origin, frames: np.ndarray) -> Dataset:
     """A stand-in of a source image: only what highdicom asks for, none of it in the object."""
     image = deepcopy(origin.stand_in)
-    image.SOPClassUID, image.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", origin.uid("source")
+    image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, origin.uid("source")
     image.Rows, image.Columns = frames.shape[1:]
     geometry = origin.geometry
     image.ImageOrientationPatient = geometry.get_plane_orientation()[0].ImageOrientationPatient

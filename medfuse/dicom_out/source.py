@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -65,8 +66,12 @@ class Source:
             series=_valid(uids.get("series")),
             frame_of_reference=_valid(uids.get("frame_of_reference")),
             slices=tuple(
-                tuple(image for image in group if _valid(image[0]) and _valid(image[1]))
-                for group in uids.get("images") or ()
+                tuple(
+                    (sop_class, instance, frame)
+                    for sop_class, instance, frame in group
+                    if _valid(sop_class) and _valid(instance)
+                )
+                for group in json.loads(uids.get("images") or "[]")
             ),
             pixels=(int(volume.shape[-2]), int(volume.shape[-3])),
             rescaled_by=float(source.get("rescaled_by", 1.0)),

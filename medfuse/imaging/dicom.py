@@ -5,6 +5,7 @@ pydicom alone reads; no series reader that repairs geometry in silence is used.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -263,7 +264,8 @@ def _source(
         "frame_of_reference": text(first.header, "FrameOfReferenceUID"),
         "series": series.uid,
         "study": text(first.header, "StudyInstanceUID"),
-        "images": [[_image_uid(plane) for plane in group] for group in planes],
+        # One text: data loaders stack lists of a batch, and these differ in length.
+        "images": json.dumps([[_image_uid(plane) for plane in group] for group in planes]),
     }
     return {
         "kind": "dicom",

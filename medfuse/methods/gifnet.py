@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medfuse.errors import UsageError
 from medfuse.methods.base import MethodInfo
 from medfuse.methods.network import (
     NetworkMethod,
@@ -33,6 +34,7 @@ VARIANTS: Final = {
 _WINDOW = 8  # side of an attention window, pixels
 _SMALLEST = 16  # smaller images are padded to this: reflection needs something to reflect
 _DIM, _HEADS = 98, 2
+_MOST_PIXELS, _BYTES_A_PIXEL = 1_500_000, 11_000  # measured at 256 x 256, float32
 _SLOPE = 1.2  # of the tanh at first, for each source
 
 
@@ -317,6 +319,7 @@ class GifnetPainter(NetworkMethod):
     @torch.inference_mode()
     def _by_slice(self, a: Tensor, b: Tensor, route: Route) -> Tensor:
         check_bfloat16(self._info.name, self._dtype)
+        _check_size(a)
         out = torch.empty(a.shape)
         for k in range(len(a)):
             first, second = (_at_least_smallest(x[k : k + 1].to(self._dtype)) for x in (a, b))
@@ -325,6 +328,19 @@ class GifnetPainter(NetworkMethod):
                 painted = (painted + self.net(second, first, route).float()) / 2
             out[k] = painted[0, :, : a.shape[2], : a.shape[3]]
         return out
+
+
+def _check_size(image: Tensor) -> None:
+    height, width = image.shape[2:]
+    if height * width > _MOST_PIXELS:
+        needed = height * width * _BYTES_A_PIXEL / 1e9
+        raise UsageError(
+            "E_TOO_LARGE",
+            what="Cannot paint the image",
+            cause=f"{width} x {height} pixels at once would need {needed:.0f} GB of memory, and "
+            "pieces of it would be painted otherwise",
+            remedy=f"Make it smaller than {_MOST_PIXELS / 1e6:g} million pixels",
+        )
 
 
 def _at_least_smallest(x: Tensor) -> Tensor:

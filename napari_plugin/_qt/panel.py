@@ -26,7 +26,7 @@ from napari_plugin._qt.fields import Scroller, small
 from napari_plugin._qt.fuse_tab import FuseTab
 from napari_plugin._qt.napari_tasks import NapariTask
 from napari_plugin._qt.record_tab import RecordTab
-from napari_plugin._qt.runner import JobRunner, report
+from napari_plugin._qt.runner import REST_MS, JobRunner, report
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 from napari_plugin.model import Early, FusionModel
@@ -417,5 +417,5 @@ class FusePanel(QWidget):
 
 
 def _later(action: Callable[[], None]) -> None:
-    """In the next turn of the event loop, so that the window lives between two steps."""
-    QTimer.singleShot(0, action)
+    """A moment later, so that the window lives between two steps."""
+    QTimer.singleShot(REST_MS, action)

@@ -13,6 +13,7 @@ from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 
 WAIT_S = 20.0
 PAUSE_S = 0.1  # between two reports of progress
+REST_MS = 10  # between two steps: the window paints and answers
 
 
 class JobRunner(QObject):
@@ -118,7 +119,7 @@ class JobRunner(QObject):
         except Exception as error:  # the boundary of the GUI
             self._end(failure(error))
         else:
-            QTimer.singleShot(0, lambda: self._step(steps, outcome))
+            QTimer.singleShot(REST_MS, lambda: self._step(steps, outcome))
 
     def _end(self, outcome: Outcome) -> None:
         self._job = None

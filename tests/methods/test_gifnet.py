@@ -191,6 +191,14 @@ def test_images_of_two_shapes_are_refused(painter):
         painter.luminance(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 9))
 
 
+def test_an_image_that_would_not_fit_into_memory_is_refused_with_its_need(painter):
+    image = torch.zeros((1, 1, 1, 1)).expand(1, 1, 2000, 1000)
+    with pytest.raises(
+        UsageError, match=r"1000 x 2000 pixels at once would need 22 GB.*E_TOO_LARGE"
+    ):
+        painter.enhance(image)
+
+
 def test_the_shipped_painter_and_its_variants_work_by_name():
     names = [name for name, _ in list_methods()]
     a, b = _images(1, 1, 32, 40)

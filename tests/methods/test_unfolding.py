@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import medfuse
 from medfuse.kernel.fusion import fuse_luminance, overshoot
-from medfuse.methods.base import Method, MethodInfo, get_method
+from medfuse.methods.base import Method, MethodInfo
 from medfuse.methods.equilibrium import equilibrium, solve
 from medfuse.methods.network import build_seeded, count_parameters, has_bfloat16, network_input
 from medfuse.methods.unfolding import UnfoldingGuide, UnfoldingNet, descend
@@ -205,10 +206,11 @@ def test_bfloat16_changes_weights_little_and_still_converges():
     assert rough.diagnostics()["converged"]
 
 
-def test_the_shipped_guide_never_leaves_its_sources_on_real_pairs(head):
-    method = get_method("unfolding")
-    assert method.info.levels == 0
-    a, b = head
-    fused = fuse_luminance(a, b, method.weights(a, b), levels=0).luminance
-    assert not overshoot(fused, a, b).any()
-    assert method.diagnostics()["converged"]
+def test_the_shipped_guide_fuses_a_real_pair_without_overshoot_and_says_that_it_converged(head):
+    a, b = (x[0].numpy() for x in head)
+    result = medfuse.fuse(functional=a, anatomical=b, method="unfolding")
+    assert result.levels == 0
+    assert result.diagnostics["converged"] is True
+    assert result.diagnostics["slices"] == 1
+    assert result.overshoot is not None
+    assert not result.overshoot.any()

@@ -126,29 +126,27 @@ def throughput(copies: int) -> list[dict[str, float | str]]:
         )
         batch = [*medfuse, "batch", "--study", str(root / "in")]
         ways = {
-            "medfuse fuse, one after the other": (1, "loop", ["sh", "-c", loop]),
-            **{
-                f"medfuse batch {options}": (
-                    int(options[-1]), out, [*batch, "-o", f"{root}/{out}", *options.split()]
-                )
-                for out, options in (
-                    ("one", "--workers 1"),
-                    ("two", "--workers 2"),
-                    ("dask", "--cluster local --workers 2"),
-                )
-            },
+            f"medfuse batch {options}": (
+                int(options[-1]), out, [*batch, "-o", f"{root}/{out}", *options.split()]
+            )
+            for out, options in (
+                ("one", "--workers 1"),
+                ("two", "--workers 2"),
+                ("dask", "--cluster local --workers 2"),
+            )
         }  # fmt: skip
+        ways["medfuse fuse, one after the other"] = (1, "loop", ["sh", "-c", loop])
         rows: list[dict[str, float | str]] = []
         for way, (workers, out, command) in ways.items():
             watched = PeakMemory(command)
             seconds = watched.wait()
-            one = next((r["seconds"] for r in rows if r["way"].endswith("batch --workers 1")), None)
+            one = float(rows[0]["seconds"]) if rows else seconds
             rows.append(
                 {
                     "way": way,
                     "seconds": round(seconds, 1),
                     "cases_per_hour": round(3600 * copies / seconds),
-                    "efficiency": round(float(one or seconds) / seconds / workers, 2),
+                    "efficiency": round(one / seconds / workers, 2),
                     **stages(root / out),
                     "peak_mb_of_a_process": round(watched.one),
                     "peak_mb_of_all": round(watched.all),
