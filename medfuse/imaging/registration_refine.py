@@ -210,11 +210,12 @@ def euler_transform(matrix: Matrix, centre_lps: Sequence[float]) -> sitk.Euler3D
     return transform
 
 
-def ras_matrix(transform: sitk.Euler3DTransform | sitk.AffineTransform) -> Matrix:
-    """Read a linear ITK transform (LPS point map) as a 4x4 RAS map."""
-    lps = np.eye(4)
+def ras_matrix(transform: sitk.Transform) -> Matrix:
+    """Read a linear 3-D ITK transform (LPS point map), composite too, as a 4x4 RAS map."""
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    lps[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+    axes = [transform.TransformPoint(axis) for axis in np.eye(3).tolist()]
+    lps = np.eye(4)
+    lps[:3, :3] = (np.array(axes) - origin).T
     lps[:3, 3] = origin
     return lps_from_ras(lps)
 

@@ -362,6 +362,7 @@ RECIPES: dict[str, Recipe] = {
             steps=(120, 80, 150),
             architecture="unfolding-features",
             crop=64,
+            validation_pairs=4,
         ),
     )
 }

@@ -10,7 +10,7 @@ from medfuse.training.recipes import RECIPES, Recipe, get_recipe
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_survive_printing(name):
     recipe = get_recipe(name)
-    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
     assert recipe.summary
 
 
