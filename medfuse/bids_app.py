@@ -50,16 +50,16 @@ def fuse_dataset(
         bool, typer.Option("--skip-bids-validation", help="Accepted; nothing is validated here.")
     ] = False,
 ) -> None:
-    """Fuse every PET of a BIDS data set with the subject's MRI."""
-    from medfuse.batch import run_batch
+    """Fuse every PET of a BIDS data set with the subject's MRI, into a BIDS derivative."""
     from medfuse.batch.ledger import write_summary
+    from medfuse.bids_layout import CASES, run_bids_batch
     from medfuse.report_study import write_study_report
     from medfuse.settings import CaseSettings
     from medfuse.study import discover
 
     if analysis_level == "group":
-        write_summary(output_dir)
-        terminal.say(f"Wrote {write_study_report(output_dir)}", style="green")
+        write_summary(output_dir / CASES)
+        terminal.say(f"Wrote {write_study_report(output_dir / CASES)}", style="green")
         return
     study = discover(bids_dir)
     if study.kind != "bids":
@@ -81,7 +81,7 @@ def fuse_dataset(
         method=method, colormap=colormap, registration=registration, preset=preset
     )
     with terminal.batch_progress() as on_event:
-        summary = run_batch(
+        summary = run_bids_batch(
             replace(study, cases=tuple(wanted)),
             output_dir,
             settings,

@@ -17,11 +17,11 @@ from monai.data import MetaTensor
 import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.dicom_out import Layout, Origin, Pictures, Source, write_dicom
-from medfuse.errors import InputError
 from medfuse.fusion import FusionResult
 from medfuse.imaging.export import LUMA, write_mip, write_nifti, write_pngs
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.registration import Registration
+from medfuse.imaging.registration_start import read_matrix
 from medfuse.imaging.suv import SUV_UNITS
 from medfuse.imaging.windows import apply_window
 from medfuse.privacy import case_secret
@@ -159,32 +159,12 @@ def unit_check(func: MetaTensor) -> Check:
     )
 
 
-def read_matrix(path: Path) -> np.ndarray:
-    """Read a 4x4 point map fixed -> moving, RAS mm: plain text, or a ``transform.json`` of ours.
-
-    Raises
-    ------
-    InputError
-        ``E_BAD_TRANSFORM`` if the file holds no rigid or affine 4x4 matrix.
-    """
-    try:
-        if path.suffix == ".json":
-            matrix = np.asarray(json.loads(path.read_text())["matrix"], dtype=float)
-        else:
-            matrix = np.loadtxt(path)
-    except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else "not numbers"
-        raise _bad_transform(path, str(cause)) from error
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise _bad_transform(path, f"expected 4x4 finite numbers, got shape {matrix.shape}")
-    if not np.allclose(matrix[3], [0, 0, 0, 1]) or abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
-        raise _bad_transform(path, "the last row is not 0 0 0 1 or the matrix is singular")
-    return matrix
-
-
-def start_matrix(settings: CaseSettings) -> np.ndarray | None:
+def start_matrix(settings: CaseSettings, anat: MetaTensor, func: MetaTensor) -> np.ndarray | None:
     """4x4 point map from which registration starts, where the user gave one."""
-    return read_matrix(Path(settings.initial)) if settings.initial else None
+    if not settings.initial:
+        return None
+    path, kind = Path(settings.initial), settings.initial_kind
+    return read_matrix(path, kind=kind, fixed=anat, moving=func)
 
 
 def _write_images(folder: Path, record: CaseRecord) -> None:
@@ -280,7 +260,7 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
 def _before(record: CaseRecord) -> np.ndarray | None:
     """The functional volume where registration began; None where it was not moved."""
     settings, registration = record.settings, record.registration
-    initial = start_matrix(settings)
+    initial = start_matrix(settings, record.anat, record.func)
     start = np.eye(4) if initial is None else initial
     window = record.result.window
     if np.array_equal(start, registration.matrix) or window is None:
@@ -297,7 +277,8 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
         "anatomical": asdict(result.anatomical_window) if result.anatomical_window else None,
     }
     registration = record.registration.to_dict()
-    start = {"seed": record.settings.seed, "initial": start_matrix(record.settings)}
+    initial = start_matrix(record.settings, record.anat, record.func)
+    start = {"seed": record.settings.seed, "initial": initial}
     steps = [
         {"name": "register", "parameters": start, "result": registration},
         {"name": "resample", "parameters": {"interpolation": "linear"}, "result": {}},
@@ -331,16 +312,6 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
         timing=timing,
         uid_salt=record.uid_salt,
         bids=record.bids,
-    )
-
-
-def _bad_transform(path: Path, cause: str) -> InputError:
-    return InputError(
-        "E_BAD_TRANSFORM",
-        what="Cannot read the initial transform",
-        where=path.name,
-        cause=cause,
-        remedy="Give four lines of four numbers: fixed point -> moving point, RAS, mm",
     )
 
 

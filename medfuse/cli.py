@@ -27,10 +27,12 @@ from medfuse.options import (
     FunctionalUnit,
     GamutPolicy,
     Initial,
+    InitialKind,
     KeepNames,
     KeepPatient,
     KeepUids,
     KernelName,
+    Landmarks,
     MaxMemory,
     MethodName,
     Modality,
@@ -40,6 +42,7 @@ from medfuse.options import (
     Png,
     Preset,
     RegistrationMode,
+    ResultLayout,
     Seed,
     Series,
     TiltCorrection,
@@ -97,6 +100,8 @@ def fuse(
     registration: RegistrationMode = "auto",
     preset: Preset = "default",
     initial: Initial = None,
+    initial_kind: InitialKind = "auto",
+    landmarks: Landmarks = None,
     accept_suspect: AcceptSuspect = False,
     allow_patient_mismatch: PatientMismatch = False,
     unit: Unit = "auto",
@@ -117,6 +122,7 @@ def fuse(
     keep_uids: KeepUids = False,
     keep_names: KeepNames = False,
     uid_salt: UidSalt = None,
+    layout: ResultLayout = "cases",
     max_memory: MaxMemory = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
@@ -129,25 +135,29 @@ def fuse(
         return
     from medfuse.pipeline import run_case
 
+    derivative = _derivative(out, anatomical, functional, settings) if layout == "bids" else None
+    folder = derivative.folder_of(functional) if derivative else out
     with terminal.progress_bar("medfuse fuse", enabled=not as_json) as progress:
         result = run_case(
             anatomical,
             functional,
-            out,
+            folder,
             settings,
-            case=out.name,
+            case=folder.name,
             command=_command(context, names=keep_names),
             uid_salt=uid_salt,
             max_memory_gb=max_memory,
             progress=progress,
         )
+    if derivative:
+        derivative.place(folder.name)
     terminal.show_result(result, as_json=as_json)
 
 
 _NOT_SETTINGS = {
     "anatomical", "functional", "out", "as_json", "dry_run", "study", "manifest", "workers",
     "timeout", "force", "uid_salt", "max_memory", "context", "shard", "watch", "scheduler",
-    "cluster", "ship",
+    "cluster", "ship", "layout",
 }  # fmt: skip
 
 
@@ -185,6 +195,7 @@ def batch(
     keep_uids: KeepUids = False,
     keep_names: KeepNames = False,
     uid_salt: UidSalt = None,
+    layout: ResultLayout = "cases",
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Cases at a time, if memory allows. [default: cores / 2]"),
@@ -226,7 +237,7 @@ def batch(
 
     def run(some: Any) -> Any:
         return _run_batch(
-            some, out, settings, as_json=as_json, force=force, timeout_s=timeout,
+            some, out, settings, layout, as_json=as_json, force=force, timeout_s=timeout,
             uid_salt=uid_salt, command=_command(context, names=keep_names),
             workers=workers, shard=Shard.parse(shard or "1/1"),
             cluster=_cluster(scheduler, cluster, workers, ship=ship),
@@ -254,18 +265,21 @@ def register(
     registration: RegistrationMode = "auto",
     preset: Preset = "default",
     initial: Initial = None,
+    initial_kind: InitialKind = "auto",
+    landmarks: Landmarks = None,
     frame: Frame = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Align two volumes rigidly; print quality, write the transform."""
+    """Align two volumes; print quality, write the transform."""
     import numpy as np
 
     from medfuse.imaging.export import write_nifti
     from medfuse.pipeline import align, load_pair
 
     settings = _settings(
-        {"registration": registration, "preset": preset, "initial": initial, "frame": frame,
+        {"registration": registration, "preset": preset, "initial": initial,
+         "initial_kind": initial_kind, "landmarks": landmarks, "frame": frame,
          "seed": seed, "accept_suspect": True}
     )  # fmt: skip
     anat, func = load_pair(fixed, moving, settings)
@@ -512,6 +526,15 @@ def _settings(values: dict[str, Any]) -> Any:
                 remedy="List the frames with medfuse info",
             )
         values["frame"] = int(frame)
+    if landmarks := values.pop("landmarks", None):
+        if values["initial"] is not None:
+            raise UsageError(
+                "E_USAGE",
+                what="Cannot start the registration",
+                cause="both --initial and --landmarks were given",
+                remedy="Give one of them",
+            )
+        values |= {"initial": landmarks, "initial_kind": "landmarks"}
     if values.get("initial") is not None:
         values["initial"] = str(values["initial"])
     return CaseSettings(**values)
@@ -573,11 +596,23 @@ def _describe_pair(anatomical: Path, functional: Path, out: Path, *, as_json: bo
     terminal.say(f"Would write {out}; nothing was done (--dry-run).")
 
 
-def _run_batch(plan: Any, out: Path, settings: Any, *, as_json: bool, **options: Any) -> Any:
-    from medfuse.batch import run_batch
+def _derivative(out: Path, anatomical: Path, functional: Path, settings: Any) -> Any:
+    """The BIDS derivative data set that a single case goes into."""
+    from medfuse.bids_layout import Derivative, require_bids
 
+    raw = require_bids(anatomical, functional)
+    return Derivative.begin(out, raw, keep_names=settings.keep_names)
+
+
+def _run_batch(
+    plan: Any, out: Path, settings: Any, layout: str, *, as_json: bool, **options: Any
+) -> Any:
+    from medfuse.batch import run_batch
+    from medfuse.bids_layout import run_bids_batch
+
+    run = run_bids_batch if layout == "bids" else run_batch
     with terminal.batch_progress(enabled=not as_json) as on_event:
-        summary = run_batch(plan, out, settings, on_event=on_event, **options)
+        summary = run(plan, out, settings, on_event=on_event, **options)
     if as_json:
         terminal.print_json(summary.to_dict())
     else:

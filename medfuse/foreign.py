@@ -23,12 +23,12 @@ from medfuse.audit import (
     audit_fusion,
     estimated_share,
 )
-from medfuse.case import read_matrix
 from medfuse.errors import UsageError
 from medfuse.foreign_files import Pair, Picture, read_pair, read_picture_or_volume
 from medfuse.fusion import FusionResult, fuse
 from medfuse.fusion_evidence import slice_affine
 from medfuse.imaging.grid import DisplayOrder, Grid, coverage
+from medfuse.imaging.registration_start import read_matrix
 from medfuse.imaging.windows import Window, apply_window, default_window
 from medfuse.kernel.color import COLORMAPS, apply_colormap, luma, rgb_to_ycbcr
 from medfuse.kernel.fusion import overshoot

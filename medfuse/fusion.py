@@ -225,8 +225,13 @@ def _result(
     found = audit_fusion(evidence_of(planes, sources)) if audit else None
     v.setdefault("coverage", torch.ones_like(v["a"], dtype=torch.bool))
 
+    del v["chroma"]
+
     def out(name: str) -> Tensor:
-        return _finish(planes.volume(name), sources)
+        """Put a plane into the order of the image; each is let go before the next is copied."""
+        volume = _finish(planes.volume(name), sources)
+        del v[name]
+        return volume
 
     return FusionResult(
         rgb=out("rgb"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medfuse.audit import Evidence, Functional
-from medfuse.fusion_slices import Planes, Sources, chunks, read_back_sample
+from medfuse.fusion_slices import Planes, Sources, chunks, in_slices, read_back_sample
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.kernel.fusion import overshoot
 
@@ -19,6 +19,7 @@ def evidence_of(planes: Planes, sources: Sources) -> Evidence:
     v = planes.values
     v["overshoot"] = _overshoot(v)
     image, func = sources.anatomical, sources.functional
+    values = in_slices(func, planes.order)
     facts = func.meta if isinstance(func, MetaTensor) else {}
     window = sources.window
     stored = Grid.from_volume(image) if isinstance(image, MetaTensor) and not sources.flat else None
@@ -41,9 +42,9 @@ def evidence_of(planes: Planes, sources: Sources) -> Evidence:
         saturated=planes.saturated,
         window_by_design=window is not None and window.unit == "HU",
         gamut=sources.gamut,
-        read_back=read_back_sample(planes, sources),
+        read_back=read_back_sample(planes, sources, values),
         functional=Functional(
-            values=v["functional"],
+            values=values,
             window=(window.low, window.high) if window else None,
             colormap=sources.colormap,
             unit=window.unit if window else "",

@@ -98,6 +98,7 @@ def run_slices(
     for part in chunks(slices):
         notify(0.2 * part.start / slices, "colour")
         _prepare_chunk(sources, planes, part)
+    del planes.values["functional"], planes.values["anatomical"]  # large, and wanted no more
     painting = None
     if isinstance(guide, Painter):
         painting = _ask_along(guide.luminance, planes, orders, notify)
@@ -113,6 +114,7 @@ def run_slices(
     for part in chunks(slices):
         notify(0.8 + 0.1 * part.start / slices, "picture")
         _paint_chunk(planes, part, sources.gamut)
+    del planes.values["cbcr"]
     notify(0.9, "audit")
     return planes
 
@@ -172,8 +174,7 @@ def _allocate(sources: Sources, order: DisplayOrder) -> Planes:
     values["chroma_before"] = torch.zeros(())
     if sources.coverage is not None:
         values["coverage"] = order.apply(sources.coverage).unsqueeze(1).contiguous()
-    func = order.apply(plain(sources.functional)).transpose(0, 1)
-    anat = order.apply(plain(sources.anatomical)).transpose(0, 1)
+    func, anat = (in_slices(image, order) for image in (sources.functional, sources.anatomical))
     saturated = 0
     if sources.window is not None and sources.functional.shape[0] == 1:
         above = func > sources.window.high
@@ -182,6 +183,11 @@ def _allocate(sources: Sources, order: DisplayOrder) -> Planes:
         saturated = int(above.sum())
     values |= {"functional": func, "anatomical": anat}
     return Planes(order, values, saturated)
+
+
+def in_slices(image: Tensor, order: DisplayOrder) -> Tensor:
+    """(C, X, Y, Z) -> (S, C, R, K)."""
+    return order.apply(plain(image)).transpose(0, 1)
 
 
 def _prepare_chunk(sources: Sources, planes: Planes, part: slice) -> None:
@@ -322,17 +328,19 @@ def _chroma_drift(rgb: Tensor, cbcr: Tensor) -> Tensor:
     return rgb_to_ycbcr(rgb)[:, 1:].sub_(cbcr).abs_().amax(dim=1, keepdim=True)
 
 
-def read_back_sample(planes: Planes, sources: Sources) -> ReadBack | None:
+def read_back_sample(planes: Planes, sources: Sources, functional: Tensor) -> ReadBack | None:
     """Every n-th covered voxel with uptake: its value, its 8-bit colour. Grey has no chroma."""
     if sources.colormap in (None, "gray"):
         return None
     v = planes.values
     step = max(1, v["a"].numel() // SAMPLES)
-    values = _windowed(v["functional"].reshape(-1)[::step], sources.window)
+    values = _windowed(functional.reshape(-1)[::step], sources.window)
     wanted = values > 0.02
     if "coverage" in v:
         wanted &= v["coverage"].reshape(-1)[::step]
-    rgb = v["rgb"].transpose(0, 1).reshape(3, -1)[:, ::step][:, wanted]
+    # A channel at a time: all at once would copy the whole picture.
+    channels = [v["rgb"][:, channel].reshape(-1)[::step] for channel in range(3)]
+    rgb = torch.stack(channels)[:, wanted]
     return ReadBack(values[wanted], (rgb * 255).round_().div_(255), sources.colormap)
 
 

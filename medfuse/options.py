@@ -50,15 +50,32 @@ Bounded = Annotated[
     ),
 ]
 RegistrationMode = Annotated[
-    Literal["auto", "rigid", "identity"],
-    typer.Option(help="auto trusts a shared frame of reference; identity trusts the headers."),
+    Literal["auto", "rigid", "affine", "identity"],
+    typer.Option(
+        help="auto trusts a shared frame of reference; identity trusts the headers; affine also "
+        "fits scale and shear."
+    ),
 ]
 Preset = Annotated[
     Literal["fast", "default", "thorough"], typer.Option(help="Effort of the registration.")
 ]
 Initial = Annotated[
     Path | None,
-    typer.Option(help="Start of the registration: 4x4 text, fixed -> moving point, RAS mm."),
+    typer.Option(
+        help="Start of the registration: ITK or ANTs transform (.tfm, .txt, .h5, .mat), "
+        "transform.json of a result, or 4x4 text (fixed -> moving point, RAS mm)."
+    ),
+]
+InitialKind = Annotated[
+    Literal["auto", "ras", "fsl"],
+    typer.Option(
+        help="What a 4x4 text given as --initial means: ras, or fsl (FLIRT -omat with the "
+        "functional image as -in and the anatomical as -ref)."
+    ),
+]
+Landmarks = Annotated[
+    Path | None,
+    typer.Option(help="Start from pairs of points: CSV, fixed x,y,z, moving x,y,z a line, RAS mm."),
 ]
 AcceptSuspect = Annotated[
     bool, typer.Option("--accept-suspect", help="Fuse although the registration is suspect.")
@@ -147,6 +164,14 @@ KeepNames = Annotated[
         "--keep-names",
         help="Write names of input files and folders into the result (people name them after "
         "patients; the name of the result folder itself is always in it).",
+    ),
+]
+ResultLayout = Annotated[
+    Literal["cases", "bids"],
+    typer.Option(
+        "--layout",
+        help="cases: OUT/CASE/. bids: OUT is a BIDS derivative data set (images of a BIDS data "
+        "set only), with the cases in OUT/cases/.",
     ),
 ]
 UidSalt = Annotated[

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from monai.data import MetaTensor
 import medfuse
 from medfuse.case import (
     CaseRecord,
-    read_matrix,
     registration_check,
     start_matrix,
     unit_check,
@@ -31,6 +31,7 @@ from medfuse.imaging.export import is_complete as folder_is_complete
 from medfuse.imaging.folder import file_sha256, input_files
 from medfuse.imaging.reader import load
 from medfuse.imaging.registration import Registration, register
+from medfuse.imaging.registration_start import landmark_note, read_matrix
 from medfuse.imaging.volume import require_case_memory
 from medfuse.methods.base import get_method
 from medfuse.privacy import study_salt
@@ -227,16 +228,19 @@ def align(
         moving=func,
         method=settings.registration,
         preset=settings.preset,
-        initial=start_matrix(settings),
+        initial=start_matrix(settings, anat, func),
         seed=settings.seed,
         progress=progress,
     )
+    if settings.initial and settings.initial_kind == "landmarks":
+        reasons = (*registration.reasons, landmark_note(Path(settings.initial)))
+        registration = replace(registration, reasons=reasons)
     if registration.verdict == "suspect" and not settings.accept_suspect:
         raise RegistrationError(
             "E_REGISTRATION",
             what="Registration is suspect, nothing was fused",
             cause="; ".join(registration.reasons),
-            remedy="Give a start with --initial (4x4 text, RAS mm), trust the headers with "
+            remedy="Give a start with --initial or --landmarks, trust the headers with "
             "--registration identity, or go on with --accept-suspect",
         )
     return registration

@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 import medfuse
-from medfuse.imaging.folder import BIDS_DESCRIPTION, inventory, writing
+from medfuse.imaging.folder import bids_root, inventory, writing
 from medfuse.kernel.color import COLORMAPS
 from medfuse.privacy import case_secret, pseudonym, sanitize, sanitize_command, sanitize_text
 from medfuse.prov_json import to_prov_json
@@ -277,7 +277,7 @@ def bids_fields(anatomical: Path, functional: Path) -> dict[str, Any] | None:
     BIDS 1.10, derivatives: common metadata (Sources, SpatialReference), BIDS URIs.
     """
     paths = [anatomical.absolute(), functional.absolute()]
-    root = next((p for p in paths[0].parents if (p / BIDS_DESCRIPTION).is_file()), None)
+    root = bids_root(anatomical)
     if root is None or root not in paths[1].parents:
         return None
     names = [path.relative_to(root).as_posix() for path in paths]

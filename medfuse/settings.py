@@ -24,9 +24,10 @@ class CaseSettings(BaseModel):
     gamut: Literal["fit", "clip"] = "fit"
     bias: float = Field(default=0.0, ge=-1, le=1)
     bounded: bool = False
-    registration: Literal["auto", "rigid", "identity"] = "auto"
+    registration: Literal["auto", "rigid", "affine", "identity"] = "auto"
     preset: Literal["fast", "default", "thorough"] = "default"
     initial: str | None = None
+    initial_kind: Literal["auto", "ras", "fsl", "landmarks"] = "auto"
     accept_suspect: bool = False
     allow_patient_mismatch: bool = False
     unit: Literal["auto", "suv", "sul", "suvbsa", "proportion"] = "auto"

@@ -232,12 +232,13 @@ def _said(value: Any) -> Any:
 
 def _setting(record: dict[str, Any], name: str) -> Any:
     """Names of files and series are replaced, so that they cannot be compared."""
-    hidden = name.endswith("_series") or name == "initial"
+    hidden = name.endswith("_series") or name in ("initial", "initial_kind")
     return None if hidden else record["settings"].get(name)
 
 
 def _settings(provenance: dict[str, Any]) -> CaseSettings:
-    own = {"initial": None, "anatomical_series": None, "functional_series": None}
+    own = {"initial": None, "initial_kind": "auto"}
+    own |= {"anatomical_series": None, "functional_series": None}
     return CaseSettings(**{**provenance["settings"], **own})
 
 

@@ -46,13 +46,13 @@ def test_one_participant_is_fused_and_the_group_level_rewrites_the_report(
     options = ("--registration", "identity", "--method", "mean")
     code = run(monkeypatch, data_set, out, "participant", "--participant_label", "02", *options)
     assert code == 0
-    rows = list(csv.DictReader((out / "summary.csv").open()))
+    rows = list(csv.DictReader((out / "cases/summary.csv").open()))
     assert [(row["case"], row["status"]) for row in rows] == [("sub-02", "done")]
-    assert (out / "sub-02/fused_rgb.nii.gz").is_file()
+    assert (out / "sub-02/pet/sub-02_space-T1w_desc-fused_pet.nii.gz").is_file()
     assert (out / "dataset_description.json").is_file()
-    (out / "study.html").unlink()
+    (out / "cases/study.html").unlink()
     assert run(monkeypatch, data_set, out, "group") == 0
-    assert "sub-02" in (out / "study.html").read_text()
+    assert "sub-02" in (out / "cases/study.html").read_text()
 
 
 @pytest.mark.parametrize(

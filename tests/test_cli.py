@@ -122,3 +122,17 @@ def test_info_as_json_describes_a_series(capsys):
     (found,) = json.loads(capsys.readouterr().out)
     assert found["modality"] == "PET"
     assert found["unit"] == "SUVbw"
+
+
+def test_registration_starts_from_landmarks_and_tells_their_residual(sample_data, tmp_path, capsys):
+    study = sample_data / "study" / "simulated-brain"
+    pair = [str(study / "t1.nii.gz"), str(study / "simulated-pet.nii.gz")]
+    points = tmp_path / "points.csv"
+    points.write_text("0,0,0,4,0,0\n50,0,0,54,0,0\n0,60,9,4,60,9\n")
+    given = ["-o", str(tmp_path / "t.tfm"), "--registration", "identity", "--json"]
+    run(["register", *pair, *given, "--landmarks", str(points)])
+    found = json.loads(capsys.readouterr().out)
+    assert [row[3] for row in found["matrix"]] == pytest.approx([4, 0, 0, 1])
+    assert "3 landmark pairs, residual 0.0 mm RMS" in found["reasons"][-1]
+    assert run(["register", *pair, *given, "--landmarks", "a", "--initial", "b"]) == 2
+    assert "both --initial and --landmarks" in capsys.readouterr().err

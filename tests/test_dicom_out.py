@@ -162,6 +162,22 @@ def test_each_frame_of_the_weight_map_names_the_image_at_its_own_place(made: Pat
         assert [float(v) for v in own] == pytest.approx([float(v) for v in position[uid]], abs=1e-4)
 
 
+def test_affine_map_is_not_called_rigid(made: Path, tmp_path: Path) -> None:
+    start = np.diag([1.05, 1.0, 0.97, 1.0])
+    np.savetxt(tmp_path / "scaled.txt", start)
+    initial = ("--initial", str(tmp_path / "scaled.txt"))
+    fuse(made / "mr", made / "pet", tmp_path / "out", "--dicom", "multiframe", *initial)
+    registration = objects(tmp_path / "out")["registration"]
+    places = [
+        item.MatrixRegistrationSequence[0].MatrixSequence[0]
+        for item in registration.RegistrationSequence
+    ]
+    kinds = [place.FrameOfReferenceTransformationMatrixType for place in places]
+    assert kinds == ["RIGID", "AFFINE"]
+    stored = np.reshape(places[1].FrameOfReferenceTransformationMatrix, (4, 4)).astype(float)
+    np.testing.assert_allclose(stored, np.linalg.inv(start), atol=1e-9)
+
+
 def test_registration_takes_a_functional_point_to_its_anatomical_point(made: Path) -> None:
     registration = objects(made / "multi")["registration"]
     still, moved = registration.RegistrationSequence

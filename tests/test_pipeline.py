@@ -197,19 +197,6 @@ def test_bad_settings_are_usage_errors_in_one_line(brain, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "cause"),
-    [("1 2 3", "4x4"), ("a b", "not numbers"), ("0 0 0 0\n" * 4, "singular")],
-)
-def test_bad_initial_transform_is_refused(tmp_path, content, cause):
-    path = tmp_path / "start.txt"
-    path.write_text(content)
-    with pytest.raises(InputError, match=f"start.txt.*{cause}"):
-        read_matrix(path)
-    with pytest.raises(InputError, match="E_BAD_TRANSFORM"):
-        read_matrix(tmp_path / "missing.txt")
-
-
 def test_a_case_that_memory_cannot_hold_is_refused_before_it_is_registered(brain, tmp_path):
     cause = r"need about \d\.\d GB of memory, 0\.5 GB may be used.*--max-memory.*\[E_TOO_LARGE\]"
     with pytest.raises(InputError, match=cause):

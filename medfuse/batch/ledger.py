@@ -19,11 +19,12 @@ import medfuse
 from medfuse.imaging.folder import BIDS_DESCRIPTION, write_through, writing
 from medfuse.report_study import ledger_events, result_folders
 from medfuse.settings import CaseResult
-from medfuse.study.scan import LEDGER
+from medfuse.study.scan import LEDGER, dataset_type
 
 SUMMARY = "summary.csv"
 COLUMNS = ("case", "status", "verdict", "code", "seconds", "message", "notes", "report")
 BIDS_VERSION = "1.10.0"
+MAX_LEVELS = 4  # of folders between an output and the data set that it lies in
 
 # A spreadsheet would run such a cell as a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -198,21 +199,26 @@ def read_verdict(folder: Path) -> str | None:
 
 
 def write_description(out: Path) -> None:
-    """Write the dataset_description.json of a BIDS derivative.
+    """Describe an output folder as a BIDS derivative.
 
     In a folder inside a BIDS data set it also says what ``bids:raw:`` in provenance.json is; the
     way to a data set elsewhere would name folders, and is left to the user.
     """
+    parents = list(out.resolve().parents)[:MAX_LEVELS]
+    levels = next((n for n, p in enumerate(parents, 1) if dataset_type(p) == "raw"), 0)
+    describe_data_set(out, "/".join([".."] * levels) or None)
+
+
+def describe_data_set(out: Path, raw: str | None) -> None:
+    """Write the dataset_description.json of a derivative; `raw` is the way to the raw data set."""
     content: dict[str, Any] = {
         "Name": "medfuse results",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "medfuse", "Version": medfuse.__version__}],
     }
-    parents = out.resolve().parents
-    for parent, levels in zip(parents, range(1, 4), strict=False):
-        if (parent / BIDS_DESCRIPTION).is_file():
-            content["DatasetLinks"] = {"raw": "/".join([".."] * levels)}
+    if raw is not None:
+        content["DatasetLinks"] = {"raw": raw}
     write_through(out / BIDS_DESCRIPTION, (json.dumps(content, indent=1) + "\n").encode())
 
 

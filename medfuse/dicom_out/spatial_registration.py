@@ -13,6 +13,7 @@ from pydicom.valuerep import DSfloat
 from medfuse.dicom_out.origin import Origin, require_highdicom
 from medfuse.dicom_out.source import Source, coded, reference_items
 from medfuse.imaging.grid import lps_from_ras
+from medfuse.imaging.registration_refine import is_rigid
 
 SERIES = 9003
 
@@ -44,7 +45,8 @@ def build_registration(origin: Origin, matrix: np.ndarray) -> Dataset:
     )
     dataset.ContributingEquipmentSequence = DicomSequence(equipment)
     dataset.ContentLabel = "REGISTRATION"
-    dataset.ContentDescription = "Functional to anatomical image, rigid"
+    model = "rigid" if is_rigid(matrix) else "affine"
+    dataset.ContentDescription = f"Functional to anatomical image, {model}"
     dataset.ContentCreatorName = ""
     identity, image_based = (
         codes.DCM.FrameOfReferenceIdentity,
@@ -63,7 +65,7 @@ def build_registration(origin: Origin, matrix: np.ndarray) -> Dataset:
 
 def _item(source: Source, matrix: np.ndarray, kind: Code) -> Dataset:
     place = Dataset()
-    place.FrameOfReferenceTransformationMatrixType = "RIGID"
+    place.FrameOfReferenceTransformationMatrixType = "RIGID" if is_rigid(matrix) else "AFFINE"
     place.FrameOfReferenceTransformationMatrix = [
         DSfloat(float(value), auto_format=True) for value in matrix.ravel()
     ]

@@ -32,6 +32,7 @@ __all__ = [
 Bytes = NDArray[np.uint8]
 
 NIFTI_RGB24 = 128
+OFFSET = 352  # of the voxels: the header, and four bytes that say that no more of it follows
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 PNG_LEVEL = 6
 MAX_PNG_SIDE = 4096
@@ -85,9 +86,10 @@ def write_nifti(
     if voxels.ndim not in (3, 4) or (is_rgb and voxels.shape[0] != 3):
         raise ValueError(f"expected (X, Y), (X, Y, Z) or (3, X, Y, Z), got {voxels.shape}")
     if is_rgb:
-        voxels = to_bytes(voxels)
+        voxels = np.stack([to_bytes(channel) for channel in voxels])
     else:
-        voxels = voxels.astype(np.uint8 if voxels.dtype in (np.uint8, np.bool_) else "<f4")
+        kind = np.uint8 if voxels.dtype in (np.uint8, np.bool_) else "<f4"
+        voxels = voxels.astype(kind, copy=False)
     header: Any = nib.Nifti1Header(endianness="<")  # type: ignore[no-untyped-call]
     header.set_data_dtype(NIFTI_RGB24 if is_rgb else voxels.dtype)
     header.set_data_shape(voxels.shape[-3:])
@@ -95,13 +97,15 @@ def write_nifti(
     header.set_sform(np.asarray(affine, dtype=np.float64), code=1)
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)
-    header.set_data_offset(352)
+    header.set_data_offset(OFFSET)
     header["descrip"] = description.encode("ascii", "replace")[:79]
     header["intent_name"] = intent.encode("ascii", "replace")[:15]
     if display_range is not None:
         header["cal_min"], header["cal_max"] = display_range
+    content = bytearray(OFFSET + voxels.nbytes)
+    content[: len(header.binaryblock)] = header.binaryblock
     # First index fastest; the three colours of a voxel lie side by side.
-    content = header.binaryblock + b"\0\0\0\0" + voxels.T.tobytes()
+    np.ndarray(voxels.T.shape, voxels.dtype, content, OFFSET)[...] = voxels.T
     with writing(path):
         path.write_bytes(_gzip(content) if path.name.endswith(".gz") else content)
     return path
@@ -241,7 +245,7 @@ def write_mip(
     return paths
 
 
-def _gzip(content: bytes) -> bytes:
+def _gzip(content: bytes | bytearray) -> bytes:
     """One gzip member without name or time.
 
     Run-length matching compresses noisy floats as well as the default search (their mantissas do

@@ -227,6 +227,11 @@ def inventory(folder: Path, *, flush: bool = False) -> dict[str, dict[str, Any]]
     return found
 
 
+def bids_root(path: Path) -> Path | None:
+    """Top folder of the BIDS data set that a path lies in, None where it lies in none."""
+    return next((p for p in path.absolute().parents if (p / BIDS_DESCRIPTION).is_file()), None)
+
+
 def input_files(path: Path) -> list[Path]:
     """Files of an input: all of a folder, or a file with its JSON sidecar."""
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Rigid registration of a functional (moving) to an anatomical (fixed) volume, and its result.
+"""Registration of a functional (moving) to an anatomical (fixed) volume, and its result.
 
 Mutual information; an exhaustive coarse search where the headers cannot be trusted; bit for bit
 the same on every run. Says when the result should not be believed, never that it is accurate.
@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import ArrayLike
 
 from medfuse.errors import UsageError
-from medfuse.imaging.grid import Grid, Matrix, coverage, from_sitk, lps_from_ras, to_sitk
+from medfuse.imaging.grid import Grid, Matrix, coverage, from_sitk, to_sitk
 from medfuse.imaging.registration_inputs import check_volume, prepare
 from medfuse.imaging.registration_progress import Meter, single_threaded_itk
 from medfuse.imaging.registration_quality import judge, no_overlap
-from medfuse.imaging.registration_refine import euler_transform, nearest_rotation
+from medfuse.imaging.registration_refine import is_rigid, itk_transform, nearest_rotation
 from medfuse.imaging.registration_strategy import (
     PRESETS,
     Outcome,
@@ -32,7 +32,7 @@ from medfuse.imaging.registration_strategy import (
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
-Method = Literal["auto", "rigid", "identity"]
+Method = Literal["auto", "rigid", "affine", "identity"]
 SCHEMA = "medfuse-registration/1"
 INTERPOLATIONS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 RIGID_TOLERANCE = 1e-3
@@ -57,11 +57,11 @@ class Registration:
     Parameters
     ----------
     matrix : (4, 4) float64
-        Fixed point -> moving point, RAS mm, rigid.
+        Fixed point -> moving point, RAS mm; rigid unless an affine map was asked for or given.
     fixed_grid : Grid
         Grid onto which `resample` brings a volume.
     method : str
-        What was done: "identity" (headers trusted), "rigid", or with a remark by hand.
+        What was done: "identity" (headers trusted), "rigid", "affine", or with a remark by hand.
     verdict : {"good", "suspect"}
         "suspect" where one of the rules of `registration_quality` speaks against the result.
         "good" only says that none does: mutual information and overlap cannot prove accuracy.
@@ -136,7 +136,7 @@ class Registration:
         inside = coverage(self.fixed_grid, grid, self.matrix)
         channels = moving.detach().cpu().numpy().astype(np.float32, copy=False)
         onto = _empty_image(self.fixed_grid)
-        transform = sitk_transform(self.matrix)
+        transform = itk_transform(self.matrix)
         method = INTERPOLATIONS[interpolation]
         values = np.empty((len(channels), *self.fixed_grid.shape), dtype=np.float32)
         for channel, out in zip(channels, values, strict=True):
@@ -184,7 +184,7 @@ class Registration:
         As ITK has it, the transform maps a point of the fixed volume to the moving one, which is
         what ``ResampleImageFilter`` needs to bring the moving volume onto the fixed grid.
         """
-        sitk.WriteTransform(sitk_transform(self.matrix), str(path))
+        sitk.WriteTransform(itk_transform(self.matrix), str(path))
 
 
 _KEPT = ("modality", "unit", "source", "suv", "notes")
@@ -200,20 +200,22 @@ def register(
     seed: int = 0,
     progress: Callable[[float, str], None] | None = None,
 ) -> Registration:
-    """Find the rigid map from an anatomical to a functional volume.
+    """Find the rigid (or affine) map from an anatomical to a functional volume.
 
     Parameters
     ----------
     fixed, moving : (1, X, Y, Z) MetaTensor
         Anatomical and functional volume, RAS affines in mm.
-    method : {"auto", "rigid", "identity"}
+    method : {"auto", "rigid", "affine", "identity"}
         "identity" trusts the headers (or `initial`) and only judges them. "auto" does so too, after
         a check, where both volumes name one frame of reference and overlap; otherwise, and for
         "rigid", all rotations up to 45 degrees and all translations are searched coarsely and the
-        best refined.
+        best refined. "affine" then refines all 12 parameters: for scanners whose scales differ; a
+        stretch that no scanner makes is "suspect".
     preset : {"fast", "default", "thorough"}
     initial : (4, 4) array-like, optional
-        Rigid fixed -> moving map, RAS mm: only its neighbourhood (24 degrees, 60 mm) is searched.
+        Fixed -> moving map, RAS mm: only its neighbourhood (24 degrees, 60 mm) is searched. One
+        that is not rigid is taken as it is ("identity") or refined without a search ("affine").
     seed : int
         Of the sampling pattern, >= 0.
     progress : callable, optional
@@ -226,7 +228,7 @@ def register(
         ``E_TOO_FEW_SLICES``, ``E_NONFINITE``, ``E_CONSTANT``, ``E_NO_OVERLAP``,
         ``E_REGISTRATION``. A doubtful result is returned, with the verdict "suspect".
     UsageError
-        ``E_SETTINGS``: an unknown method or preset, or an initial map that is not rigid.
+        ``E_SETTINGS``: an unknown method or preset, or an initial map that does not fit the method.
     """
     start = _checked_start(method, preset, initial, seed)
     thin = method == "identity"
@@ -280,23 +282,6 @@ def _registration(outcome: Outcome, pair: Pair, start: Matrix, seed: int) -> Reg
     )
 
 
-def sitk_transform(matrix: Matrix) -> sitk.Transform:
-    """Return the ITK transform (LPS) of a RAS point map: Euler where rigid, else affine."""
-    if _is_rigid(matrix):
-        return euler_transform(matrix, (0.0, 0.0, 0.0))
-    lps = lps_from_ras(matrix)
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(lps[:3, :3].ravel().tolist())
-    transform.SetTranslation(lps[:3, 3].tolist())
-    return transform
-
-
-def _is_rigid(matrix: Matrix) -> bool:
-    turn = matrix[:3, :3]
-    square = np.abs(turn.T @ turn - np.eye(3)).max()
-    return bool(square < RIGID_TOLERANCE and np.linalg.det(turn) > 0)
-
-
 def _empty_image(grid: Grid) -> sitk.Image:
     """Return an image that only carries a geometry."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
@@ -315,19 +300,24 @@ def _shares_frame(fixed: MetaTensor, moving: MetaTensor) -> bool:
 def _checked_start(method: str, preset: str, initial: ArrayLike | None, seed: int) -> Matrix:
     cause = ""
     matrix = np.eye(4) if initial is None else np.array(initial, dtype=np.float64)
-    if method not in ("auto", "rigid", "identity"):
-        cause = f"unknown method {method!r} (auto, rigid, identity)"
+    if method not in get_args(Method):
+        cause = f"unknown method {method!r} ({', '.join(get_args(Method))})"
     elif preset not in PRESETS:
         cause = f"unknown preset {preset!r} ({', '.join(PRESETS)})"
     elif seed < 0:
         cause = f"the seed must be 0 or more, got {seed}"
     elif matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         cause = f"the initial map must be 4x4 finite numbers, got shape {matrix.shape}"
-    elif not np.allclose(matrix[3], [0, 0, 0, 1]) or not _is_rigid(matrix):
-        cause = "the initial map is not rigid (rotation and shift in mm, last row 0 0 0 1)"
+    elif not np.allclose(matrix[3], [0, 0, 0, 1]):
+        cause = "the last row of the initial map is not 0 0 0 1"
+    elif np.linalg.det(matrix[:3, :3]) <= 0:
+        cause = "the initial map mirrors or is singular"
+    elif method in ("auto", "rigid") and not is_rigid(matrix, RIGID_TOLERANCE):
+        cause = "the initial map is not rigid; affine refines it, identity takes it as it is"
     if cause:
         raise UsageError(
             "E_SETTINGS", what="Cannot register", cause=cause, remedy="Correct the setting"
         )
-    matrix[:3, :3] = nearest_rotation(matrix[:3, :3])
+    if is_rigid(matrix, RIGID_TOLERANCE):
+        matrix[:3, :3] = nearest_rotation(matrix[:3, :3])
     return matrix

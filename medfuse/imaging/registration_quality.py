@@ -18,13 +18,21 @@ MIN_METRIC = 0.02
 MAX_RIVAL = 0.985
 MAX_SHIFT_MM = 100.0
 MAX_TURN_DEG = 45.0
+#: Scanners of one patient differ in scale by a few per cent at most; these limits are generous.
+MAX_STRETCH = 1.15
+MAX_VOLUME_CHANGE = 1.3
 MAX_HEADER_SHIFT_MM = 5.0
 MAX_HEADER_TURN_DEG = 5.0
 
 
 def judge(outcome: Outcome) -> tuple[Literal["good", "suspect"], tuple[str, ...]]:
     """Return the verdict and its reasons; remarks are there for a good verdict too."""
-    against = [*_about_overlap(outcome), *_about_information(outcome), *_about_motion(outcome)]
+    against = [
+        *_about_overlap(outcome),
+        *_about_information(outcome),
+        *_about_motion(outcome),
+        *_about_shape(outcome),
+    ]
     if against:
         return "suspect", tuple(against)
     return "good", tuple(_remarks(outcome))
@@ -48,8 +56,9 @@ def _about_information(outcome: Outcome) -> list[str]:
         )
     if outcome.rival > MAX_RIVAL:
         found.append(
-            f"another, clearly different position explains the images nearly as well "
-            f"({100 * outcome.rival:.0f} % of the information)"
+            "another, clearly different position explains the images "
+            f"{'better' if outcome.rival > 1 else 'nearly as well'} (score {outcome.rival:.2f} "
+            "times that of the position kept)"
         )
     return found
 
@@ -69,7 +78,33 @@ def _about_motion(outcome: Outcome) -> list[str]:
     return []
 
 
+def _about_shape(outcome: Outcome) -> list[str]:
+    low, high = _lengths(outcome.matrix)
+    volume = 1.0 / float(np.linalg.det(outcome.matrix[:3, :3]))
+    within = max(high, 1.0 / low) <= MAX_STRETCH
+    if within and max(volume, 1.0 / volume) <= MAX_VOLUME_CHANGE:
+        return []
+    return [
+        f"the map changes lengths of the functional image by {_percent(low)} to {_percent(high)} "
+        f"and its volume by {_percent(volume)}; between two scans of one patient at most "
+        f"{100 * (MAX_STRETCH - 1):.0f} % and {100 * (MAX_VOLUME_CHANGE - 1):.0f} % are believed"
+    ]
+
+
+def _lengths(matrix: Matrix) -> tuple[float, float]:
+    """Least and greatest factor by which lengths of the moving volume change."""
+    factors = 1.0 / np.linalg.svd(matrix[:3, :3], compute_uv=False)
+    return float(factors[0]), float(factors[-1])
+
+
+def _percent(factor: float) -> str:
+    return f"{100.0 * (factor - 1.0):+.1f} %"
+
+
 def _remarks(outcome: Outcome) -> list[str]:
+    if outcome.method == "affine":
+        low, high = _lengths(outcome.matrix)
+        return [f"lengths of the functional image changed by {_percent(low)} to {_percent(high)}"]
     if outcome.method != "identity":
         return []
     if outcome.iterations == 0:

@@ -1,11 +1,11 @@
-"""Refining a rigid start with ITK: Mattes mutual information inside the fixed foreground.
+"""Refining a start with ITK: Mattes mutual information inside the fixed foreground.
 
 The one place where medfuse's 4x4 maps (RAS) and ITK's transforms (LPS) meet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,9 @@ from medfuse.imaging.registration_progress import Meter
 
 BINS = 32
 PAD_MM = 100.0
+EXACTLY_RIGID = 1e-6
+#: Writes a RAS map as an ITK transform about a centre (LPS); its kind says what may be refined.
+Build = Callable[[Matrix, Sequence[float]], sitk.Transform]
 
 
 @dataclass(frozen=True)
@@ -118,16 +121,20 @@ class Stage:
 
     def evaluate(self, matrix: Matrix) -> Refined:
         """Measure on all voxels, without moving anything."""
-        method, _ = self._method(matrix)
+        method = self._method(itk_transform(matrix, self.centre_lps))
         try:
             metric = -float(method.MetricEvaluate(*self._pair()))
         except RuntimeError:  # ITK finds no fixed voxel inside even the surrounded moving volume
             metric = 0.0
         return Refined(matrix, max(metric, 0.0), self.overlap(matrix), 0, "evaluated only")
 
-    def refine(self, matrix: Matrix, meter: Meter) -> Refined:
-        """Climb mutual information from a start; the start itself where nothing better is found."""
-        method, transform = self._method(matrix)
+    def refine(self, matrix: Matrix, meter: Meter, build: Build | None = None) -> Refined:
+        """Climb mutual information from a start; the start itself where nothing better is found.
+
+        All that the transform of `build` can do is refined, by default rotation and shift.
+        """
+        transform = (build or euler_transform)(matrix, self.centre_lps)
+        method = self._method(transform)
         ticks = []
 
         def on_iteration() -> None:
@@ -153,8 +160,7 @@ class Stage:
         """Copies: two threads that share one SimpleITK image can crash."""
         return _own(self.fixed), _own(self.moving)
 
-    def _method(self, matrix: Matrix) -> tuple[sitk.ImageRegistrationMethod, sitk.Euler3DTransform]:
-        transform = euler_transform(matrix, self.centre_lps)
+    def _method(self, transform: sitk.Transform) -> sitk.ImageRegistrationMethod:
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(BINS)
         method.SetMetricSamplingStrategy(method.REGULAR)
@@ -179,7 +185,7 @@ class Stage:
         )
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetInitialTransform(transform, inPlace=True)
-        return method, transform
+        return method
 
 
 def _own(image: sitk.Image) -> sitk.Image:
@@ -205,9 +211,37 @@ def euler_transform(matrix: Matrix, centre_lps: Sequence[float]) -> sitk.Euler3D
     transform = sitk.Euler3DTransform()
     transform.SetCenter(list(centre_lps))
     transform.SetMatrix(nearest_rotation(lps[:3, :3]).ravel().tolist(), 1e-6)
-    centre = np.asarray(centre_lps)
-    transform.SetTranslation((lps[:3, :3] @ centre + lps[:3, 3] - centre).tolist())
+    transform.SetTranslation(_translation(lps, centre_lps))
     return transform
+
+
+def affine_transform(matrix: Matrix, centre_lps: Sequence[float]) -> sitk.AffineTransform:
+    """Write a linear RAS map as an ITK transform (LPS) with 12 parameters about a centre."""
+    lps = lps_from_ras(matrix)
+    transform = sitk.AffineTransform(3)
+    transform.SetCenter(list(centre_lps))
+    transform.SetMatrix(lps[:3, :3].ravel().tolist())
+    transform.SetTranslation(_translation(lps, centre_lps))
+    return transform
+
+
+def itk_transform(matrix: Matrix, centre_lps: Sequence[float] = (0.0, 0.0, 0.0)) -> sitk.Transform:
+    """Write a linear RAS map as an ITK transform (LPS): Euler where rigid, else affine."""
+    build: Build = euler_transform if is_rigid(matrix) else affine_transform
+    return build(matrix, centre_lps)
+
+
+def is_rigid(matrix: Matrix, tolerance: float = EXACTLY_RIGID) -> bool:
+    """Tell whether a map keeps lengths and sides."""
+    turn = matrix[:3, :3]
+    square = np.abs(turn.T @ turn - np.eye(3)).max()
+    return bool(square < tolerance and np.linalg.det(turn) > 0)
+
+
+def _translation(lps: Matrix, centre_lps: Sequence[float]) -> list[float]:
+    centre = np.asarray(centre_lps)
+    shift: list[float] = (lps[:3, :3] @ centre + lps[:3, 3] - centre).tolist()
+    return shift
 
 
 def ras_matrix(transform: sitk.Transform) -> Matrix:

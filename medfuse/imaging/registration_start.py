@@ -123,6 +123,17 @@ def fit_landmarks(path: Path) -> tuple[Matrix, NDArray[np.float64]]:
     return matrix, np.asarray(np.linalg.norm(gap, axis=1))
 
 
+def landmark_note(path: Path) -> str:
+    """What the landmarks leave, in words."""
+    residuals = fit_landmarks(path)[1]
+    worst = int(np.argmax(residuals))
+    return (
+        f"start from {len(residuals)} landmark pairs, residual "
+        f"{np.sqrt(np.mean(residuals**2)):.1f} mm RMS, largest {residuals[worst]:.1f} mm "
+        f"(pair {worst + 1})"
+    )
+
+
 def _from_json(path: Path) -> Matrix:
     try:
         return np.asarray(json.loads(path.read_text())["matrix"], dtype=np.float64)
@@ -132,7 +143,10 @@ def _from_json(path: Path) -> Matrix:
 
 def _from_text(path: Path, *, delimiter: str | None = None, remedy: str = "") -> Matrix:
     try:
-        return np.loadtxt(path, delimiter=delimiter, ndmin=2, dtype=np.float64)
+        lines = path.read_text().splitlines()
+        if not any(line.strip() for line in lines):
+            raise _bad(path, "the file is empty", remedy)
+        return np.loadtxt(lines, delimiter=delimiter, ndmin=2, dtype=np.float64)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error, "not numbers", remedy) from error
 

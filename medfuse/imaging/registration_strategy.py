@@ -10,7 +10,14 @@ from medfuse.errors import RegistrationError
 from medfuse.imaging.grid import Matrix, from_sitk, transform_points
 from medfuse.imaging.registration_inputs import Prepared
 from medfuse.imaging.registration_progress import Meter, in_parallel
-from medfuse.imaging.registration_refine import Level, Refined, Stage
+from medfuse.imaging.registration_refine import (
+    Level,
+    Refined,
+    Stage,
+    affine_transform,
+    is_rigid,
+    nearest_rotation,
+)
 from medfuse.imaging.registration_search import rotation_ball, search
 
 #: Headers are believed for a start only if at least this much of the fixed foreground is covered.
@@ -143,7 +150,7 @@ def solve(
 
     Parameters
     ----------
-    method : {"auto", "rigid", "identity"}
+    method : {"auto", "rigid", "affine", "identity"}
     start : (4, 4) float64
         The initial map, or the identity (headers as they are).
     given : bool
@@ -158,8 +165,40 @@ def solve(
     trusted = method == "auto" and pair.shares_frame and not given
     if trusted and before.overlap >= TRUSTED_OVERLAP:
         return _near_headers(pair, coarse, fine, before, meter)
+    name, winner, all_found = "rigid", before, [before]
+    if is_rigid(start):
+        all_found = _everywhere(pair, plan, coarse, fine, before, given=given, meter=meter)
+        winner = max(all_found, key=lambda r: r.score)
+        if _at_home(before) and winner.score < HOME_ADVANTAGE * all_found[0].score:
+            winner = all_found[0]
+    if method == "affine":
+        name = "affine"
+        meter.stage(0.9, 1.0, total=2 * fine.level.iterations, text="affine refinement")
+        for stage in (coarse, fine):
+            winner = winner.then(stage.refine(winner.matrix, meter, affine_transform))
+    if winner.metric <= 0:
+        raise _nothing_found("the two volumes share no information wherever they are placed")
+    return _outcome(pair, before, winner, start, name, given=given, all_found=all_found)
+
+
+def _at_home(before: Refined) -> bool:
+    return before.overlap >= TRUSTED_OVERLAP
+
+
+def _everywhere(
+    pair: Pair,
+    plan: Plan,
+    coarse: Stage,
+    fine: Stage,
+    before: Refined,
+    *,
+    given: bool,
+    meter: Meter,
+) -> list[Refined]:
+    """Search, and refine what is found: the start first where it overlaps enough."""
+    start = before.matrix
     starts = _starts(pair, plan, start if given else None, meter)
-    at_home = before.overlap >= TRUSTED_OVERLAP
+    at_home = _at_home(before)
     if at_home:
         starts.append(start)
     if not starts:
@@ -167,14 +206,8 @@ def solve(
     meter.stage(0.45, 0.7, total=len(starts) * plan.coarse.iterations, text="coarse refinement")
     rough = in_parallel(lambda s: coarse.refine(s, meter), starts, meter)
     finalists = _best_distinct(pair, rough, home=rough[-1] if at_home else None)
-    meter.stage(0.7, 1.0, total=len(finalists) * plan.fine.iterations, text="fine refinement")
-    final = in_parallel(lambda r: r.then(fine.refine(r.matrix, meter)), finalists, meter)
-    winner = max(final, key=lambda r: r.score)
-    if at_home and winner.score < HOME_ADVANTAGE * final[0].score:
-        winner = final[0]
-    if winner.metric <= 0:
-        raise _nothing_found("the two volumes share no information wherever they are placed")
-    return _outcome(pair, before, winner, start, "rigid", given=given, all_found=final)
+    meter.stage(0.7, 0.9, total=len(finalists) * plan.fine.iterations, text="fine refinement")
+    return in_parallel(lambda r: r.then(fine.refine(r.matrix, meter)), finalists, meter)
 
 
 def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter: Meter) -> Outcome:
@@ -232,9 +265,9 @@ def distance_mm(one: Matrix, two: Matrix, points: np.ndarray) -> float:
 
 
 def rotation_angle(matrix: Matrix) -> float:
-    """Angle of the rotation in a rigid map, degrees."""
+    """Angle of the rotation in a map, degrees; of an affine map, of its nearest rotation."""
     # From the antisymmetric part too: the arc cosine alone is blind to small angles.
-    r = matrix[:3, :3]
+    r = nearest_rotation(matrix[:3, :3])
     sine = np.linalg.norm([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]) / 2.0
     return float(np.degrees(np.arctan2(sine, (np.trace(r) - 1.0) / 2.0)))
 

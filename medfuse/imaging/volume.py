@@ -30,7 +30,7 @@ MAX_MEMORY_SHARE = 0.8
 #: Peak of a whole case: libraries and buffers, and per voxel of the anatomical grid. Measured with
 #: workflows/benchmarks/pipeline.py; rounded up.
 CASE_BASE_BYTES = 0.9e9
-CASE_BYTES_PER_VOXEL = 150
+CASE_BYTES_PER_VOXEL = 100
 
 
 @dataclass(frozen=True)

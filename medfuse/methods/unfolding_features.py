@@ -60,6 +60,11 @@ class FeatureNet(nn.Module):
             BoundedConv(2 * channels, channels, 1.0),
         )
         self.mask = TrustNet(channels + 1, channels, 1)
+        # Both sources start in the same feature space, and the map as a soft maximum of the two.
+        self.encoders[1].load_state_dict(self.encoders[0].state_dict())
+        nn.init.dirac_(self.inject.weight)
+        with torch.no_grad():
+            self.inject.weight.mul_(1 - _KEEP)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.solved(x)[0]
@@ -96,16 +101,18 @@ class FeatureNet(nn.Module):
 class BoundedConv(nn.Conv2d):
     """A 3 x 3 convolution that stretches no difference of two inputs by more than ``bound``.
 
-    It sees every pixel nine times, so its norm is at most three times that of its matrix of
-    (outputs, 9 x inputs). Borders are zero, which the bound needs.
+    Each of its nine taps shifts the image and mixes the channels by a matrix, so its norm is at
+    most the sum of the norms of these matrices. Borders are zero, which the bound needs. It starts
+    as ``bound`` times the image.
     """
 
     def __init__(self, inputs: int, outputs: int, bound: float) -> None:
         super().__init__(inputs, outputs, 3, padding=1, bias=False)
         self.bound = bound
+        nn.init.dirac_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = 3 * torch.linalg.matrix_norm(self.weight.flatten(1), 2)
+        norm = torch.linalg.matrix_norm(self.weight.permute(2, 3, 0, 1), 2).sum()
         weight = self.weight * (self.bound / norm.clamp_min(self.bound))
         return functional.conv2d(x, weight, padding=1)
 

@@ -16,7 +16,7 @@ from medfuse.errors import InputError
 from medfuse.study.bids import bids_cases, is_bids
 from medfuse.study.folders import pair_folder, pair_tree
 from medfuse.study.model import MANIFEST_NAME, Case, Namer, Skipped, Study, gather, place
-from medfuse.study.scan import Scanner
+from medfuse.study.scan import Scanner, dataset_type
 
 __all__ = ["Case", "Skipped", "Study", "discover", "explain"]
 
@@ -93,7 +93,7 @@ def _require_folder(study: Path) -> None:
 
 def _search(root: Path) -> Study:
     scanner, namer = Scanner(root), Namer()
-    data_sets = [root] if is_bids(root) else [f for f in _folders(root) if is_bids(f)]
+    data_sets = [root] if is_bids(root) else [f for f in _folders(root) if _is_raw(f)]
     found = _once(_named(_found(root, data_sets, scanner), namer))
     cases, skipped = gather(chain(found, _later(scanner)))
     return Study(root, "bids" if data_sets else "folders", cases, skipped)
@@ -133,6 +133,10 @@ def _once(found: Iterator[Case | Skipped]) -> Iterator[Case | Skipped]:
         else:
             seen[key] = item.name
             yield item
+
+
+def _is_raw(folder: Path) -> bool:
+    return is_bids(folder) and dataset_type(folder) != "derivative"
 
 
 def _folders(folder: Path) -> Iterator[Path]:

@@ -170,17 +170,15 @@ _IN_DOMAIN = {
 
 
 def _transfer_sequence(
-    name: str, summary: str, *, steps: tuple[int, int, int], doubt: float = 0.0, **common: Any
+    name: str,
+    summary: str,
+    *,
+    steps: tuple[int, int, int],
+    loss: LossWeights,
+    doubt: float = 0.0,
+    **common: Any,
 ) -> list[UnfoldingRecipe]:
     """Focus, then exposure, then two modalities; each starts from the one before it."""
-    loss = {
-        "maximum": 0,
-        "gradient": 15,
-        "uptake": 8,
-        "edges": 15,
-        "fidelity_a": 12,
-        "fidelity_b": 10,
-    }
     stages = (
         {
             "name": f"{name}-focus",
@@ -201,7 +199,7 @@ def _transfer_sequence(
             "name": name,
             "summary": summary,
             "first": f"{name}-exposure",
-            "loss": _LOSS.model_copy(update=loss),
+            "loss": loss,
             "transfer": 1.0,
             "learning_rate": 3e-3,
             "doubt": doubt,
@@ -315,8 +313,11 @@ RECIPES: dict[str, Recipe] = {
                 "name": "gifnet",
                 "summary": "GIFNet, trained on street scenes only: a network paints every pixel",
                 "first": "gifnet-street",
-                "loss": _GIFNET_LOSS.model_copy(update={"fidelity_a": 3.0, "fidelity_b": 3.0}),
-                "steps": 80,
+                "loss": _GIFNET_LOSS.model_copy(
+                    update={"fidelity_a": 3.0, "fidelity_b": 3.0, "edges": 30.0}
+                ),
+                "emission": 0.4,
+                "steps": 250,
                 "learning_rate": 1e-3,
                 "warmup": 0.0,
                 "ema": 0.9,
@@ -353,13 +354,17 @@ RECIPES: dict[str, Recipe] = {
             "unfolding",
             "per-pixel blend by a solved rule, trained on street scenes",
             steps=(250, 200, 500),
+            loss=LossWeights(
+                maximum=0, gradient=15, uptake=8, edges=15, fidelity_a=12, fidelity_b=10
+            ),
             doubt=0.01,
             crop=96,
         ),
         *_transfer_sequence(
             "unfolding-features",
             "paints by a solved rule in feature space, trained on street scenes",
-            steps=(120, 80, 150),
+            steps=(120, 60, 250),
+            loss=LossWeights(edges=15, fidelity_b=10),
             architecture="unfolding-features",
             crop=64,
             validation_pairs=4,

@@ -87,8 +87,8 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
     transform_key : str
         Receives the registration as plain numbers; ``Registration.from_dict`` reads it.
     initial_key : str
-        Where a case holds the path of an initial 4x4 matrix (fixed -> moving point, RAS mm);
-        cases without it start on their own.
+        Where a case holds the path of a start that says itself how it maps: an ITK or ANTs
+        transform, or 4x4 text (fixed -> moving point, RAS mm); cases without it start on their own.
     method : {"auto", "rigid", "identity"}
         ``auto`` trusts a shared frame of reference.
     preset : {"fast", "default", "thorough"}

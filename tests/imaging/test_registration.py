@@ -21,8 +21,9 @@ from medfuse.imaging.registration import Registration, register
 from medfuse.imaging.registration_inputs import at_resolution, foreground, prepare
 from medfuse.imaging.registration_progress import Meter, single_threaded_itk
 from medfuse.imaging.registration_quality import gap_mm, judge
-from medfuse.imaging.registration_refine import euler_transform, ras_matrix
+from medfuse.imaging.registration_refine import euler_transform, nearest_rotation, ras_matrix
 from medfuse.imaging.registration_search import rotation_ball, rotation_matrix, search
+from medfuse.imaging.registration_start import read_matrix
 from medfuse.imaging.registration_strategy import Outcome, rotation_angle
 
 
@@ -114,6 +115,45 @@ def test_truth_of_a_simulated_brain_is_met_to_half_a_millimetre(sample_data: Pat
     )
     assert error_mm(result.matrix, np.array(truth["moving_from_fixed_ras_mm"]), HEAD).max() < 0.5
     assert result.verdict == "good"
+
+
+@pytest.fixture(scope="module")
+def stretched(sample_data: Path) -> tuple[MetaTensor, MetaTensor, np.ndarray]:
+    """The simulated brain, its PET turned, shifted and scaled by +6, -4 and +4 %; the truth."""
+    folder = sample_data / "study" / "simulated-brain"
+    truth = json.loads((sample_data / "truth" / "simulated-brain.json").read_text())
+    fixed = load(folder / "t1.nii.gz", modality="MRI")
+    pet = load(folder / "simulated-pet.nii.gz", modality="PET", values_in="SUVbw")
+    motion = MOTION @ np.diag([1.06, 0.96, 1.04, 1.0])
+    return fixed, moved(pet, motion), motion @ np.array(truth["moving_from_fixed_ras_mm"])
+
+
+def test_known_affine_map_is_found_where_a_rigid_one_cannot_fit(
+    stretched: tuple[MetaTensor, MetaTensor, np.ndarray], tmp_path: Path
+) -> None:
+    fixed, moving, truth = stretched
+    result = register(fixed=fixed, moving=moving, method="affine", preset="fast")
+    assert error_mm(result.matrix, truth, HEAD).max() < 1.0
+    turned = truth.copy()
+    turned[:3, :3] = nearest_rotation(truth[:3, :3])
+    assert error_mm(turned, truth, HEAD).max() > 5.0
+    assert result.method == "affine"
+    assert result.verdict == "good"
+    assert "lengths of the functional image changed by" in result.reasons[0]
+    result.write_tfm(tmp_path / "affine.tfm")
+    np.testing.assert_allclose(read_matrix(tmp_path / "affine.tfm"), result.matrix, atol=1e-9)
+
+
+def test_affine_start_is_refined_without_a_search_or_kept(
+    stretched: tuple[MetaTensor, MetaTensor, np.ndarray],
+) -> None:
+    fixed, moving, truth = stretched
+    start = rigid((2.0, 0.0, -1.0), (3.0, -2.0, 2.0)) @ truth
+    refined = register(fixed=fixed, moving=moving, method="affine", initial=start, preset="fast")
+    assert error_mm(refined.matrix, truth, HEAD).max() < 1.0
+    kept = register(fixed=fixed, moving=moving, method="identity", initial=truth, preset="fast")
+    np.testing.assert_array_equal(kept.matrix, truth)
+    assert kept.metric_after == pytest.approx(refined.metric_after, rel=0.02)
 
 
 def test_thigh_is_found_780_mm_and_35_degrees_away(sample_data: Path) -> None:
@@ -454,7 +494,10 @@ FINE = Outcome(
     [
         ({"overlap": 0.2}, "20 % of the anatomical foreground"),
         ({"metric_after": 0.01}, "almost no information"),
-        ({"rival": 0.99}, "99 % of the information"),
+        ({"rival": 0.99}, "nearly as well (score 0.99 times that of the position kept)"),
+        ({"rival": 1.03}, "images better (score 1.03 times"),
+        ({"matrix": np.diag([1.0, 0.8, 1.0, 1.0])}, "by +0.0 % to +25.0 %"),
+        ({"matrix": np.diag([1.12, 1.12, 1.12, 1.0])}, "its volume by -28.8 %"),
         ({"given": True}, "700.0 mm and 30.0 degrees away"),
         ({"given": True, "change_mm": 3.0, "change_deg": 50.0}, "50.0 degrees"),
         ({"shares_frame": True, "change_mm": 6.0, "change_deg": 0.0}, "one frame of reference"),
@@ -527,12 +570,13 @@ def test_impossible_volume_is_refused_before_itk_sees_it(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "affine"}, "unknown method"),
+        ({"method": "deformable"}, "unknown method"),
         ({"preset": "best"}, "unknown preset"),
         ({"seed": -1}, "seed"),
         ({"initial": np.eye(3)}, "4x4"),
         ({"initial": np.diag([1.1, 1.0, 1.0, 1.0])}, "not rigid"),
-        ({"initial": np.diag([-1.0, 1.0, 1.0, 1.0])}, "not rigid"),
+        ({"initial": np.diag([-1.0, 1.0, 1.0, 1.0])}, "mirrors"),
+        ({"initial": np.diag([-1.0, 1.0, 1.0, 1.0]), "method": "affine"}, "mirrors"),
     ],
 )
 def test_wrong_settings_are_named(options: dict, words: str) -> None:
