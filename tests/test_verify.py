@@ -100,6 +100,21 @@ def test_an_untouched_result_is_reproduced_to_the_bit_from_inputs_under_any_name
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("method", ["gifnet", "unfolding", "unfolding-features"])
+def test_methods_that_paint_or_iterate_are_reproduced_too(method, study, tmp_path) -> None:
+    out = tmp_path / "results" / "case"
+    chosen = CaseSettings(registration="identity", method=method)
+    run_case(study / "mr-t1.nii.gz", study / "pet-suv-dicom", out, chosen, case="case")
+    assert wrong(verify(out, inputs=study)) == set()
+    checks = json.loads((out / "audit.json").read_text())["checks"]
+    linear = next(check for check in checks if check["id"] == "linearity")
+    assert linear["verdict"] == ("pass" if method == "unfolding" else "fail")
+    assert (out / "painted.nii.gz").is_file() == (method != "unfolding")
+    steps = json.loads((out / "provenance.json").read_text())["steps"]
+    solved = next(step["result"] for step in steps if step["name"] == "fuse")
+    assert solved.get("converged", method == "gifnet") is True
+
+
 def test_the_record_of_a_real_case_fits_the_schema_of_the_package(result: Path) -> None:
     record = json.loads((result / "provenance.json").read_text())
     jsonschema.validate(record, json.loads(SCHEMA_FILE.read_text()))

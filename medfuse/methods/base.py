@@ -167,7 +167,7 @@ def _in_bfloat16(method: Method | Painter) -> Method | Painter:
         raise UsageError(
             "E_UNKNOWN_METHOD",
             what=f"Unknown method {method.info.name + BF16!r}",
-            cause=f"{method.info.name} is a formula, not a network",
+            cause=f"{method.info.name} cannot be computed in bfloat16",
             remedy=f"Leave {BF16} out",
         )
     return cast("Method | Painter", in_bfloat16())
