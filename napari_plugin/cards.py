@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from medfuse.errors import MedfuseError
-from medfuse.methods.zoo import WEIGHTS, Card, build_network, paints, read_card, weights_name
+from medfuse.methods.zoo import WEIGHTS, Card, paints, read_card, weights_name
 
 JUDGED = ("VIF", "Qabf", "SSIM")
 
@@ -43,7 +43,7 @@ def is_painter(name: str) -> bool:
         card = _card(name)
     except MedfuseError:
         return False
-    return card is not None and paints(build_network(card.architecture, card.options))
+    return card is not None and paints(card.architecture, card.options)
 
 
 def _card(name: str) -> Card | None:

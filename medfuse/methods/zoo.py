@@ -30,6 +30,7 @@ SCHEMA = "medfuse-card/1"
 # Zip archives (torch.save) and bare pickles start like this; safetensors with a length.
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+_PAINTERS = ("gifnet", "unfolding-features")
 ARCHITECTURES = ("swift", "unet", "gifnet", "unfolding", "unfolding-features")
 _MAX_BYTES = 512 * 1024**2
 
@@ -105,9 +106,9 @@ def wrap_network(net: nn.Module, info: MethodInfo) -> Method | Painter:
     return NetworkGuide(net, info)
 
 
-def paints(net: nn.Module) -> bool:
-    """Whether a network makes the luminance itself."""
-    return isinstance(net, GifNet | FeatureNet) or (isinstance(net, UNet) and net.paints)
+def paints(architecture: str, options: dict[str, Any]) -> bool:
+    """Whether a network makes the luminance itself; told without building it."""
+    return architecture in _PAINTERS or bool(options.get("paints", False))
 
 
 def load_guide(path: Path) -> Method | Painter:
@@ -131,12 +132,15 @@ def load_guide(path: Path) -> Method | Painter:
         )
     header, tensors = parse_weights(data, path)
     net = load_network(header, tensors, path)
+    architecture = header["architecture"]
+    paints_itself = paints(architecture, header.get("options", {}))
+    single_pixels = paints_itself or architecture == "unfolding"
     info = MethodInfo(
         name=card.name if card else path.stem,
-        summary=card.summary if card else f"{header.get('architecture')} without a card",
-        kind="synthesis" if paints(net) else "guide",
+        summary=card.summary if card else f"{architecture} without a card",
+        kind="synthesis" if paints_itself else "guide",
         parameters=count_parameters(net),
-        levels=card.levels if card else 4,
+        levels=card.levels if card else 0 if single_pixels else 4,
         weights_sha256=digest,
         card=card.model_dump(by_alias=True) if card else {},
     )

@@ -371,7 +371,7 @@ def _kind_of_run(recipe: Recipe) -> type[Run]:
         from medfuse.training.unfolding import UnfoldingRun
 
         return UnfoldingRun
-    return PaintingRun if recipe.options.get("paints") else Run
+    return PaintingRun if zoo.paints(recipe.architecture, recipe.options) else Run
 
 
 def _checkpoint(out: Path) -> Path:

@@ -127,11 +127,6 @@ class UnfoldingRecipe(Recipe):
     validation: float = 0.05
     validations: int = 1
 
-    @property
-    def paints(self) -> bool:
-        """Whether the network answers with a picture instead of weights."""
-        return self.architecture == "unfolding-features"
-
 
 # What the shipped guides minimise: the published terms, and three that hold both sources in
 # (docs/guides.md has the figures of each).
@@ -155,6 +150,15 @@ _GIFNET = {
     "emission": 0.2,
     "validation": 0.05,
     "validation_pairs": 4,
+}
+# The published training: four full images a step at one rate.
+_PUBLISHED: dict[str, Any] = {
+    "loss": LossWeights(window=48),
+    "crop": None,
+    "batch": 4,
+    "learning_rate": 1e-4,
+    "schedule": "constant",
+    "flips": False,
 }
 _IN_DOMAIN = {
     "options": _SWIFT,
@@ -330,12 +334,7 @@ RECIPES: dict[str, Recipe] = {
             architecture="unet",
             options={"base": 64},
             kernel="paper",
-            loss=LossWeights(window=48),
-            crop=None,
-            batch=4,
-            learning_rate=1e-4,
-            schedule="constant",
-            flips=False,
+            **_PUBLISHED,
         ),
         Recipe(
             name="unet-paints",
@@ -343,12 +342,7 @@ RECIPES: dict[str, Recipe] = {
             architecture="unet",
             options={"base": 12, "paints": True},
             levels=0,
-            loss=LossWeights(window=48),
-            crop=None,
-            batch=4,
-            learning_rate=1e-4,
-            schedule="constant",
-            flips=False,
+            **_PUBLISHED,
         ),
         *_transfer_sequence(
             "unfolding",

@@ -94,7 +94,7 @@ class UnfoldingRun(Run):
         return Losses(total, parts)
 
     def _blend(self, a: Tensor, b: Tensor, found: Tensor) -> Tensor:
-        return found if self._recipe.paints else torch.lerp(a, b, found)
+        return found if isinstance(self.teacher, FeatureNet) else torch.lerp(a, b, found)
 
 
 def answer_loss(target: Tensor, fused: Tensor) -> Losses:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_shipped_weights_work_by_name(name):
     assert answer.shape == a.shape
     assert answer.std() > 0
     assert method.info.weights_sha256 == method.info.card["sha256"]
+
+
+@pytest.mark.parametrize("name", ["gifnet", "unfolding", "unfolding-features", "unet-paints"])
+def test_what_has_no_pyramid_has_none_without_its_card_either(name, tmp_path):
+    path = tmp_path / f"{name}.safetensors"
+    shutil.copy(zoo.WEIGHTS / path.name, path)
+    told, untold = zoo.load_shipped(name).info, zoo.load_guide(path).info
+    assert (untold.levels, untold.kind) == (told.levels, told.kind)
+    assert untold.levels == 0
 
 
 def test_swift_is_the_default_weights():
