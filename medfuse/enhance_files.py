@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tempfile
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 import medfuse
 from medfuse.enhance import UNIT, WARNING, Enhancement, Progress, enhance, measures
 from medfuse.errors import UsageError
 from medfuse.evaluation_files import IMAGE_SUFFIXES, common_size, read_picture
-from medfuse.imaging.export import square_pixels, to_bytes, write_nifti
+from medfuse.imaging.export import encode_png, square_pixels, to_bytes, write_nifti
 from medfuse.imaging.folder import file_sha256, input_files, write_through
 from medfuse.imaging.reader import load
 from medfuse.report_page import data_uri, render
@@ -124,10 +122,7 @@ def _record(found: Enhancement, facts: dict[str, Any], notes: list[str]) -> dict
 
 
 def _png(image: Tensor) -> bytes:
-    pixels = to_bytes(image.permute(1, 2, 0).squeeze(2))
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_png(to_bytes(image.permute(1, 2, 0).squeeze(2)))
 
 
 def _nifti(found: Enhancement, out: Path) -> bytes:
@@ -161,9 +156,7 @@ def _pictures(found: Enhancement) -> list[dict[str, str]]:
 
 
 def _shown(plane: Tensor, spacing: tuple[float, float]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(square_pixels(to_bytes(plane), spacing)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_png(square_pixels(to_bytes(plane), spacing))
 
 
 def _cannot(path: Path, code: str, cause: str, remedy: str) -> UsageError:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 import medfuse
@@ -19,7 +16,8 @@ from medfuse.audit import Audit
 from medfuse.errors import UsageError
 from medfuse.evaluation_files import common_size, read_picture
 from medfuse.fusion import FusionResult, fuse
-from medfuse.imaging.folder import write_through
+from medfuse.imaging.export import encode_png, to_bytes
+from medfuse.imaging.folder import file_sha256, write_through
 from medfuse.kernel.color import fit_gamut, rgb_to_ycbcr
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, Painter
@@ -139,7 +137,7 @@ def _gamma_to(luminance: Tensor, mean: float) -> float:
 
 
 def _has_colour(chroma: Tensor) -> bool:
-    return bool((chroma - NEUTRAL).abs().max() > COLOURED)
+    return bool(_strength(chroma).max() > COLOURED)
 
 
 def _chroma(of_a: Tensor, of_b: Tensor, weights: Tensor, task: Task) -> Tensor:
@@ -189,11 +187,10 @@ def fuse_files(
     fused = fuse_pictures(*pictures, method=method, task=task, kernel=kernel, bounded=bounded)
     record = _record(fused, kernel, bounded=bounded)
     record["inputs"] = {
-        role: {"name": path.name, "sha256": sha256(path.read_bytes()).hexdigest()}
+        role: {"name": path.name, "sha256": file_sha256(path)}
         for role, path in (("a", a), ("b", b))
     }
-    pixels = (fused.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    content = _png(pixels)
+    content = encode_png(to_bytes(fused.rgb.permute(1, 2, 0)))
     record["output"] = {"name": out.name, "sha256": sha256(content).hexdigest()}
     write_through(out.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
     write_through(out, content)
@@ -212,12 +209,6 @@ def _record(fused: FusedPicture, kernel: Kernel, *, bounded: bool) -> dict[str, 
         "kernel": kernel,
         "bounded": bounded,
     }
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "png")
-    return buffer.getvalue()
 
 
 def _cannot(path: Path, code: str, cause: str, remedy: str) -> UsageError:

@@ -97,12 +97,10 @@ def _add_decomposition(sums: Sums, e: Evidence, part: slice) -> None:
         painted = e.painted[part].abs()
         sums.painted.add(painted)
         sums.painted_sum += float(painted.sum(dtype=torch.float64))
-    if e.from_a is not None and e.from_b is not None:
+    elif e.from_a is not None and e.from_b is not None:
         residual = torch.sub(luminance, e.from_a[part]).sub_(e.from_b[part])
         if e.bound_change is not None:
             residual.sub_(e.bound_change[part])
-        if e.painted is not None:
-            residual.sub_(e.painted[part])
         sums.residual = _max(sums.residual, float(residual.abs_().max()))
 
 

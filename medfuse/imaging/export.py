@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,15 @@ def write_png(path: Path, image: Bytes) -> Path:
         ``E_WRITE``.
     """
     with writing(path):
-        Image.fromarray(image).save(path, "PNG", compress_level=PNG_LEVEL)
+        path.write_bytes(encode_png(image))
     return path
+
+
+def encode_png(image: Bytes) -> bytes:
+    """An (H, W) or (H, W, 3) uint8 picture as the content of a PNG file."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
 
 
 def square_pixels(image: Bytes, spacing: tuple[float, float]) -> Bytes:
