@@ -110,7 +110,7 @@ def test_bfloat16_is_asked_for_by_name_and_close_to_float32():
 
 
 def test_a_rule_has_no_bfloat16():
-    with pytest.raises(UsageError, match="formula"):
+    with pytest.raises(UsageError, match="bfloat16"):
         get_method("mean+bf16")
 
 
