@@ -16,7 +16,7 @@ from medfuse.fusion import FusionResult
 from medfuse.fusion_slices import plain
 from medfuse.imaging.export import to_bytes
 from medfuse.imaging.windows import default_window
-from medfuse.kernel.color import apply_colormap
+from medfuse.kernel.color import COLORMAPS
 from napari_plugin.colors import WEIGHTS, napari_colormap
 from napari_plugin.layers import TAG, TRANSFORM, Source, shown
 
@@ -160,11 +160,14 @@ def checkerboard(result: FusionResult, source: Source, *, blocks: int = 8) -> Ou
     index = np.indices(anatomical.shape, sparse=True)
     odd = sum(i // size for i in index) % 2 == 1
     covered = odd & np.asarray(result.coverage)[0]
-    functional = torch.as_tensor(np.asarray(result.functional_luminance))
-    bright = functional / functional.amax().clamp_min(GREY_LEVEL)
-    colour = apply_colormap(bright[:, None], "ember")[0].numpy()
-    rgb = np.where(covered[None], colour, anatomical[None])
-    data = np.ascontiguousarray(shown(to_bytes(rgb), source.order, flat=source.flat))
+    functional = np.asarray(result.functional_luminance)[0]
+    bright = to_bytes(functional / max(float(functional.max()), GREY_LEVEL))
+    covered, bright, grey = (
+        np.ascontiguousarray(shown(volume[None], source.order, flat=source.flat))
+        for volume in (covered, bright, to_bytes(anatomical))
+    )
+    data = to_bytes(COLORMAPS["ember"])[bright]
+    np.copyto(data, grey[..., None], where=~covered[..., None])
     return Output(CHECKER, "Check: checkerboard", data, {"rgb": True})
 
 

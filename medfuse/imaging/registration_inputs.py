@@ -24,7 +24,6 @@ NON_FINITE_ALLOWED = 1e-3
 HU_KNOTS = (-1000.0, -200.0, 250.0, 2000.0)
 HU_VALUES = (0.0, 0.2, 0.7, 1.0)
 HU_BODY = -300.0
-RIM_MM = 16.0
 TOP_PERCENTILE = 99.5
 TOP_OF_UPTAKE = 99.9
 
@@ -39,15 +38,15 @@ class Prepared:
         float32 in [0, 1], voxels averaged to about `base_mm` where they were finer.
     mask : sitk.Image
         uint8 on the grid of `image`: 1 in the body or brain (largest connected part).
-    region : sitk.Image
-        `mask` and a rim of air around it: the outline is seen from both sides.
+    depth : sitk.Image
+        Signed distance to the edge of `mask`, mm: negative inside.
     grid : Grid
         Of the volume as it came.
     """
 
     image: sitk.Image
     mask: sitk.Image
-    region: sitk.Image
+    depth: sitk.Image
     grid: Grid
 
 
@@ -134,8 +133,8 @@ def prepare(volume: MetaTensor, *, base_mm: float) -> Prepared:
         scaled = _scaled(array, inside, str(volume.meta.get("modality")))
     image = sitk.GetImageFromArray(scaled.astype(np.float32))
     image.CopyInformation(raw)
-    region = sitk.SignedMaurerDistanceMap(mask, squaredDistance=False, useImageSpacing=True)
-    return Prepared(image=image, mask=mask, region=region <= RIM_MM, grid=grid)
+    depth = sitk.SignedMaurerDistanceMap(mask, squaredDistance=False, useImageSpacing=True)
+    return Prepared(image=image, mask=mask, depth=depth, grid=grid)
 
 
 def _scaled(

@@ -16,7 +16,6 @@ from medfuse.imaging.grid import LPS_FROM_RAS, Grid, Matrix, coverage, from_sitk
 from medfuse.imaging.registration_inputs import Prepared, at_resolution, on_grid_of
 from medfuse.imaging.registration_progress import Meter
 
-BINS = 32
 PAD_MM = 100.0
 EXACTLY_RIGID = 1e-6
 #: Writes a RAS map as an ITK transform about a centre (LPS); its kind says what may be refined.
@@ -33,16 +32,30 @@ class Level:
         Voxel step of the fixed volume, mm.
     sigma_mm : float
         Blur of both volumes, mm.
-    samples : float
-        Fraction of the fixed voxels that guide the optimiser, on a regular pattern.
+    samples : int
+        About so many of the fixed voxels guide the optimiser, on a regular pattern.
     iterations : int
         Most iterations of the optimiser.
+    bins : int
+        Of the joint histogram, for each volume.
+    deeper_mm : float
+        Only fixed voxels that lie deeper than this in the foreground count, and
+    air_mm : (from, to)
+        air that far from it.
     """
 
     step_mm: float
     sigma_mm: float
-    samples: float
+    samples: int
     iterations: int
+    bins: int
+    deeper_mm: float
+    air_mm: tuple[float, float]
+
+    def region(self, depth: sitk.Image) -> sitk.Image:
+        """Voxels that count, uint8, from the signed distance to the foreground's edge."""
+        near, far = self.air_mm
+        return (depth <= -self.deeper_mm) | ((depth >= near) & (depth <= far))
 
 
 @dataclass(frozen=True)
@@ -90,13 +103,15 @@ class Stage:
     grid: Grid
     moving_grid: Grid
     centre_lps: tuple[float, float, float]
+    sampled: float
     seed: int
 
     @classmethod
     def of(cls, fixed: Prepared, moving: Prepared, level: Level, *, seed: int) -> Stage:
         """Blur and shrink both volumes for a level."""
         image = at_resolution(fixed.image, step_mm=level.step_mm, sigma_mm=level.sigma_mm)
-        mask, region = on_grid_of(image, fixed.mask), on_grid_of(image, fixed.region)
+        mask = on_grid_of(image, fixed.mask)
+        region = on_grid_of(image, level.region(fixed.depth))
         finest = min(level.step_mm / 2.0, level.sigma_mm)
         other = at_resolution(moving.image, step_mm=finest, sigma_mm=level.sigma_mm)
         array, affine = from_sitk(mask)
@@ -111,6 +126,7 @@ class Stage:
             grid=Grid(array.shape, affine),
             moving_grid=moving.grid,
             centre_lps=(float(x), float(y), float(z)),
+            sampled=min(1.0, level.samples / np.count_nonzero(sitk.GetArrayViewFromImage(region))),
             seed=seed,
         )
 
@@ -128,13 +144,22 @@ class Stage:
             metric = 0.0
         return Refined(matrix, max(metric, 0.0), self.overlap(matrix), 0, "evaluated only")
 
-    def refine(self, matrix: Matrix, meter: Meter, build: Build | None = None) -> Refined:
+    def refine(
+        self,
+        matrix: Matrix,
+        meter: Meter,
+        build: Build | None = None,
+        *,
+        iterations: int | None = None,
+    ) -> Refined:
         """Climb mutual information from a start; the start itself where nothing better is found.
 
-        All that the transform of `build` can do is refined, by default rotation and shift.
+        All that the transform of `build` can do is refined, by default rotation and shift; in at
+        most `iterations`, by default those of the level.
         """
+        most = iterations or self.level.iterations
         transform = (build or euler_transform)(matrix, self.centre_lps)
-        method = self._method(transform)
+        method = self._method(transform, most)
         ticks = []
 
         def on_iteration() -> None:
@@ -150,7 +175,7 @@ class Stage:
         except RuntimeError as error:
             reason = f"stopped by ITK: {str(error).strip().splitlines()[-1]}"
         meter.check()
-        meter.tick(max(0, self.level.iterations - len(ticks)))
+        meter.tick(max(0, most - len(ticks)))
         before, after = self.evaluate(matrix), self.evaluate(ras_matrix(transform))
         if after.score <= before.score:
             return replace(before, stop_reason=f"start kept, nothing better near it ({reason})")
@@ -160,12 +185,14 @@ class Stage:
         """Copies: two threads that share one SimpleITK image can crash."""
         return _own(self.fixed), _own(self.moving)
 
-    def _method(self, transform: sitk.Transform) -> sitk.ImageRegistrationMethod:
+    def _method(
+        self, transform: sitk.Transform, iterations: int = 1
+    ) -> sitk.ImageRegistrationMethod:
         method = sitk.ImageRegistrationMethod()
-        method.SetMetricAsMattesMutualInformation(BINS)
+        method.SetMetricAsMattesMutualInformation(self.level.bins)
         method.SetMetricSamplingStrategy(method.REGULAR)
         # ITK takes the seed 0 for the wall clock.
-        method.SetMetricSamplingPercentage(self.level.samples, self.seed + 1)
+        method.SetMetricSamplingPercentage(self.sampled, self.seed + 1)
         method.SetMetricFixedMask(_own(self.region))
         method.SetInterpolator(sitk.sitkLinear)
         # Gradients at the samples alone: filtering the whole moving volume would cost more.
@@ -173,7 +200,7 @@ class Stage:
         method.MetricUseMovingImageGradientFilterOff()
         method.SetOptimizerAsConjugateGradientLineSearch(
             learningRate=1.0,
-            numberOfIterations=self.level.iterations,
+            numberOfIterations=iterations,
             convergenceMinimumValue=1e-5,
             convergenceWindowSize=5,
             lineSearchLowerLimit=0.0,

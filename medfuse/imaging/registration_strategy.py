@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,15 @@ DISTINCT_MM = 10.0
 RIVAL_MM = 25.0
 #: The place where the headers put the volumes wins against any other that is not this much better.
 HOME_ADVANTAGE = 1.05
+#: Iterations after which only the most hopeful starts go on, and how many of them; then finalists.
+TRIAL = 3
+HOPEFUL = 3
 FINALISTS = 2
+#: Where a start is sought, the outline is what leads there. At the end it is left out: blur,
+#: breathing and clothing put it at another place in either scan, and along a limb or neck that
+#: tapers the error of a few millimetres becomes one of ten.
+_COARSE: dict[str, Any] = {"bins": 32, "deeper_mm": 0.0, "air_mm": (0.0, 16.0)}
+_FINE: dict[str, Any] = {"bins": 50, "deeper_mm": 4.0, "air_mm": (8.0, 16.0)}
 
 
 @dataclass(frozen=True)
@@ -71,8 +80,8 @@ PRESETS = {
         step_deg=30.0,
         limit_deg=45.0,
         starts=4,
-        coarse=Level(step_mm=7.0, sigma_mm=5.0, samples=0.5, iterations=30),
-        fine=Level(step_mm=4.0, sigma_mm=3.0, samples=0.6, iterations=30),
+        coarse=Level(step_mm=7.0, sigma_mm=5.0, samples=10_000, iterations=30, **_COARSE),
+        fine=Level(step_mm=4.0, sigma_mm=3.0, samples=20_000, iterations=30, **_FINE),
     ),
     "default": Plan(
         base_mm=2.0,
@@ -80,8 +89,8 @@ PRESETS = {
         step_deg=24.0,
         limit_deg=45.0,
         starts=6,
-        coarse=Level(step_mm=6.0, sigma_mm=4.0, samples=0.5, iterations=40),
-        fine=Level(step_mm=3.0, sigma_mm=2.5, samples=0.6, iterations=40),
+        coarse=Level(step_mm=6.0, sigma_mm=4.0, samples=10_000, iterations=40, **_COARSE),
+        fine=Level(step_mm=3.0, sigma_mm=2.5, samples=30_000, iterations=40, **_FINE),
     ),
     "thorough": Plan(
         base_mm=1.5,
@@ -89,8 +98,8 @@ PRESETS = {
         step_deg=20.0,
         limit_deg=60.0,
         starts=12,
-        coarse=Level(step_mm=5.0, sigma_mm=4.0, samples=0.5, iterations=60),
-        fine=Level(step_mm=2.0, sigma_mm=1.5, samples=0.5, iterations=60),
+        coarse=Level(step_mm=5.0, sigma_mm=4.0, samples=20_000, iterations=60, **_COARSE),
+        fine=Level(step_mm=2.0, sigma_mm=1.5, samples=100_000, iterations=60, **_FINE),
     ),
 }
 
@@ -203,9 +212,12 @@ def _everywhere(
         starts.append(start)
     if not starts:
         raise _nothing_found("the two volumes overlap nowhere by a third of the smaller one")
-    meter.stage(0.45, 0.7, total=len(starts) * plan.coarse.iterations, text="coarse refinement")
-    rough = in_parallel(lambda s: coarse.refine(s, meter), starts, meter)
-    finalists = _best_distinct(pair, rough, home=rough[-1] if at_home else None)
+    meter.stage(0.4, 0.55, total=len(starts) * TRIAL, text="trying the starts")
+    tried = in_parallel(lambda s: coarse.refine(s, meter, iterations=TRIAL), starts, meter)
+    hopeful = _best_distinct(pair, tried, home=tried[-1] if at_home else None, most=HOPEFUL)
+    meter.stage(0.55, 0.7, total=len(hopeful) * plan.coarse.iterations, text="coarse refinement")
+    rough = in_parallel(lambda r: r.then(coarse.refine(r.matrix, meter)), hopeful, meter)
+    finalists = _best_distinct(pair, rough, home=rough[0] if at_home else None, most=FINALISTS)
     meter.stage(0.7, 0.9, total=len(finalists) * plan.fine.iterations, text="fine refinement")
     return in_parallel(lambda r: r.then(fine.refine(r.matrix, meter)), finalists, meter)
 
@@ -234,7 +246,7 @@ def _starts(pair: Pair, plan: Plan, start: Matrix | None, meter: Meter) -> list[
         step_deg=plan.near_step_deg if near else plan.step_deg,
         limit_deg=plan.near_limit_deg if near else plan.limit_deg,
     )
-    meter.stage(0.1, 0.45, total=len(rotations), text="searching for a start")
+    meter.stage(0.1, 0.4, total=len(rotations), text="searching for a start")
     found = search(
         pair.fixed,
         pair.moving,
@@ -247,13 +259,15 @@ def _starts(pair: Pair, plan: Plan, start: Matrix | None, meter: Meter) -> list[
     return [candidate.matrix for candidate in found[: plan.starts]]
 
 
-def _best_distinct(pair: Pair, results: list[Refined], home: Refined | None) -> list[Refined]:
+def _best_distinct(
+    pair: Pair, results: list[Refined], *, home: Refined | None, most: int
+) -> list[Refined]:
     """Return `home` (if any) and the best results that lie apart from it and from each other."""
     points = pair.landmarks()
     kept = [] if home is None else [home]
     for result in sorted(results, key=lambda r: -r.score):
         apart = all(distance_mm(result.matrix, k.matrix, points) > DISTINCT_MM for k in kept)
-        if apart and len(kept) < FINALISTS:
+        if apart and len(kept) < most:
             kept.append(result)
     return kept
 
