@@ -18,12 +18,13 @@ import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.dicom_out import Layout, Origin, Pictures, Source, write_dicom
 from medfuse.fusion import FusionResult
-from medfuse.imaging.export import LUMA, write_mip, write_nifti, write_pngs
+from medfuse.imaging.export import LUMA, SLICES, write_mip, write_nifti, write_pngs
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.registration import Registration
 from medfuse.imaging.registration_start import read_matrix
 from medfuse.imaging.suv import SUV_UNITS
-from medfuse.imaging.windows import apply_window
+from medfuse.imaging.windows import Window, apply_window
+from medfuse.kernel.scratch import empty
 from medfuse.privacy import case_secret
 from medfuse.provenance import build_provenance, write_provenance
 from medfuse.report import render_report
@@ -175,7 +176,7 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         "luminance": result.luminance,
         "weight_map": result.weights,
         "anatomical_share": result.share,
-        "gamut_change": _gamut_change(np.asarray(result.rgb), np.asarray(result.luminance)),
+        "gamut_change": _gamut_change(np.asarray(result.rgb), np.asarray(result.luminance)[0]),
         "functional_on_anatomical": on_grid,
     }
     volumes |= result.additions()
@@ -232,8 +233,12 @@ def _description(result: FusionResult) -> str:
 
 def _gamut_change(rgb: np.ndarray, luminance: np.ndarray) -> np.ndarray:
     """Luminance of the picture less that of the luminance file, (1, X, Y, Z)."""
-    change = np.tensordot(LUMA, rgb, 1)[None] - luminance
-    change[np.abs(change) < ROUNDING] = 0
+    change = empty((1, *luminance.shape)).numpy()
+    for z in range(0, luminance.shape[-1], SLICES):
+        part = np.s_[..., z : z + SLICES]
+        gap = np.tensordot(LUMA, rgb[part], 1) - luminance[part]
+        gap[np.abs(gap) < ROUNDING] = 0
+        change[0][part] = gap
     return change
 
 
@@ -243,7 +248,7 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
     values = np.asarray(on_grid)[0]
     return ReportVolumes(
         anatomical=np.asarray(result.anatomical)[0],
-        functional=apply_window(values, result.window) if result.window else values,
+        functional=_shown(values, result.window) if result.window else values,
         fused=np.asarray(result.rgb),
         weights=np.asarray(result.weights)[0],
         share=np.asarray(result.share)[0],
@@ -266,7 +271,15 @@ def _before(record: CaseRecord) -> np.ndarray | None:
     if np.array_equal(start, registration.matrix) or window is None:
         return None
     unmoved = replace(registration, matrix=start).resample(record.func)
-    return apply_window(np.asarray(unmoved)[0], window)
+    return _shown(np.asarray(unmoved)[0], window)
+
+
+def _shown(values: np.ndarray, window: Window) -> np.ndarray:
+    """(X, Y, Z) in its window, [0, 1]."""
+    shown = empty(values.shape).numpy()
+    for x in range(0, len(values), SLICES):
+        shown[x : x + SLICES] = apply_window(values[x : x + SLICES], window)
+    return shown
 
 
 def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
 from medfuse.audit import Evidence, Functional
-from medfuse.fusion_slices import Planes, Sources, chunks, in_slices, read_back_sample
+from medfuse.fusion_slices import Planes, Sources, in_slices, read_back_sample
 from medfuse.imaging.grid import DisplayOrder, Grid
-from medfuse.kernel.fusion import overshoot
+from medfuse.kernel.fusion import overshoot, slabs
+from medfuse.kernel.scratch import empty
 
 
 def evidence_of(planes: Planes, sources: Sources) -> Evidence:
@@ -39,7 +39,7 @@ def evidence_of(planes: Planes, sources: Sources) -> Evidence:
         chroma_change=v["chroma"],
         chroma_change_before=float(v["chroma_before"]),
         coverage=v.get("coverage"),
-        saturated=planes.saturated,
+        saturated=int(v["saturated"]),
         window_by_design=window is not None and window.unit == "HU",
         gamut=sources.gamut,
         read_back=read_back_sample(planes, sources, values),
@@ -66,7 +66,7 @@ def slice_affine(order: DisplayOrder, grid: Grid) -> NDArray[np.float64]:
 
 
 def _overshoot(v: dict[str, Tensor]) -> Tensor:
-    out = torch.empty_like(v["luminance"])
-    for part in chunks(len(out)):
+    out = empty(v["luminance"].shape)
+    for part in slabs(len(out)):
         out[part] = overshoot(v["luminance"][part], v["a"][part], v["b"][part])
     return out

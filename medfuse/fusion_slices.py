@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -14,9 +14,10 @@ from medfuse.audit import ReadBack, estimated_weights
 from medfuse.imaging.grid import SLICE_ANISOTROPY, DisplayOrder, Grid
 from medfuse.imaging.windows import Window
 from medfuse.kernel.color import COLORMAPS, clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
-from medfuse.kernel.fusion import bound_luminance, fuse_luminance
+from medfuse.kernel.fusion import Fused, bound_luminance, fuse_luminance, fuse_volume, slabs
 from medfuse.kernel.pyramid import Kernel
-from medfuse.kernel.threads import one_thread, share_out
+from medfuse.kernel.scratch import empty
+from medfuse.kernel.threads import share_out
 from medfuse.methods.base import Method, Painter
 
 Mode = Literal["auto", "slices", "volume"]
@@ -24,7 +25,6 @@ Gamut = Literal["fit", "clip"]
 Progress = Callable[[float, str], None]
 Ask = Callable[[Tensor, Tensor], Tensor]  # (N, 1, R, K) of both sources -> (N, 1, R, K)
 
-CHUNK = 16  # slices at a time: large enough for the cores, small enough for their caches
 MIN_SIDE = 32  # voxels; a guide sees too little of a slice that is narrower
 SAMPLES = 200_000  # voxels in which the audit reads uptake back
 
@@ -68,10 +68,12 @@ class Planes:
 
     order: DisplayOrder
     values: dict[str, Tensor]
-    saturated: int
 
     def volume(self, name: str) -> Tensor:
-        return self.order.invert(self.values[name].transpose(0, 1))
+        """(C, X, Y, Z): a view of the plane where nothing is flipped, else a copy."""
+        turned = _turned(self.values[name], self.order)
+        unflipped = replace(self.order, flips=(False, False, False))
+        return unflipped.invert(turned.transpose(0, 1))
 
 
 def resolve_mode(mode: Mode, anatomical: Tensor, *, paints: bool = False) -> Mode:
@@ -95,23 +97,25 @@ def run_slices(
     orders = _orders(sources, mode)
     planes = _allocate(sources, orders[0])
     slices = planes.values["a"].shape[0]
-    for part in chunks(slices):
+    for part in slabs(slices):
         notify(0.2 * part.start / slices, "colour")
         _prepare_chunk(sources, planes, part)
-    del planes.values["functional"], planes.values["anatomical"]  # large, and wanted no more
     painting = None
     if isinstance(guide, Painter):
         painting = _ask_along(guide.luminance, planes, orders, notify)
     planes.values["weights"] = _weights(sources, guide, painting, planes, orders, notify)
     covered = planes.values.get("coverage")
     if covered is not None:
-        planes.values["weights"].masked_fill_(~covered, 1.0)
+        for part in slabs(slices):
+            planes.values["weights"][part].masked_fill_(~covered[part], 1.0)
     _blend(planes, guide.info.levels, mode, kernel, notify)
     if painting is not None:
         _keep_painting(planes.values, painting)
     if sources.bounded:
         _bound(planes.values)
-    for part in chunks(slices):
+    _room(planes.values, "gamut", "chroma")
+    planes.values["rgb"] = empty((slices, 3, *planes.values["a"].shape[2:]))
+    for part in slabs(slices):
         notify(0.8 + 0.1 * part.start / slices, "picture")
         _paint_chunk(planes, part, sources.gamut)
     del planes.values["cbcr"]
@@ -136,7 +140,7 @@ def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tup
     """
     planes = _allocate(sources, _orders(sources, "slices")[0])
     v = planes.values
-    parts = chunks(len(v["a"]))
+    parts = slabs(len(v["a"]))
     for part in parts:
         _prepare_chunk(sources, planes, part)
     luminance = v["b"].clone()
@@ -144,6 +148,8 @@ def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tup
     v["weights"] = planes.order.apply(sources.weights).transpose(0, 1).contiguous()
     _blend(planes, levels, mode, kernel, lambda fraction, text: None)
     v["luminance"] = luminance
+    _room(v, "gamut", "chroma")
+    v["rgb"] = empty((len(luminance), 3, *luminance.shape[2:]))
     for part in parts:
         _paint_chunk(planes, part, sources.gamut)
     return planes.volume("rgb"), planes.volume("from_a")
@@ -166,34 +172,46 @@ def _orders(sources: Sources, mode: Mode) -> list[DisplayOrder]:
 
 def _allocate(sources: Sources, order: DisplayOrder) -> Planes:
     slices, rows, columns = (sources.anatomical.shape[1 + axis] for axis in order.axes)
-    one, three = (slices, 1, rows, columns), (slices, 3, rows, columns)
-    names = ("a", "b", "weights", "luminance", "from_a", "from_b", "share", "gamut", "chroma")
-    values = {name: torch.empty(one) for name in names}
-    values["rgb"] = torch.empty(three)
-    values["cbcr"] = torch.empty((slices, 2, rows, columns))
-    values["chroma_before"] = torch.zeros(())
+    values = {name: empty((slices, 1, rows, columns)) for name in ("a", "b")}
+    values["cbcr"] = empty((slices, 2, rows, columns))
+    values |= {"chroma_before": torch.zeros(()), "saturated": torch.zeros((), dtype=torch.int64)}
     if sources.coverage is not None:
         values["coverage"] = order.apply(sources.coverage).unsqueeze(1).contiguous()
-    func, anat = (in_slices(image, order) for image in (sources.functional, sources.anatomical))
-    saturated = 0
-    if sources.window is not None and sources.functional.shape[0] == 1:
-        above = func > sources.window.high
-        if sources.coverage is not None:
-            above &= values["coverage"]
-        saturated = int(above.sum())
-    values |= {"functional": func, "anatomical": anat}
-    return Planes(order, values, saturated)
+    return Planes(order, values)
+
+
+def _room(v: dict[str, Tensor], *names: str) -> None:
+    for name in names:
+        v[name] = empty(v["a"].shape)
 
 
 def in_slices(image: Tensor, order: DisplayOrder) -> Tensor:
-    """(C, X, Y, Z) -> (S, C, R, K)."""
-    return order.apply(plain(image)).transpose(0, 1)
+    """(C, X, Y, Z) -> (S, C, R, K): a view where nothing is flipped, else a copy."""
+    return _turned(order.cut(plain(image), slice(None)).transpose(0, 1), order)
+
+
+def _turned(planes: Tensor, order: DisplayOrder) -> Tensor:
+    """Flip (S, C, R, K) where the order does, a few slices at a time."""
+    if not any(order.flips):
+        return planes
+    out, count = empty(planes.shape, planes.dtype), len(planes)
+    for part in slabs(count):
+        there = slice(count - part.stop, count - part.start) if order.flips[0] else part
+        out[there] = order.turned(planes[part].transpose(0, 1)).transpose(0, 1)
+    return out
 
 
 def _prepare_chunk(sources: Sources, planes: Planes, part: slice) -> None:
     v = planes.values
-    ycbcr = sources.ycbcr(v["functional"][part])
-    v["b"][part] = _windowed(v["anatomical"][part], sources.anatomical_window)
+    func, anat = (
+        planes.order.turned(planes.order.cut(plain(image), part)).transpose(0, 1)
+        for image in (sources.functional, sources.anatomical)
+    )
+    ycbcr = sources.ycbcr(func)
+    v["b"][part] = _windowed(anat, sources.anatomical_window)
+    if sources.window is not None and sources.functional.shape[0] == 1:
+        above = func > sources.window.high
+        v["saturated"] += (above & v["coverage"][part] if "coverage" in v else above).sum()
     if "coverage" in v:
         outside = ~v["coverage"][part]
         ycbcr[:, :1].masked_fill_(outside, 0.0)
@@ -221,8 +239,8 @@ def _weights(
 
 
 def _fit_weights(planes: Planes, painting: Tensor) -> Tensor:
-    v, fitted = planes.values, torch.empty_like(painting)
-    for part in chunks(len(painting)):
+    v, fitted = planes.values, empty(painting.shape)
+    for part in slabs(len(painting)):
         fitted[part] = estimated_weights(painting[part], v["a"][part], v["b"][part])
     return fitted
 
@@ -230,30 +248,32 @@ def _fit_weights(planes: Planes, painting: Tensor) -> Tensor:
 def _ask_along(ask: Ask, planes: Planes, orders: list[DisplayOrder], notify: Progress) -> Tensor:
     """Answers to the slices of every order, averaged in the slice order of the result."""
     v = planes.values
-    total = torch.zeros_like(v["a"])
+    total = empty(v["a"].shape).zero_()
     for number, order in enumerate(orders):
-        a, b = (_reorder(v[name], planes.order, order) for name in ("a", "b"))
-        chosen = torch.empty_like(a)
-        _ask(ask, a, b, chosen, lambda part, n=number: notify(
+        _ask(ask, v["a"], v["b"], total, order.after(planes.order), lambda part, n=number: notify(
             0.2 + 0.4 * (n + part) / len(orders), "guide"
         ))  # fmt: skip
-        total += _reorder(chosen, order, planes.order)
-    return total / len(orders) if len(orders) > 1 else total
+    return total.div_(len(orders)) if len(orders) > 1 else total
 
 
-def _ask(ask: Ask, a: Tensor, b: Tensor, chosen: Tensor, notify: Callable[[float], None]) -> None:
-    """Fill in the answers to all slices, a few at a time."""
+def _ask(
+    ask: Ask,
+    a: Tensor,
+    b: Tensor,
+    total: Tensor,
+    order: DisplayOrder,
+    notify: Callable[[float], None],
+) -> None:
+    """Add the answers to all slices of another order, a few at a time."""
+    a, b, total = (x.transpose(0, 1) for x in (a, b, total))
 
-    def fill(part: slice) -> None:
-        chosen[part] = ask(a[part].contiguous(), b[part].contiguous())
+    def add(part: slice) -> None:
+        asked = (order.turned(order.cut(x, part)).transpose(0, 1) for x in (a, b))
+        answer = ask(*(x.contiguous() for x in asked))
+        order.cut(total, part).add_(order.turned(answer.transpose(0, 1)))
 
-    parts = chunks(len(a))
-    share_out(fill, parts, lambda done: notify(done / len(parts)))
-
-
-def chunks(slices: int) -> list[slice]:
-    """A few slices at a time."""
-    return [slice(start, start + CHUNK) for start in range(0, slices, CHUNK)]
+    parts = slabs(total.shape[1 + order.axes[0]])
+    share_out(add, parts, lambda done: notify(done / len(parts)))
 
 
 def _shift(weights: Tensor, bias: float) -> None:
@@ -264,51 +284,58 @@ def _shift(weights: Tensor, bias: float) -> None:
         weights.mul_(1 + bias)
 
 
-def _reorder(x: Tensor, old: DisplayOrder, new: DisplayOrder) -> Tensor:
-    return x if old is new else new.apply(old.invert(x.transpose(0, 1))).transpose(0, 1)
-
-
 def _blend(planes: Planes, levels: int, mode: Mode, kernel: Kernel, notify: Progress) -> None:
     """Fixed kernel, then the anatomical image alone where nothing functional was measured."""
     v = planes.values
+    parts = slabs(len(v["a"]))
     if mode == "volume":
-        a, b, w = (v[name].transpose(0, 1).unsqueeze(0) for name in ("a", "b", "weights"))
         notify(0.6, "kernel")
-        with one_thread():
-            fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
+        a, b, w = (v[name][:, 0] for name in ("a", "b", "weights"))
+        fused = fuse_volume(a, b, w, levels=levels, kernel=kernel)
         for name in ("luminance", "from_a", "from_b"):
-            v[name] = getattr(fused, name)[0].transpose(0, 1)
-        v["share"] = fused.share()[0].transpose(0, 1)
+            v[name] = getattr(fused, name).unsqueeze(1)
     else:
+        _room(v, "luminance", "from_a", "from_b")
 
         def blend(part: slice) -> None:
             a, b, w = (v[name][part] for name in ("a", "b", "weights"))
             fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
-            v["luminance"][part], v["share"][part] = fused.luminance, fused.share()
-            v["from_a"][part], v["from_b"][part] = fused.from_a, fused.from_b
+            for name in ("luminance", "from_a", "from_b"):
+                v[name][part] = getattr(fused, name)
 
-        parts = chunks(len(v["a"]))
         share_out(blend, parts, lambda done: notify(0.6 + 0.2 * done / len(parts), "kernel"))
+    _room(v, "share")
+    for part in parts:
+        _share_chunk(v, part)
+
+
+def _share_chunk(v: dict[str, Tensor], part: slice) -> None:
+    """What came from where, and the anatomical image alone outside the field of view."""
+    luminance, from_a, from_b = (v[name][part] for name in ("luminance", "from_a", "from_b"))
+    v["share"][part] = Fused(luminance, from_a, from_b).share()
     if "coverage" in v:
-        outside = ~v["coverage"]
-        v["from_a"].masked_fill_(outside, 0.0)
-        v["share"].masked_fill_(outside, 1.0)
-        for name in ("luminance", "from_b"):
-            v[name] = torch.where(outside, v["b"], v[name])
+        outside, b = ~v["coverage"][part], v["b"][part]
+        from_a.masked_fill_(outside, 0.0)
+        v["share"][part].masked_fill_(outside, 1.0)
+        for plane in (luminance, from_b):
+            torch.where(outside, b, plane, out=plane)
 
 
 def _keep_painting(v: dict[str, Tensor], painting: Tensor) -> None:
     """Take the painting for the blend; what the blend does not explain is the network's."""
-    if "coverage" in v:
-        painting = torch.where(v["coverage"], painting, v["b"])
-    v["painted"] = painting - v["luminance"]
+    _room(v, "painted")
+    for part in slabs(len(painting)):
+        if "coverage" in v:
+            outside = ~v["coverage"][part]
+            painting[part] = torch.where(outside, v["b"][part], painting[part])
+        torch.sub(painting[part], v["luminance"][part], out=v["painted"][part])
     v["luminance"] = painting
 
 
 def _bound(v: dict[str, Tensor]) -> None:
     """Project the luminance into the range of the sources nearby; record the change."""
-    v["bound_change"] = torch.empty_like(v["luminance"])
-    for part in chunks(len(v["a"])):
+    _room(v, "bound_change")
+    for part in slabs(len(v["a"])):
         v["luminance"][part], v["bound_change"][part] = bound_luminance(
             v["luminance"][part], v["a"][part], v["b"][part]
         )
@@ -333,14 +360,13 @@ def read_back_sample(planes: Planes, sources: Sources, functional: Tensor) -> Re
     if sources.colormap in (None, "gray"):
         return None
     v = planes.values
-    step = max(1, v["a"].numel() // SAMPLES)
-    values = _windowed(functional.reshape(-1)[::step], sources.window)
+    index = torch.arange(0, v["a"].numel(), max(1, v["a"].numel() // SAMPLES))
+    s, _, r, k = torch.unravel_index(index, v["a"].shape)
+    values = _windowed(functional[s, 0, r, k], sources.window)
     wanted = values > 0.02
     if "coverage" in v:
-        wanted &= v["coverage"].reshape(-1)[::step]
-    # A channel at a time: all at once would copy the whole picture.
-    channels = [v["rgb"][:, channel].reshape(-1)[::step] for channel in range(3)]
-    rgb = torch.stack(channels)[:, wanted]
+        wanted &= v["coverage"][s, 0, r, k]
+    rgb = v["rgb"][s[wanted], :, r[wanted], k[wanted]].T
     return ReadBack(values[wanted], (rgb * 255).round_().div_(255), sources.colormap)
 
 

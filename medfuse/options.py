@@ -131,7 +131,8 @@ MaxMemory = Annotated[
     typer.Option(
         metavar="GB",
         min=0.1,
-        help="Refuse a case that will need more, by estimate. [default: the machine's memory]",
+        help="Keep volumes on disk beside the result where a case needs more, by estimate: slower, "
+        "same bytes; refuse what needs more even so. [default: the machine's memory, no disk]",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the registration.")]

@@ -32,7 +32,8 @@ from medfuse.imaging.folder import file_sha256, input_files
 from medfuse.imaging.reader import load
 from medfuse.imaging.registration import Registration, register
 from medfuse.imaging.registration_start import landmark_note, read_matrix
-from medfuse.imaging.volume import require_case_memory
+from medfuse.imaging.volume import disk_for_case
+from medfuse.kernel.scratch import on_disk, require_disk, set_aside
 from medfuse.methods.base import get_method
 from medfuse.privacy import study_salt
 from medfuse.provenance import Role, bids_fields
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 Progress = Callable[[float, str], None]
+#: Part of the allowed memory from which on files are let go; what is no file comes on top of it.
+HELD_SHARE = 0.5
 
 
 def case_key(anatomical: Path, functional: Path, settings: CaseSettings) -> str:
@@ -107,7 +110,8 @@ def run_case(
         File with the secret of the study, with which DICOM UIDs are hashed; made if it is not
         there. Default: a secret of the case.
     max_memory_gb : float, optional
-        What the case may need, by estimate; default the machine's memory.
+        What the case may hold in memory, by estimate. Where it needs more, its volumes lie in
+        nameless files beside `out`: slower, and the same bytes. Default: the machine's memory.
     progress : callable (fraction, text), optional
         Raise from it to cancel; then nothing is written.
 
@@ -130,27 +134,30 @@ def run_case(
     with clock("load"):
         notify(0.0, "loading")
         anat, func = load_pair(anatomical, functional, settings)
-    require_case_memory(tuple(anat.shape[-3:]), anatomical.name, max_memory_gb)
-    with clock("register"):
-        registration = align(anat, func, settings, progress=_part(notify, 0.1, 0.5))
-        on_grid = registration.resample(func)
-    with clock("fuse"):
-        result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
-        audit = result.audit.with_checks([registration_check(registration), unit_check(func)])
-    remove_stale(out.parent)
-    notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)
-    if settings.dicom:
-        notes += limits(Source.from_volume(anat), Source.from_volume(func))
-    patient = None
-    if settings.dicom and settings.keep_patient:
-        patient = read_patient(anatomical, settings.anatomical_series)
-    record = CaseRecord(
-        case, command, key, settings, anat, func, registration, on_grid, result, audit, notes,
-        salt, bids_fields(anatomical, functional), patient,
-    )  # fmt: skip
-    with ResultFolder(out, case=case, key=key) as folder, clock("write"):
-        timing = dict(clock.seconds)
-        write_case(folder.path, record, timing=timing, progress=_part(notify, 0.7, 1.0))
+    wanted = disk_for_case(
+        tuple(anat.shape[-3:]), anatomical.name, max_memory_gb, dicom=bool(settings.dicom)
+    )
+    with _on_disk(anat, func, out, wanted, max_memory_gb):
+        with clock("register"):
+            registration = align(anat, func, settings, progress=_part(notify, 0.1, 0.5))
+            on_grid = registration.resample(func)
+        with clock("fuse"):
+            result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
+            audit = result.audit.with_checks([registration_check(registration), unit_check(func)])
+        remove_stale(out.parent)
+        notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)
+        if settings.dicom:
+            notes += limits(Source.from_volume(anat), Source.from_volume(func))
+        patient = None
+        if settings.dicom and settings.keep_patient:
+            patient = read_patient(anatomical, settings.anatomical_series)
+        record = CaseRecord(
+            case, command, key, settings, anat, func, registration, on_grid, result, audit, notes,
+            salt, bids_fields(anatomical, functional), patient,
+        )  # fmt: skip
+        with ResultFolder(out, case=case, key=key) as folder, clock("write"):
+            timing = dict(clock.seconds)
+            write_case(folder.path, record, timing=timing, progress=_part(notify, 0.7, 1.0))
     notify(1.0, "done")
     return CaseResult(
         case=case,
@@ -161,6 +168,22 @@ def run_case(
         seconds=round(sum(clock.seconds.values()), 3),
         timing=dict(clock.seconds),
     )
+
+
+@contextmanager
+def _on_disk(
+    anat: MetaTensor, func: MetaTensor, out: Path, wanted: int, limit_gb: float | None
+) -> Iterator[None]:
+    """Let the volumes of a case lie in `wanted` bytes of disk beside its result; 0: in memory."""
+    if not wanted or limit_gb is None:
+        yield
+        return
+    folder = next(parent for parent in out.absolute().parents if parent.is_dir())
+    require_disk(folder, wanted)
+    with on_disk(folder, HELD_SHARE * limit_gb * 2**30):
+        for volume in (anat, func):
+            volume.data = set_aside(volume.as_tensor())
+        yield
 
 
 def load_pair(

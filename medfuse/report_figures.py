@@ -38,6 +38,7 @@ REGISTRATION_SIDE = 330
 THUMBNAIL_SIDE = 160
 ROWS = 6
 EDGE_MM = 10.0
+SLAB = 32  # voxels at a time
 COLUMNS = ("anatomical", "functional", "fused", "weights", "share")
 
 Floats = NDArray[np.floating[Any]]
@@ -311,21 +312,32 @@ def _hottest(volumes: ReportVolumes, grid: Grid) -> tuple[Point, dict[str, Any]]
     """
     given = volumes.functional_values
     values = np.asarray(_scalar(volumes.functional) if given is None else given, dtype=np.float32)
-    smooth = _neighbour_mean(values if np.isfinite(values.sum()) else np.nan_to_num(values))
     allowed = volumes.coverage & _inner(grid)
-    if allowed.any():
-        smooth = np.where(allowed, smooth, -np.inf)
-    x, y, z = (int(i) for i in np.unravel_index(int(smooth.argmax()), smooth.shape))
+    (x, y, z), mean = _peak(values, allowed if allowed.any() else np.ones_like(allowed))
     place = transform_points(grid.affine, (x, y, z))
     facts = {
         "index": [x, y, z],
         "ras_mm": place.round(1).tolist(),
         "place": ", ".join(along(world, mm) for world, mm in enumerate(place)),
         "value": float(values[x, y, z]) if given is not None else None,
-        "mean": float(smooth[x, y, z]) if given is not None else None,
+        "mean": mean if given is not None else None,
         "unit": volumes.window.unit if volumes.window is not None else None,
     }
     return (x, y, z), facts
+
+
+def _peak(values: NDArray[np.float32], allowed: NDArray[np.bool_]) -> tuple[Point, float]:
+    """Where the neighbour mean is highest, the first such place, and how high; slab by slab."""
+    place, highest = (0, 0, 0), -np.inf
+    for start in range(0, len(values), SLAB):
+        low = max(0, start - 1)
+        near = np.nan_to_num(values[low : start + SLAB + 1])
+        smooth = _neighbour_mean(near)[start - low :][:SLAB]
+        smooth = np.where(allowed[start : start + SLAB], smooth, -np.inf)
+        x, y, z = (int(i) for i in np.unravel_index(int(smooth.argmax()), smooth.shape))
+        if smooth[x, y, z] > highest:
+            place, highest = (start + x, y, z), float(smooth[x, y, z])
+    return place, highest
 
 
 def _neighbour_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:

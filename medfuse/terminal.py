@@ -105,12 +105,17 @@ def show_result(result: Any, *, as_json: bool) -> None:
 
 def show_training(result: Any) -> None:
     """How far a training came and where its weights are."""
+
+    def change(name: str) -> str:
+        before, after = result.before.get(name), result.validation[name]
+        return f"{after:.4g}" if before in (None, after) else f"{before:.4g} -> {after:.4g}"
+
     rows = [
         ("stopped", result.stopped),
         ("steps", result.steps),
         ("seconds", f"{result.seconds:.0f}"),
         ("loss", f"{result.first_loss:.4f} -> {result.last_loss:.4f}"),
-        *((f"validation {name}", f"{value:.4g}") for name, value in result.validation.items()),
+        *((f"validation {name}", change(name)) for name in result.validation),
     ]
     table("Training", ("what", "value"), rows)
     say(f"Wrote {result.weights} and its card {result.card.name}.", style="green")
@@ -124,6 +129,7 @@ def show_registration(found: Any, out: Path) -> None:
         ("method", found.method),
         ("moved", f"{found.shift_mm:.2f} mm, {found.rotation_deg:.2f} degrees"),
         ("mutual information", f"{found.metric_before:.4f} -> {found.metric_after:.4f}"),
+        ("sharpness", f"fits {found.sharpness:.2f} times better than 8 mm or 8 degrees away"),
         ("overlap", f"{found.overlap:.2f}"),
         ("stopped", f"after {found.iterations} iterations: {found.stop_reason}"),
     ]

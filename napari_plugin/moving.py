@@ -72,6 +72,7 @@ def moved_by_hand(
         reasons=(*found.reasons, told),
         shift_mm=float(np.linalg.norm(moved)),
         rotation_deg=float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
+        sharpness=None,  # that of another place
     )
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import avg_pool3d
 
 import medfuse
 from medfuse.audit import Audit, Evidence, Functional, audit_fusion, unexplained_map
-from medfuse.audit.hot_spots import find_hot_spots, lesion_contrast
+from medfuse.audit.hot_spots import _coarse, find_hot_spots, lesion_contrast
 from medfuse.audit.orientation import laterality, position
 from medfuse.audit.structure import LIMIT, estimated_share, fit_sources, invented
 from medfuse.kernel.color import apply_colormap, fit_gamut, rgb_to_ycbcr
@@ -308,3 +309,14 @@ def test_every_check_has_its_row_in_the_documentation():
     foreign = {"registration", "unit", "read_back", "bounded", "position", "transform"}
     for name in {check.id for check in audit_fusion(honest()).checks} | foreign:
         assert f"| `{name}` |" in page
+
+
+@pytest.mark.parametrize("step", [[1, 1, 1], [11, 8, 9], [5, 3, 4], [16, 16, 16], [40, 2, 2]])
+@pytest.mark.parametrize("count", [40, 41, 59, 64])
+def test_block_means_made_slab_by_slab_are_those_of_the_whole(step, count):
+    generator = torch.Generator().manual_seed(count)
+    values = torch.rand((count, 20, 21), generator=generator)
+    inside = torch.rand((count, 1, 20, 21), generator=generator) > 0.3
+    for coverage, seen in ((None, values), (inside, values * inside[:, 0])):
+        whole = avg_pool3d(seen[None, None], step, step, ceil_mode=True)
+        assert torch.equal(_coarse(values, coverage, step), whole)

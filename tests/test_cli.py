@@ -105,6 +105,16 @@ def test_fuse_writes_the_whole_result_folder(fused):
     assert linearity["value"] < 1e-5
 
 
+def test_max_memory_refuses_with_both_figures_and_writes_nothing(tmp_path, capsys):
+    brain = Path(__file__).resolve().parents[1] / "sample_data" / "study" / "simulated-brain"
+    pair = [str(brain / name) for name in ("t1.nii.gz", "simulated-pet.nii.gz")]
+    assert run(["fuse", *pair, "-o", str(tmp_path / "o"), "--max-memory", "0.5"]) == 8
+    said = " ".join(capsys.readouterr().err.split())
+    assert "with the rest on disk (--max-memory); 0.5 GB may be used" in said
+    assert "[E_TOO_LARGE]" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_dry_run_writes_nothing_and_tells_what_the_inputs_are(fused, tmp_path, capsys):
     study = Path(__file__).resolve().parents[1] / "sample_data" / "study"
     out = tmp_path / "out"

@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 import medfuse
 from medfuse.errors import GeometryError, UsageError
 from medfuse.kernel.color import COLORMAPS, rgb_to_ycbcr
+from medfuse.kernel.scratch import on_disk
 from medfuse.methods.base import MethodInfo
 
 
@@ -295,6 +296,24 @@ def test_a_stored_weight_map_replays_the_fusion_to_the_bit(mode):
     again = medfuse.fuse(functional=a, anatomical=b, mode=mode, weights=first.weights)
     assert torch.equal(first.luminance, again.luminance)
     assert torch.equal(first.rgb, again.rgb)
+
+
+@pytest.mark.parametrize("mode", ["slices", "volume"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"bounded": True, "bias": 0.3, "method": "max"}, {"kernel": "paper", "method": "mean"}],
+)
+@pytest.mark.parametrize("turn", [(1, 1, 1), (-1, 1, 1), (-1, -1, -1)])
+def test_planes_on_disk_give_the_same_bytes(tmp_path, mode, options, turn):
+    affine = np.diag([*turn, 1.0])
+    a, b = (MetaTensor(x, affine=affine) for x in pair(70, 66, 72))
+    expected = medfuse.fuse(functional=a, anatomical=b, mode=mode, **options)
+    with on_disk(tmp_path, limit=0):
+        found = medfuse.fuse(functional=a, anatomical=b, mode=mode, **options)
+    for name in ("rgb", "luminance", "weights", "share", "overshoot", "gamut_change", "coverage"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert found.rgb.stride() == expected.rgb.stride()
+    assert found.audit == expected.audit
 
 
 def test_weights_of_another_shape_or_range_and_wild_bias_are_refused():

@@ -11,6 +11,7 @@ from PIL import Image
 
 import medfuse
 from medfuse.evaluation import evaluate
+from medfuse.kernel.scratch import on_disk
 from medfuse.methods.base import MethodInfo, Painter, fuse_by, get_method
 from medfuse.transforms import FuseLuminanced
 
@@ -45,6 +46,17 @@ def test_the_picture_is_the_painting_and_its_parts_add_up(shape):
     assert torch.allclose(parts, result.luminance, atol=1e-6)
     assert result.weights.min() >= 0
     assert result.weights.max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["slices", "volume"])
+def test_a_painting_on_disk_has_the_same_bytes(tmp_path, mode):
+    a, b = pair(80, 72, 64)
+    expected = medfuse.fuse(functional=a, anatomical=b, method=Stamp(), mode=mode)
+    with on_disk(tmp_path, limit=0):
+        found = medfuse.fuse(functional=a, anatomical=b, method=Stamp(), mode=mode)
+    for name in ("rgb", "luminance", "weights", "share", "painted"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert found.audit == expected.audit
 
 
 def test_the_audit_says_what_a_network_painted_and_a_blend_passes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -198,7 +199,61 @@ def test_bad_settings_are_usage_errors_in_one_line(brain, tmp_path):
 
 
 def test_a_case_that_memory_cannot_hold_is_refused_before_it_is_registered(brain, tmp_path):
-    cause = r"need about \d\.\d GB of memory, 0\.5 GB may be used.*--max-memory.*\[E_TOO_LARGE\]"
+    cause = (
+        r"need about 1\.\d GB of memory, or 1\.\d GB with the rest on disk \(--max-memory\); "
+        r"0\.5 GB may be used.*--max-memory.*\[E_TOO_LARGE\]"
+    )
     with pytest.raises(InputError, match=cause):
         run_case(*brain, tmp_path / "out", FAST, case="x", max_memory_gb=0.5)
     assert not (tmp_path / "out").exists()
+
+
+SMALL_GB = 1.1  # less than the sample brain needs by estimate, more than with its volumes on disk
+CHOICES = {
+    "volume": {"registration": "identity", "accept_suspect": True},
+    "slices": {"mode": "slices", "method": "max", "bounded": True, "png": True, "preset": "fast"},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_volumes_on_disk_give_the_same_files(brain, tmp_path, choice):
+    settings, mapped = CaseSettings(**CHOICES[choice]), []
+
+    def look(fraction: float, text: str) -> None:
+        if text == "figures":
+            mapped.append(_mapped_from(tmp_path))
+
+    for name, limit in (("memory", None), ("disk", SMALL_GB)):
+        run_case(*brain, tmp_path / name, settings, case="x", max_memory_gb=limit, progress=look)
+    found, expected = (
+        {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*.*")}
+        for folder in (tmp_path / "disk", tmp_path / "memory")
+    )
+    timed = {Path("provenance.json"), Path("provenance.prov.json"), Path("manifest.json")}
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name] and name not in timed] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "memory"]
+    if sys.platform == "linux":
+        assert mapped[0] == 0
+        assert mapped[1] > 10
+
+
+def _mapped_from(folder: Path) -> int:
+    """Files without a name that lie in a folder and are mapped."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    return sum(str(folder) in line and "(deleted)" in line for line in lines)
+
+
+def test_cancelling_with_volumes_on_disk_leaves_nothing_behind(brain, tmp_path):
+    def stop(fraction: float, text: str) -> None:
+        if text == "audit":
+            raise KeyboardInterrupt
+
+    settings = CaseSettings(registration="identity", accept_suspect=True, method="mean")
+    with pytest.raises(KeyboardInterrupt):
+        run_case(
+            *brain, tmp_path / "a" / "out", settings, case="x", max_memory_gb=SMALL_GB,
+            progress=stop,
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []

@@ -10,27 +10,37 @@ a fifth of the cases is held out and judged before and after. Research use only.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
+from medfuse.errors import MedfuseError
 from medfuse.study_slices import DIGITS, write_study_slices
-from medfuse.training.loop import TrainingResult, run_training
+from medfuse.terminal import progress_bar
+from medfuse.training.loop import TrainingProgress, TrainingResult, run_training
 from medfuse.training.recipes import get_recipe
+
+SHOWN = ("VIF_A", "VIF_B", "Qabf", "SSIM", "uptake_correlation")
 
 
 def train(study: Path, out: Path, *, minutes: float | None, steps: int | None) -> TrainingResult:
     """Write weights and their card; the pictures of the study live as long as the training."""
-    recipe = get_recipe("in-domain").model_copy(update={"group_digits": DIGITS})
-    with tempfile.TemporaryDirectory() as scratch:
-        a, b, notes = write_study_slices(study, Path(scratch))
-        print(*notes, sep="\n")
+    recipe = get_recipe("in-domain").override(group_digits=DIGITS)
+    with tempfile.TemporaryDirectory() as scratch, progress_bar("training") as progress:
+
+        def report(state: TrainingProgress) -> None:
+            progress(state.fraction, f"step {state.step}, loss {state.loss:.4f}")
+
+        a, b, notes = write_study_slices(study, Path(scratch), progress=progress)
+        print(*notes, sep="\n", flush=True)
         return run_training(
-            a=a, b=b, out=out, recipe=recipe, minutes=minutes, steps=steps, data_name=study.name
-        )
+            a=a, b=b, out=out, recipe=recipe, minutes=minutes, steps=steps,
+            data_name=study.name, on_progress=report,
+        )  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Train and tell where the card is."""
+def main(arguments: list[str] | None = None) -> int:
+    """Train and tell what it changed; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("study", type=Path, help="folder, BIDS data set or cases.csv")
     parser.add_argument("-o", "--out", type=Path, default=Path("ours.safetensors"))
@@ -38,12 +48,19 @@ def main(arguments: list[str] | None = None) -> None:
     length.add_argument("--minutes", type=float)
     length.add_argument("--steps", type=int)
     options = parser.parse_args(arguments)
-    result = train(options.study, options.out, minutes=options.minutes, steps=options.steps)
-    print(
-        f"{result.steps} steps ({result.stopped}); data, recipe and validation: {result.card.name}"
-    )
-    print(f"Use it: medfuse batch --study STUDY -o OUT --method {options.out.name}")
+    try:
+        result = train(options.study, options.out, minutes=options.minutes, steps=options.steps)
+    except MedfuseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{result.steps} steps, {result.stopped}; held-out slices, before and after:")
+    for name in SHOWN:
+        if name in result.validation:
+            print(f"  {name:18} {result.before[name]:.3f} -> {result.validation[name]:.3f}")
+    print(f"Data, recipe and all figures: {result.card}")
+    print(f"Use it: medfuse batch --study STUDY -o OUT --method {result.weights}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.functional import avg_pool3d, conv3d, max_pool3d
 from medfuse.audit.model import Check, Evidence
 from medfuse.audit.sums import slabs, uptake
 from medfuse.kernel.color import READABLE, luma, read_back
+from medfuse.kernel.fusion import SLAB
 
 RADIUS_MM = 6.204  # of a sphere of 1 cm3, in which SUVpeak is the mean (PERCIST)
 SURROUND_MM = (12.0, 20.0)  # shell that a hot spot is compared with
@@ -157,8 +159,7 @@ def _maxima(
     step = [
         max(1, min(n, round(COARSE_MM / mm))) for n, mm in zip(values.shape, spacing, strict=True)
     ]
-    seen = values if coverage is None else values * coverage[:, 0]
-    coarse = avg_pool3d(seen[None, None], step, step, ceil_mode=True)
+    coarse = _coarse(values, coverage, step)
     sphere = _ball(coarse.shape[2:], spacing * step, 0, RADIUS_MM)
     smooth = conv3d(coarse, (sphere / sphere.sum())[None, None], padding=_half(sphere))
     reach = [
@@ -171,6 +172,19 @@ def _maxima(
     middles = found[order] * torch.tensor(step) + torch.tensor(step) // 2
     last = torch.tensor(values.shape) - 1
     return [tuple(place) for place in torch.minimum(middles, last).tolist()]
+
+
+def _coarse(values: Tensor, coverage: Tensor | None, step: list[int]) -> Tensor:
+    """(1, 1, S', R', K') means over blocks of voxels, made slab by slab."""
+    size = step[0] * max(1, SLAB // step[0])
+    starts = range(0, len(values) - step[0] + 1, size)  # pooling wants a whole block at least
+    blocks = []
+    for start, stop in pairwise([*starts, len(values)]):
+        seen = values[start:stop]
+        if coverage is not None:
+            seen = seen * coverage[start:stop, 0]
+        blocks.append(avg_pool3d(seen[None, None], step, step, ceil_mode=True))
+    return torch.cat(blocks, dim=2)
 
 
 def _refined(

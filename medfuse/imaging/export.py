@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ PNG_LEVEL = 6
 MAX_PNG_SIDE = 4096
 TURN_SIDE = 192
 TURN_MS = 120
+SLICES = 16  # written at a time
 
 
 def write_nifti(
@@ -86,13 +87,9 @@ def write_nifti(
     is_rgb = voxels.ndim == 4
     if voxels.ndim not in (3, 4) or (is_rgb and voxels.shape[0] != 3):
         raise ValueError(f"expected (X, Y), (X, Y, Z) or (3, X, Y, Z), got {voxels.shape}")
-    if is_rgb:
-        voxels = np.stack([to_bytes(channel) for channel in voxels])
-    else:
-        kind = np.uint8 if voxels.dtype in (np.uint8, np.bool_) else "<f4"
-        voxels = voxels.astype(kind, copy=False)
+    kind = np.dtype(np.uint8 if voxels.dtype in (np.uint8, np.bool_) else "<f4")
     header: Any = nib.Nifti1Header(endianness="<")  # type: ignore[no-untyped-call]
-    header.set_data_dtype(NIFTI_RGB24 if is_rgb else voxels.dtype)
+    header.set_data_dtype(NIFTI_RGB24 if is_rgb else kind)
     header.set_data_shape(voxels.shape[-3:])
     header.set_qform(np.asarray(affine, dtype=np.float64), code=1)
     header.set_sform(np.asarray(affine, dtype=np.float64), code=1)
@@ -103,13 +100,22 @@ def write_nifti(
     header["intent_name"] = intent.encode("ascii", "replace")[:15]
     if display_range is not None:
         header["cal_min"], header["cal_max"] = display_range
-    content = bytearray(OFFSET + voxels.nbytes)
-    content[: len(header.binaryblock)] = header.binaryblock
-    # First index fastest; the three colours of a voxel lie side by side.
-    np.ndarray(voxels.T.shape, voxels.dtype, content, OFFSET)[...] = voxels.T
-    with writing(path):
-        path.write_bytes(_gzip(content) if path.name.endswith(".gz") else content)
+    parts = _file_parts(header.binaryblock, voxels, None if is_rgb else kind)
+    with writing(path), path.open("wb") as file:
+        for part in _gzip(parts) if path.name.endswith(".gz") else parts:
+            file.write(part)
     return path
+
+
+def _file_parts(
+    header: bytes, voxels: NDArray[Any], kind: np.dtype[Any] | None
+) -> Iterator[bytes | NDArray[Any]]:
+    """A file a few slices at a time; RGB where no kind is given."""
+    yield header.ljust(OFFSET, b"\0")
+    for z in range(0, voxels.shape[-1], SLICES):
+        part = voxels[..., z : z + SLICES]
+        # First index fastest; the three colours of a voxel lie side by side.
+        yield np.ascontiguousarray((to_bytes(part) if kind is None else part.astype(kind)).T)
 
 
 def to_bytes(values: ArrayLike) -> Bytes:
@@ -181,13 +187,15 @@ def write_pngs(
     OutputError
         ``E_WRITE``.
     """
-    colours = to_bytes(rgb)
+    colours = np.asarray(rgb)
     order = DisplayOrder.from_grid(_grid_of(colours, affine))
     slices = np.moveaxis(order.apply(colours), 0, -1)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return [
-        write_png(folder / f"{prefix}_{k:03d}.png", square_pixels(image, order.spacing[1:]))
+        write_png(
+            folder / f"{prefix}_{k:03d}.png", square_pixels(to_bytes(image), order.spacing[1:])
+        )
         for k, image in enumerate(slices)
     ]
 
@@ -232,7 +240,7 @@ def write_mip(
     OutputError
         ``E_WRITE``.
     """
-    colours = to_bytes(rgb)
+    colours = np.stack([to_bytes(channel) for channel in np.asarray(rgb)])
     height = np.tensordot(LUMA, colours, 1) if rank is None else np.asarray(rank, dtype=np.float32)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -253,16 +261,19 @@ def write_mip(
     return paths
 
 
-def _gzip(content: bytes | bytearray) -> bytes:
-    """One gzip member without name or time.
+def _gzip(parts: Iterable[Any]) -> Iterator[bytes]:
+    """One gzip member without name or time; the same bytes however the content is parted.
 
     Run-length matching compresses noisy floats as well as the default search (their mantissas do
     not repeat) and is three times as fast: 0.2 to 0.4 s instead of 0.5 to 1.2 s for 47 MB.
     """
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    head = b"\x1f\x8b\x08" + bytes(5) + b"\x04\xff"
-    tail = struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
-    return b"".join((head, packer.compress(content), packer.flush(), tail))
+    crc, size = 0, 0
+    yield b"\x1f\x8b\x08" + bytes(5) + b"\x04\xff"
+    for part in parts:
+        crc, size = zlib.crc32(part, crc), size + memoryview(part).nbytes
+        yield packer.compress(part)
+    yield packer.flush() + struct.pack("<II", crc, size & 0xFFFFFFFF)
 
 
 def _grid_of(voxels: NDArray[Any], affine: ArrayLike) -> Grid:

@@ -28,6 +28,7 @@ Matrix = NDArray[np.float64]
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SLICE_ANISOTROPY = 1.5
 EDGE_TOLERANCE = 1e-6
+MOST_AT_ONCE = 1 << 24  # voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +134,25 @@ def to_sitk(array: ArrayLike, affine: ArrayLike) -> sitk.Image:
     grid = Grid(shape=values.shape, affine=np.asarray(affine, dtype=np.float64))
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+    image = _image_of(values)
     lps = LPS_FROM_RAS @ grid.affine
     image.SetSpacing(grid.spacing)
     image.SetDirection((lps[:3, :3] / np.array(grid.spacing)).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def _image_of(values: NDArray[Any]) -> sitk.Image:
+    """Copy (X, Y, Z); a large volume a few slices at a time, so that there is one copy only."""
+    x, y, z = values.shape
+    step = max(1, MOST_AT_ONCE // (x * y))
+    if step >= z:
+        return sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+    kind = sitk.GetImageFromArray(np.empty((1, 1, 1), values.dtype)).GetPixelID()
+    image = sitk.Image([x, y, z], kind)
+    for k in range(0, z, step):
+        part = np.ascontiguousarray(values[..., k : k + step].transpose(2, 1, 0))
+        image[:, :, k : k + step] = sitk.GetImageFromArray(part)
     return image
 
 
@@ -259,6 +274,26 @@ class DisplayOrder:
         lead: int = array.ndim - 3
         order = [*range(lead), *(lead + self.axes.index(a) for a in range(3))]
         return _permute(_flip(array, _shifted(self.flips, lead)), order)
+
+    def after(self, first: DisplayOrder) -> DisplayOrder:
+        """The order from the slices, rows and columns of another one to those of this one."""
+        s, r, c = (first.axes.index(axis) for axis in self.axes)
+        turns = [first.flips[a] != flip for a, flip in zip((s, r, c), self.flips, strict=True)]
+        return DisplayOrder(self.plane, (s, r, c), (turns[0], turns[1], turns[2]), self.spacing)
+
+    def cut(self, volume: torch.Tensor, part: slice) -> torch.Tensor:
+        """Some slices as a view that shares memory with (..., X, Y, Z); `turned` is `apply`."""
+        lead = volume.ndim - 3
+        axis = lead + self.axes[0]
+        start, stop, _ = part.indices(volume.shape[axis])
+        if self.flips[0]:
+            start, stop = volume.shape[axis] - stop, volume.shape[axis] - start
+        view = volume.narrow(axis, start, stop - start)
+        return _permute(view, [*range(lead), *(lead + a for a in self.axes)])
+
+    def turned(self, slices: Array) -> Array:
+        """Flip (..., slices, rows, columns) where the order runs against its index axes."""
+        return _flip(slices, _shifted(self.flips, slices.ndim - 3))
 
 
 def _shifted(flips: tuple[bool, bool, bool], lead: int) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from medfuse.imaging.volume import (
 )
 
 Frame = int | Literal["mean"] | None
+_SLICES = 16  # read at a time
 
 
 def read_nifti(
@@ -193,7 +194,7 @@ def _read_frames(stream: NiftiStream, header: NiftiHeader, wanted: range) -> np.
     total: np.ndarray | None = None
     for index in wanted:
         stream.skip_to(header.offset + index * header.frame_bytes)
-        values = _scaled(stream.read(header.frame_bytes), header)
+        values = _read_frame(stream, header)
         if len(wanted) == 1:
             return values
         total = values.astype(np.float64) if total is None else total + values
@@ -201,12 +202,15 @@ def _read_frames(stream: NiftiStream, header: NiftiHeader, wanted: range) -> np.
     return (total / len(wanted)).astype(np.float32)
 
 
-def _scaled(raw: bytearray, header: NiftiHeader) -> np.ndarray:
-    stored = np.frombuffer(raw, header.dtype).reshape(header.shape, order="F")
+def _read_frame(stream: NiftiStream, header: NiftiHeader) -> np.ndarray:
+    """The frame that comes next, scaled, a few slices at a time."""
     values = np.empty(header.shape, dtype=np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found as non-finite
-        for z in range(header.shape[2]):
-            values[..., z] = stored[..., z] * np.float64(header.slope) + header.intercept
+    for z in range(0, header.shape[2], _SLICES):
+        part = values[..., z : z + _SLICES]
+        raw = stream.read(part.size * header.dtype.itemsize)
+        stored = np.frombuffer(raw, header.dtype).reshape(part.shape, order="F")
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found as non-finite
+            part[...] = stored * np.float64(header.slope) + header.intercept
     return values
 
 

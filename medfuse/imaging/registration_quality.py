@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medfuse.errors import RegistrationError
 from medfuse.imaging.grid import Grid, Matrix, transform_points
+from medfuse.imaging.registration_refine import NEARBY_DEG, NEARBY_MM
 
 if TYPE_CHECKING:
     from medfuse.imaging.registration_strategy import Outcome
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 MIN_OVERLAP = 0.25
 MIN_METRIC = 0.02
 MAX_RIVAL = 0.985
+#: Set on the pairs of sample_data, checked on others: workflows/benchmarks/verdict.py.
+MIN_SHARPNESS = 1.07
+#: A position that is kept as asked is doubted where one that far off fits that much better.
+MAX_KEPT_MM = 10.0
+MAX_KEPT_GAIN = 0.5
 MAX_SHIFT_MM = 100.0
 MAX_TURN_DEG = 45.0
 #: Scanners of one patient differ in scale by a few per cent at most; these limits are generous.
@@ -30,6 +36,8 @@ def judge(outcome: Outcome) -> tuple[Literal["good", "suspect"], tuple[str, ...]
     against = [
         *_about_overlap(outcome),
         *_about_information(outcome),
+        *_about_sharpness(outcome),
+        *_about_what_was_kept(outcome),
         *_about_motion(outcome),
         *_about_shape(outcome),
     ]
@@ -63,6 +71,32 @@ def _about_information(outcome: Outcome) -> list[str]:
     return found
 
 
+def _about_sharpness(outcome: Outcome) -> list[str]:
+    if outcome.method == "identity" or outcome.sharpness >= MIN_SHARPNESS:
+        return []
+    return [
+        f"{_dull(outcome)} (at least {MIN_SHARPNESS} times is expected): the position is wrong, or "
+        "the two series show different things"
+    ]
+
+
+def _dull(outcome: Outcome) -> str:
+    return (
+        f"the images fit only {outcome.sharpness:.2f} times better here than {NEARBY_MM:.0f} mm or "
+        f"{NEARBY_DEG:.0f} degrees away"
+    )
+
+
+def _about_what_was_kept(outcome: Outcome) -> list[str]:
+    is_trusted = outcome.method != "identity" or outcome.shares_frame
+    if is_trusted or outcome.change_mm <= MAX_KEPT_MM or outcome.gain <= MAX_KEPT_GAIN:
+        return []
+    return [
+        f"nothing was moved, as asked, but the images fit {1 + outcome.gain:.1f} times better "
+        f"{outcome.change_mm:.0f} mm and {outcome.change_deg:.0f} degrees away"
+    ]
+
+
 def _about_motion(outcome: Outcome) -> list[str]:
     shift, turn = outcome.change_mm, outcome.change_deg
     moved = f"{shift:.1f} mm and {turn:.1f} degrees"
@@ -73,6 +107,8 @@ def _about_motion(outcome: Outcome) -> list[str]:
             f"the headers name one frame of reference, but the images fit best {moved} away from "
             "it: did the patient move between the scans?"
         ]
+    if outcome.method == "identity":
+        return []
     if (outcome.given or outcome.shares_frame) and (shift > MAX_SHIFT_MM or turn > MAX_TURN_DEG):
         return [f"the result lies {moved} away from its start"]
     return []
@@ -107,12 +143,15 @@ def _remarks(outcome: Outcome) -> list[str]:
         return [f"lengths of the functional image changed by {_percent(low)} to {_percent(high)}"]
     if outcome.method != "identity":
         return []
+    dull = [f"nothing in the images confirms the position: {_dull(outcome)}"]
+    remarks = dull if outcome.sharpness < MIN_SHARPNESS else []
     if outcome.iterations == 0:
         what = "given start was" if outcome.given else "positions in the headers were"
-        return [f"the {what} trusted; nothing was optimised"]
+        return [f"the {what} trusted; nothing was optimised", *remarks]
     return [
         f"the headers were kept: refining moved by {outcome.change_mm:.1f} mm and "
-        f"{outcome.change_deg:.1f} degrees only, or gained no information"
+        f"{outcome.change_deg:.1f} degrees only, or gained no information",
+        *remarks,
     ]
 
 

@@ -17,6 +17,7 @@ from medfuse.imaging.registration_inputs import Prepared, at_resolution, on_grid
 from medfuse.imaging.registration_progress import Meter
 
 PAD_MM = 100.0
+NEARBY_MM, NEARBY_DEG = 8.0, 8.0
 EXACTLY_RIGID = 1e-6
 #: Writes a RAS map as an ITK transform about a centre (LPS); its kind says what may be refined.
 Build = Callable[[Matrix, Sequence[float]], sitk.Transform]
@@ -143,6 +144,24 @@ class Stage:
         except RuntimeError:  # ITK finds no fixed voxel inside even the surrounded moving volume
             metric = 0.0
         return Refined(matrix, max(metric, 0.0), self.overlap(matrix), 0, "evaluated only")
+
+    def sharpness(self, here: Refined) -> float:
+        """Information at a place divided by its mean 8 mm and 8 degrees away, each way round.
+
+        At the true place of two images of one body it is well above 1; where the images fit by
+        chance, by their outlines alone or not at all, the surroundings are nearly as good.
+        """
+        if here.metric <= 0:
+            return 0.0
+        moves = [euler_transform(np.eye(4), self.centre_lps) for _ in range(12)]
+        for number, move in enumerate(moves):
+            parameters = np.zeros(6)
+            parameters[number // 2] = (-1) ** (number % 2) * (
+                np.radians(NEARBY_DEG) if number < 6 else NEARBY_MM
+            )
+            move.SetParameters(parameters.tolist())
+        around = [self.evaluate(here.matrix @ ras_matrix(move)).metric for move in moves]
+        return here.metric / max(float(np.mean(around)), 1e-6)
 
     def refine(
         self,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from medfuse.errors import RegistrationError
 from medfuse.imaging.grid import Matrix, from_sitk, transform_points
-from medfuse.imaging.registration_inputs import Prepared
+from medfuse.imaging.registration_inputs import MIN_SLICES, Prepared
 from medfuse.imaging.registration_progress import Meter, in_parallel
 from medfuse.imaging.registration_refine import (
     Level,
@@ -134,7 +134,9 @@ class Outcome:
     rival : float
         Score of the best clearly different solution as a fraction of the winner's; 0 if none.
     gain : float
-        Relative gain of information over the start.
+        Relative gain of information over the start; where it was kept, what leaving it would gain.
+    sharpness : float
+        By what factor the images fit better here than near by (`Stage.sharpness`).
     """
 
     matrix: Matrix
@@ -150,6 +152,7 @@ class Outcome:
     change_deg: float
     rival: float
     gain: float
+    sharpness: float
 
 
 def solve(
@@ -168,9 +171,9 @@ def solve(
     fine = Stage.of(pair.fixed, pair.moving, plan.fine, seed=seed)
     meter.tick()
     before = fine.evaluate(start)
-    if method == "identity":
-        return _outcome(pair, before, before, start, "identity", given=given)
     coarse = Stage.of(pair.fixed, pair.moving, plan.coarse, seed=seed)
+    if method == "identity":
+        return _as_it_is(pair, coarse, fine, before, given=given, meter=meter)
     trusted = method == "auto" and pair.shares_frame and not given
     if trusted and before.overlap >= TRUSTED_OVERLAP:
         return _near_headers(pair, coarse, fine, before, meter)
@@ -187,7 +190,7 @@ def solve(
             winner = winner.then(stage.refine(winner.matrix, meter, affine_transform))
     if winner.metric <= 0:
         raise _nothing_found("the two volumes share no information wherever they are placed")
-    return _outcome(pair, before, winner, start, name, given=given, all_found=all_found)
+    return _outcome(pair, fine, before, winner, start, name, given=given, all_found=all_found)
 
 
 def _at_home(before: Refined) -> bool:
@@ -222,14 +225,31 @@ def _everywhere(
     return in_parallel(lambda r: r.then(fine.refine(r.matrix, meter)), finalists, meter)
 
 
+def _as_it_is(
+    pair: Pair, coarse: Stage, fine: Stage, before: Refined, *, given: bool, meter: Meter
+) -> Outcome:
+    """Keep the start, but look whether the images fit much better near by."""
+    kept = _outcome(pair, fine, before, before, before.matrix, "identity", given=given)
+    if min(*pair.fixed.grid.shape, *pair.moving.grid.shape) < MIN_SLICES:
+        return kept
+    meter.stage(0.1, 1.0, total=coarse.level.iterations, text="looking near by")
+    here, there = coarse.evaluate(before.matrix), coarse.refine(before.matrix, meter)
+    return replace(
+        kept,
+        change_mm=distance_mm(before.matrix, there.matrix, pair.landmarks()),
+        change_deg=rotation_angle(before.matrix @ np.linalg.inv(there.matrix)),
+        gain=_gain(here, there),
+    )
+
+
 def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter: Meter) -> Outcome:
     meter.stage(0.1, 0.5, total=coarse.level.iterations, text="checking the headers, coarse")
     rough = coarse.refine(before.matrix, meter)
     meter.stage(0.5, 1.0, total=fine.level.iterations, text="checking the headers, fine")
     refined = rough.then(fine.refine(rough.matrix, meter))
-    found = _outcome(pair, before, refined, before.matrix, "rigid", given=False)
-    if found.change_mm > SAME_PLACE_MM and found.gain > MARGIN_OF_GAIN:
-        return found
+    change = distance_mm(refined.matrix, before.matrix, pair.landmarks())
+    if change > SAME_PLACE_MM and _gain(before, refined) > MARGIN_OF_GAIN:
+        return _outcome(pair, fine, before, refined, before.matrix, "rigid", given=False)
     kept = Refined(
         before.matrix,
         before.metric,
@@ -237,7 +257,7 @@ def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter
         refined.iterations,
         "headers kept: " + refined.stop_reason,
     )
-    return _outcome(pair, before, kept, refined.matrix, "identity", given=False)
+    return _outcome(pair, fine, before, kept, refined.matrix, "identity", given=False)
 
 
 def _starts(pair: Pair, plan: Plan, start: Matrix | None, meter: Meter) -> list[Matrix]:
@@ -288,6 +308,7 @@ def rotation_angle(matrix: Matrix) -> float:
 
 def _outcome(
     pair: Pair,
+    fine: Stage,
     before: Refined,
     after: Refined,
     seen: Matrix,
@@ -313,8 +334,13 @@ def _outcome(
         change_mm=distance_mm(after.matrix, seen, points),
         change_deg=rotation_angle(after.matrix @ np.linalg.inv(seen)),
         rival=max(rivals, default=0.0) / after.score if after.score > 0 else 1.0,
-        gain=after.metric / before.metric - 1.0 if before.metric > 0 else np.inf,
+        gain=_gain(before, after),
+        sharpness=fine.sharpness(after),
     )
+
+
+def _gain(before: Refined, after: Refined) -> float:
+    return after.metric / before.metric - 1.0 if before.metric > 0 else np.inf
 
 
 def _nothing_found(cause: str) -> RegistrationError:

@@ -31,6 +31,11 @@ MAX_MEMORY_SHARE = 0.8
 #: workflows/benchmarks/pipeline.py; rounded up.
 CASE_BASE_BYTES = 0.9e9
 CASE_BYTES_PER_VOXEL = 100
+#: The same where all planes lie on disk (`kernel.scratch`), and more of it for DICOM output; what
+#: they take there. Measured with workflows/benchmarks/memory.py; rounded up.
+LEAN_BYTES_PER_VOXEL = 28
+LEAN_DICOM_BYTES_PER_VOXEL = 12
+DISK_BYTES_PER_VOXEL = 80
 
 
 @dataclass(frozen=True)
@@ -160,34 +165,45 @@ def require_memory(shape: tuple[int, ...], bytes_per_voxel: int, place: Place) -
         )
 
 
-def require_case_memory(shape: tuple[int, ...], name: str, limit_gb: float | None) -> None:
-    """Refuse a case that will need more memory than it may have, before it is registered.
+def disk_for_case(
+    shape: tuple[int, ...], name: str, limit_gb: float | None, *, dicom: bool = False
+) -> int:
+    """Bytes of disk that a case needs beside its memory: 0 where memory is enough.
 
     Parameters
     ----------
     shape : (3,) int
         Of the anatomical grid.
     limit_gb : float or None
-        What the case may use; default the machine's memory, or the container's.
+        What the case may hold in memory; None: all of the machine or the container, and no disk.
+    dicom : bool
+        Whether DICOM is written, for which volumes are put together in memory.
 
     Raises
     ------
     InputError
-        ``E_TOO_LARGE`` with the estimate.
+        ``E_TOO_LARGE`` with the estimate, before anything is registered.
     """
-    needed = CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * math.prod(shape)
+    voxels = math.prod(shape)
+    needed = CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * voxels
     limit = machine_memory() if limit_gb is None else limit_gb * 2**30
-    if needed > limit:
-        size = " x ".join(str(n) for n in shape)
-        raise InputError(
-            "E_TOO_LARGE",
-            what="Cannot fuse on the grid of",
-            where=name,
-            cause=f"{size} voxels will need about {needed / 2**30:.1f} GB of memory, "
-            f"{limit / 2**30:.1f} GB may be used",
-            remedy="Crop or downsample the anatomical image, use a larger machine, or allow more "
-            "with --max-memory",
-        )
+    if needed <= limit:
+        return 0
+    lean = LEAN_BYTES_PER_VOXEL + (LEAN_DICOM_BYTES_PER_VOXEL if dicom else 0)
+    least = CASE_BASE_BYTES + lean * voxels
+    if limit_gb is not None and least <= limit:
+        return DISK_BYTES_PER_VOXEL * voxels
+    size = " x ".join(str(n) for n in shape)
+    with_disk = f"{least / 2**30:.1f} GB with the rest on disk (--max-memory)"
+    raise InputError(
+        "E_TOO_LARGE",
+        what="Cannot fuse on the grid of",
+        where=name,
+        cause=f"{size} voxels will need about {needed / 2**30:.1f} GB of memory, or {with_disk}; "
+        f"{limit / 2**30:.1f} GB may be used",
+        remedy="Crop or downsample the anatomical image, use a larger machine, or allow so much "
+        "with --max-memory",
+    )
 
 
 def fill_nonfinite(values: np.ndarray, fill: float, place: Place) -> list[str]:

@@ -11,7 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medfuse.kernel.pyramid import Kernel, collapse, laplacian_pyramid, weight_pyramid
+from medfuse.kernel.pyramid import (
+    Kernel,
+    collapse,
+    expand_part,
+    laplacian_pyramid,
+    reduce_part,
+    sample_part,
+    weight_pyramid,
+)
+from medfuse.kernel.scratch import empty
+from medfuse.kernel.threads import share_out
+
+SLAB = 16  # slices at a time
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,88 @@ def fuse_luminance(
         from_a=collapse([(1 - w) * x for w, x in zip(maps, bands_a, strict=True)], kernel=kernel),
         from_b=collapse([w * x for w, x in zip(maps, bands_b, strict=True)], kernel=kernel),
     )
+
+
+def fuse_volume(
+    a: Tensor, b: Tensor, weights: Tensor, *, levels: int = 4, kernel: Kernel = "binomial"
+) -> Fused:
+    """:func:`fuse_luminance` of a volume, a few slices at a time.
+
+    No more than the low-pass levels is held beside sources and result, and the slices are shared
+    out to all cores. Equal to the whole but for rounding; the slabs are the same on every machine.
+
+    Parameters
+    ----------
+    a, b : (S, R, K) float
+    weights : (S, R, K) float in [0, 1]
+    levels, kernel : as in :func:`blend`
+    """
+    _check_range(weights)
+    low_a, low_b = _low_passes(a, levels, kernel), _low_passes(b, levels, kernel)
+    binomial = kernel == "binomial"
+    maps = _low_passes(weights, levels, kernel) if binomial else _samples(weights, levels)
+    fused = _blend_level(low_a[levels:], low_b[levels:], maps[levels], None, kernel)
+    for level in reversed(range(levels)):
+        fused = _blend_level(low_a[level:], low_b[level:], maps[level], fused, kernel)
+    return fused
+
+
+def _low_passes(x: Tensor, levels: int, kernel: Kernel) -> list[Tensor]:
+    out = [x]
+    for _ in range(levels):
+        fine = out[-1]
+        out.append(_by_parts(_half(fine), lambda part, f=fine: reduce_part(f, part, kernel=kernel)))
+    return out
+
+
+def _samples(weights: Tensor, levels: int) -> list[Tensor]:
+    out = [weights]
+    for _ in range(levels):
+        half = _half(out[-1])
+        out.append(_by_parts(half, lambda part, h=half: sample_part(weights, h.shape, part)))
+    return out
+
+
+def _half(fine: Tensor) -> Tensor:
+    """Room for the next coarser level."""
+    return empty([-(-n // 2) for n in fine.shape], fine.dtype)
+
+
+def _blend_level(
+    a: Sequence[Tensor], b: Sequence[Tensor], w: Tensor, coarse: Fused | None, kernel: Kernel
+) -> Fused:
+    """The result at a level: its band, from the low-passes there and below, and what is coarser."""
+    size = w.shape
+    fused = Fused(*(empty(size, w.dtype) for _ in range(3)))
+
+    def fill(part: slice) -> None:
+        band_a, band_b, weight = a[0][part], b[0][part], w[part]
+        lower = [0.0, 0.0, 0.0]
+        if coarse is not None:
+            low_a, low_b, *lower = (
+                expand_part(x, size, part, kernel=kernel)
+                for x in (a[1], b[1], coarse.luminance, coarse.from_a, coarse.from_b)
+            )
+            band_a, band_b = band_a - low_a, band_b - low_b
+        fused.luminance[part] = torch.lerp(band_a, band_b, weight) + lower[0]
+        fused.from_a[part] = (1 - weight) * band_a + lower[1]
+        fused.from_b[part] = weight * band_b + lower[2]
+
+    share_out(fill, slabs(len(w)))
+    return fused
+
+
+def slabs(slices: int, size: int = SLAB) -> list[slice]:
+    """A few slices at a time, of all."""
+    return [slice(start, min(start + size, slices)) for start in range(0, slices, size)]
+
+
+def _by_parts(out: Tensor, make: Callable[[slice], Tensor]) -> Tensor:
+    def fill(part: slice) -> None:
+        out[part] = make(part)
+
+    share_out(fill, slabs(len(out)))
+    return out
 
 
 def local_bounds(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,10 +291,14 @@ def _weight_maps(
         maps = given = list(weights)
         _check_levels(a, maps, levels)
     for level in given:
-        low, high = torch.aminmax(level.detach())
-        if not (low >= 0 and high <= 1):  # also false for NaN
-            raise ValueError(f"weights must lie in [0, 1], got {low:.4g} to {high:.4g}")
+        _check_range(level)
     return maps
+
+
+def _check_range(weights: Tensor) -> None:
+    low, high = torch.aminmax(weights.detach())
+    if not (low >= 0 and high <= 1):  # also false for NaN
+        raise ValueError(f"weights must lie in [0, 1], got {low:.4g} to {high:.4g}")
 
 
 def _check_levels(a: Tensor, maps: Sequence[Tensor], levels: int) -> None:

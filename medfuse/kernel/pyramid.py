@@ -145,6 +145,44 @@ def weight_pyramid(weights: Tensor, levels: int, *, kernel: Kernel = "binomial")
     return out
 
 
+def reduce_part(fine: Tensor, part: slice, *, kernel: Kernel = "binomial") -> Tensor:
+    """Some slices of the next coarser level of a volume.
+
+    Parameters
+    ----------
+    fine : (S, R, K) float
+    part : slice
+        Of the ``ceil(S / 2)`` slices; only what they are made of is read.
+    kernel : {"binomial", "paper"}
+
+    Returns
+    -------
+    Tensor of shape (n, ceil(R / 2), ceil(K / 2))
+    """
+    return _apply_part(fine, [_reduce_matrix(n, kernel) for n in fine.shape], part)
+
+
+def expand_part(
+    coarse: Tensor, size: Sequence[int], part: slice, *, kernel: Kernel = "binomial"
+) -> Tensor:
+    """Some slices of :func:`expand` of a volume (S, R, K); see :func:`reduce_part`."""
+    return _apply_part(coarse, [_expand_matrix(n, kernel) for n in size], part)
+
+
+def sample_part(fine: Tensor, size: Sequence[int], part: slice) -> Tensor:
+    """Some slices of a volume (S, R, K) sampled bilinearly; see :func:`reduce_part`."""
+    pairs = zip(size, fine.shape, strict=True)
+    return _apply_part(fine, [_bilinear_matrix(m, n) for m, n in pairs], part)
+
+
+def _apply_part(x: Tensor, matrices: Sequence[np.ndarray], part: slice) -> Tensor:
+    """Multiply all axes of (S, R, K) by one matrix each, as far as some slices need it."""
+    rows = matrices[0][part]
+    used = np.flatnonzero(rows.any(axis=0))
+    first, last = int(used[0]), int(used[-1]) + 1
+    return _apply(x[None, None, first:last], [rows[:, first:last], *matrices[1:]])[0, 0]
+
+
 def _spatial(x: Tensor) -> list[int]:
     if x.ndim < 3:
         raise ValueError(f"expected (N, C, spatial...), got shape {tuple(x.shape)}")

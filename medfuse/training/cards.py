@@ -21,6 +21,7 @@ from medfuse.methods.network import count_parameters, level_maps, network_input
 from medfuse.training.checkpoint import write_atomically
 from medfuse.training.data import Pairs
 from medfuse.training.recipes import Recipe
+from medfuse.training.start import fresh_state
 
 _METRICS = ("VIF", "Qabf", "SSIM", "uptake_correlation")
 _SMALLEST = 41  # sides below this have no VIF
@@ -80,6 +81,14 @@ def validation_metrics(
                 found.setdefault(name, []).append(float(value))
     means = {name: torch.tensor(values).nanmean().item() for name, values in found.items()}
     return {"pairs": len(pairs)} | {name: round(mean, 4) for name, mean in means.items()}
+
+
+def start_metrics(recipe: Recipe, pairs: Pairs) -> dict[str, float]:
+    """The same of the weights that training starts from; empty where it starts from none."""
+    if recipe.init is None:
+        return {}
+    net = fresh_state(recipe, torch.device("cpu")).net
+    return validation_metrics(recipe, net.state_dict(), pairs)
 
 
 def _card(name: str, recipe: Recipe, digest: str, facts: CardFacts) -> zoo.Card:

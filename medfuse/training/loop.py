@@ -21,7 +21,12 @@ from torch import Tensor, nn
 from medfuse.kernel.fusion import blend
 from medfuse.methods import zoo
 from medfuse.methods.network import level_maps, network_input
-from medfuse.training.cards import CardFacts, validation_metrics, write_weights
+from medfuse.training.cards import (
+    CardFacts,
+    start_metrics,
+    validation_metrics,
+    write_weights,
+)
 from medfuse.training.checkpoint import (
     restore_state,
     save_state,
@@ -65,6 +70,7 @@ class TrainingResult:
     first_loss: float
     last_loss: float
     validation: dict[str, float] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)  # the same pairs, by ``init`` as given
     resumed_at: int = 0
 
 
@@ -192,6 +198,7 @@ def train(
         first_loss=state.first_loss or math.nan,
         last_loss=state.last_loss or math.nan,
         validation=metrics,
+        before=start_metrics(recipe, run.validation),
         resumed_at=resumed_at,
     )
 

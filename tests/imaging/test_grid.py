@@ -203,6 +203,44 @@ def test_display_order_is_undone_exactly_for_arrays_and_tensors(
     np.testing.assert_array_equal(display.apply(tensor).numpy(), display.apply(array))
 
 
+@given(
+    hnp.arrays(np.int32, st.tuples(st.integers(1, 2), *[st.integers(1, 5)] * 3)),
+    affines(),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.integers(0, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_one_display_order_follows_another_in_parts_or_at_once(
+    array: np.ndarray, matrix: np.ndarray, axis: int, other: int, start: int
+) -> None:
+    grid = Grid(array.shape[-3:], matrix)
+    first, second = (DisplayOrder.from_grid(grid, axis=a) for a in (axis, other))
+    tensor, onward = torch.from_numpy(array), second.after(first)
+    slices = second.apply(tensor)
+    assert torch.equal(onward.apply(first.apply(tensor)), slices)
+    part = slice(min(start, slices.shape[1] - 1), start + 2)
+    shown = onward.turned(onward.cut(first.apply(tensor), part))
+    assert torch.equal(shown, slices[:, part])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, bool])
+@pytest.mark.parametrize("most", [1, 30, 70, 10**6])
+def test_a_large_image_is_handed_over_in_parts(monkeypatch, dtype: type, most: int) -> None:
+    monkeypatch.setattr("medfuse.imaging.grid.MOST_AT_ONCE", most)
+    array = np.random.default_rng(0).integers(0, 2000, (6, 5, 7)).astype(dtype)
+    back, _ = from_sitk(to_sitk(array, np.eye(4)))
+    np.testing.assert_array_equal(back, array)
+
+
+def test_a_cut_shares_memory_with_its_volume() -> None:
+    volume = torch.zeros(1, 4, 5, 6)
+    order = DisplayOrder.from_grid(Grid((4, 5, 6), np.diag([1.0, 1.0, 1.0, 1.0])))
+    order.cut(volume, slice(2, 3)).fill_(1)
+    assert torch.equal(order.apply(volume)[:, 2], torch.ones(1, 5, 4))
+    assert volume.sum() == 20
+
+
 def test_marked_voxel_lands_in_the_corner_it_belongs_to() -> None:
     # Left-handed storage (LAS): index x grows to the left.
     grid = Grid((4, 5, 6), affine(np.diag([-1.0, 1.0, 1.0]), (1, 1, 1), (0, 0, 0)))

@@ -212,6 +212,34 @@ def test_identity_optimises_nothing_but_measures(brain: tuple[MetaTensor, MetaTe
     assert aligned.metric_before == aligned.metric_after > 1.5 * apart.metric_after
     assert (aligned.iterations, aligned.shift_mm, aligned.rotation_deg) == (0, 0.0, 0.0)
     assert "trusted" in aligned.reasons[0]
+    assert len(aligned.reasons) == 1
+    assert "nothing in the images confirms the position" in apart.reasons[1]
+
+
+def test_identity_is_doubted_where_the_images_fit_much_better_near_by(
+    brain: tuple[MetaTensor, MetaTensor],
+) -> None:
+    fixed, moving = brain
+    apart = moved(moving, rigid((0, 0, 0), (12.0, -16.0, 0.0)))
+    found = register(fixed=fixed, moving=apart, method="identity")
+    assert found.verdict == "suspect"
+    assert "nothing was moved, as asked, but the images fit" in found.reasons[0]
+
+
+def test_headers_of_one_frame_of_reference_are_not_doubted_for_dull_images() -> None:
+    kept = dataclasses.replace(FINE, method="identity", shares_frame=True, sharpness=1.0)
+    verdict, reasons = judge(dataclasses.replace(kept, change_mm=1.0, change_deg=1.0))
+    assert verdict == "good"
+    assert "nothing in the images confirms the position" in reasons[-1]
+
+
+def test_head_on_thigh_is_noticed(brain: tuple[MetaTensor, MetaTensor], sample_data: Path) -> None:
+    thigh = load(
+        sample_data / "study" / "sts001-aligned" / "ct.nii.gz", modality="CT", values_in="HU"
+    )
+    found = register(fixed=thigh, moving=brain[1])
+    assert found.verdict == "suspect"
+    assert "different things" in found.reasons[0]
 
 
 def test_given_start_can_be_trusted_as_it_is_even_for_three_slices() -> None:
@@ -219,7 +247,7 @@ def test_given_start_can_be_trusted_as_it_is_even_for_three_slices() -> None:
     start = rigid((0, 0, 10), (1.0, 2.0, 0.0))
     result = register(fixed=thin, moving=bad("none"), method="identity", initial=start)
     np.testing.assert_allclose(result.matrix, start, atol=1e-12)
-    assert result.reasons[-1].startswith("the given start was trusted")
+    assert (result.method, result.iterations) == ("identity", 0)
 
 
 def test_progress_goes_forward_to_one_and_follows_the_optimiser(
@@ -486,6 +514,7 @@ FINE = Outcome(
     change_deg=30.0,
     rival=0.5,
     gain=4.0,
+    sharpness=1.3,
 )
 
 
@@ -494,6 +523,8 @@ FINE = Outcome(
     [
         ({"overlap": 0.2}, "20 % of the anatomical foreground"),
         ({"metric_after": 0.01}, "almost no information"),
+        ({"sharpness": 1.04}, "only 1.04 times better here than 8 mm or 8 degrees away"),
+        ({"method": "identity", "gain": 0.6, "change_mm": 12.0}, "1.6 times better 12 mm"),
         ({"rival": 0.99}, "nearly as well (score 0.99 times that of the position kept)"),
         ({"rival": 1.03}, "images better (score 1.03 times"),
         ({"matrix": np.diag([1.0, 0.8, 1.0, 1.0])}, "by +0.0 % to +25.0 %"),

@@ -12,6 +12,7 @@ from medfuse.kernel.fusion import (
     blend,
     bound_luminance,
     fuse_luminance,
+    fuse_volume,
     local_bounds,
     overshoot,
 )
@@ -55,6 +56,37 @@ def test_contributions_sum_to_the_result(size, kernel, levels, seed):
     a, b, w = pair(size, seed)
     fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
     assert torch.allclose(fused.from_a + fused.from_b, fused.luminance, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 40)] * 3), kernels, st.integers(0, 5), st.integers(0, 99))
+def test_a_volume_in_slabs_is_the_volume_at_once(size, kernel, levels, seed):
+    a, b, w = (x[0, 0] for x in pair(size, seed))
+    slabs = fuse_volume(a, b, w, levels=levels, kernel=kernel)
+    whole = fuse_luminance(
+        a[None, None], b[None, None], w[None, None], levels=levels, kernel=kernel
+    )
+    for name in ("luminance", "from_a", "from_b"):
+        assert torch.allclose(getattr(slabs, name), getattr(whole, name)[0, 0], atol=1e-12)
+
+
+def test_a_volume_is_the_same_to_the_bit_for_any_number_of_threads():
+    a, b, w = (x[0, 0].float() for x in pair((50, 37, 41)))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(fuse_volume(a, b, w).luminance)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+def test_weights_of_a_volume_outside_0_and_1_are_refused():
+    a, b, w = (x[0, 0] for x in pair((9, 8, 7)))
+    w[4, 4, 4] = torch.nan
+    with pytest.raises(ValueError, match=r"weights must lie in \[0, 1\]"):
+        fuse_volume(a, b, w)
 
 
 def test_result_is_linear_in_the_sources_for_fixed_weights():

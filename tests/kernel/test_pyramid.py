@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from medfuse.kernel.pyramid import (
     collapse,
     expand,
+    expand_part,
     gaussian_pyramid,
     laplacian_pyramid,
+    reduce_part,
+    sample_part,
     weight_pyramid,
 )
 
@@ -26,6 +29,25 @@ def image(size: tuple[int, ...], seed: int = 0, batch: int = 2) -> torch.Tensor:
     return torch.rand(
         (batch, 1, *size), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.integers(1, 24)] * 3), st.data(), kernels)
+def test_some_slices_of_a_level_are_those_of_the_whole_level(size, data, kernel):
+    x = image(size, batch=1)
+    coarse = gaussian_pyramid(x, 1, kernel=kernel)[1]
+    sampled = weight_pyramid(x, 1, kernel="paper")[1]
+    half = list(coarse.shape[2:])
+
+    def some(count):
+        start = data.draw(st.integers(0, count - 1))
+        return slice(start, data.draw(st.integers(start + 1, count)))
+
+    low, high = some(half[0]), some(size[0])
+    whole = expand(coarse, size, kernel=kernel)[0, 0, high]
+    assert torch.allclose(reduce_part(x[0, 0], low, kernel=kernel), coarse[0, 0, low], atol=1e-12)
+    assert torch.allclose(expand_part(coarse[0, 0], size, high, kernel=kernel), whole, atol=1e-12)
+    assert torch.allclose(sample_part(x[0, 0], half, low), sampled[0, 0, low], atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)

@@ -195,6 +195,7 @@ def test_training_starts_from_given_weights(pair_folders, tmp_path):
     before = get_method(first.weights).weights(a, b)
     after = get_method(second.weights).weights(a, b)
     torch.testing.assert_close(before, after, atol=0.1, rtol=0)
+    assert second.before == {}  # nothing was held out
     card = json.loads(second.card.read_text())
     assert card["recipe"]["init"] == "first"
     assert str(tmp_path) not in second.card.read_text()
@@ -205,6 +206,17 @@ def test_training_starts_from_given_weights(pair_folders, tmp_path):
             Recipe(architecture="unet", options={"base": 4}),
             init=str(first.weights),
         )
+
+
+def test_start_and_end_are_judged_on_the_same_pairs(shared_data, tmp_path):
+    folder = shared_data / "harvard" / "PET-MRI" / "test"
+    recipe = SMALL.override(steps=1, validation=0.2, validations=1, ema=0.0)
+    folders = folder / "PET", folder / "MRI"
+    first = _train(folders, tmp_path / "first.safetensors", recipe)
+    assert first.before == {}  # it started from none
+    second = _train(folders, tmp_path / "x.safetensors", recipe, init=str(first.weights))
+    assert second.before == {k: v for k, v in first.validation.items() if k != "loss"}
+    assert second.before["VIF"] != second.validation["VIF"]
 
 
 def test_weights_to_start_from_bring_their_own_network(pair_folders, tmp_path):

@@ -2,13 +2,15 @@
 
     python workflows/benchmarks/ablation.py --data DATA --json OUT [--plot PNG] [--only NAME ...]
     python workflows/benchmarks/ablation.py --data DATA --json OUT --first WEIGHTS [--plot PNG]
+    python workflows/benchmarks/ablation.py --data DATA --json OUT --of minute --steps 340
+    python workflows/benchmarks/ablation.py --data DATA --json OUT --of {pet,ct}
     python workflows/benchmarks/ablation.py --data DATA --json OUT --trained
 
 The second form varies the second stage, from the weights of a first one (``swift-msrs.first`` that
-``train_weights.py`` leaves). The third trains nothing: it uses the shipped weights otherwise.
-Every variant trains on ``msrs/train`` alone (a twentieth held out). It is judged on those held-out
-pairs and, zero-shot, on evenly spread pairs of each Harvard *train* split. Test splits are never
-read.
+``train_weights.py`` leaves). The last trains nothing: it uses the shipped weights otherwise.
+Variants train on ``msrs/train`` alone and are judged on pairs held out from it and, zero-shot, on
+evenly spread pairs of each Harvard *train* split; those of ``pet`` and ``ct`` train on that split
+and are judged on patients held out from it. Test splits are never read.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from medfuse.training.recipes import Recipe, get_recipe
 
 METRICS = ("VIF_A", "VIF_B", "Qabf", "SSIM", "uptake_correlation")
 METHODS = ("anatomical-luma", "max", "swift-msrs")  # the same pairs, nothing trained
+SECOND_METHODS = ("anatomical-luma", "max", "swift-spect")  # the last has seen slices of SPECT
 JUDGED = ("VIF", "Qabf", "SSIM", "uptake_correlation")
 DOMAINS = [domain for domain in FOLDERS if domain != "MSRS"]
 BASE = get_recipe("swift-street").override(ema=0.0, full_fraction=0.0, validations=1)
@@ -48,7 +51,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ema": {"ema": 0.98},
     "tone": {"tone": 0.5},
     "role swap": {"role_swap": 0.5},
-    "full images": {"crop": None, "batch": 1},
+    "full images, one a step": {"full_fraction": 1.0, "full_batch": 1},
     "no emission-like images": {"emission": 0.0},
     "no uptake": {"loss": {"uptake": 0}},
     "uptake 20": {"loss": {"uptake": 20}},
@@ -71,6 +74,52 @@ SECOND_VARIANTS: dict[str, dict[str, Any]] = {
     "240 steps": {"steps": 240},
 }
 
+# Of one minute from scratch. Where a step costs less, there are more of them (``--steps`` is what
+# 60 s of a machine give the first row).
+MINUTE = get_recipe("swift-minute").override(
+    crop=192, validation=0.1, validation_pairs=30, validations=1, loss={"edges": 10}
+)
+_SMALL = {"crop": 128, "steps": 757}
+MINUTE_VARIANTS: dict[str, dict[str, Any]] = {
+    "crops of 192": {},
+    "crops of 160": {"crop": 160, "steps": 535},
+    "crops of 128": _SMALL,
+    "four crops of 192": {"batch": 4, "steps": 650},
+    "crops of 160, edges 30": {"crop": 160, "steps": 535, "loss": {"edges": 30}},
+    "four crops of 160, edges 30": {"crop": 160, "batch": 4, "steps": 960, "loss": {"edges": 30}},
+    "crops of 128, edges 30": {**_SMALL, "loss": {"edges": 30}},
+    "crops of 128, edges 30, rate 4e-3": {
+        **_SMALL,
+        "loss": {"edges": 30},
+        "learning_rate": 4e-3,
+    },
+    "crops of 128, edges 30, no fidelity": {
+        "crop": 128,
+        "steps": 900,
+        "loss": {"edges": 30, "fidelity_a": 0, "fidelity_b": 0},
+    },
+    "crops of 128, edges 30, full images last": {
+        "crop": 128,
+        "steps": 700,
+        "loss": {"edges": 30},
+        "full_fraction": 0.15,
+        "full_batch": 1,
+    },
+}
+
+# Of further training on slices of one pair of modalities.
+IN_DOMAIN = {
+    name: get_recipe(f"swift-{name}").override(validation=0.3, validation_pairs=48, validations=1)
+    for name in ("pet", "ct")
+}
+IN_DOMAIN_VARIANTS: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "edges 40": {"loss": {"edges": 40}},
+    "edges 40, no fidelity": {"loss": {"edges": 40, "fidelity_a": 0, "fidelity_b": 0}},
+    "gradient 80": {"loss": {"gradient": 80}},
+    "240 steps": {"steps": 240},
+}
+
 # Of the use of trained weights: (levels of the kernel, factor of the logit, mean over flips).
 USES = {
     "as shipped": (4, 1.0, False),
@@ -78,6 +127,13 @@ USES = {
     "logit x 0.5": (4, 0.5, False),
     "logit x 4": (4, 4.0, False),
     "mean of four flips": (4, 1.0, True),
+}
+
+STAGES = {
+    "scratch": (BASE, VARIANTS),
+    "second": (SECOND, SECOND_VARIANTS),
+    "minute": (MINUTE, MINUTE_VARIANTS),
+    **{name: (recipe, IN_DOMAIN_VARIANTS) for name, recipe in IN_DOMAIN.items()},
 }
 
 Guide = Callable[[Tensor, Tensor], Tensor]
@@ -90,15 +146,17 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     if options.trained:
         return _write(_uses(options.data, options.pairs), options.json)
-    pairs = {d: load(options.data, d, "train", options.pairs) for d in DOMAINS}
+    domain = options.of.upper() if options.of in IN_DOMAIN else "MSRS"
+    zero_shot = DOMAINS if domain == "MSRS" else []
+    pairs = {d: load(options.data, d, "train", options.pairs) for d in zero_shot}
     for name, recipe in _recipes(options).items():
         row = {"variant": name, "seed": options.seed, "pairs": options.pairs}
-        rows.append(row | _run(recipe, options.data / "msrs" / "train", pairs))
+        rows.append(row | _run(recipe, options.data, domain, pairs))
         print(json.dumps(rows[-1]), flush=True)
         _write(rows, options.json)
-    for name in METHODS:
-        method = get_method(name)
-        found = {d: _judge(method.weights, BASE, *ab) for d, ab in pairs.items()}
+    for name, method in _methods(options).items() if pairs else ():
+        alike = BASE.override(levels=method.info.levels)
+        found = {d: _judge(method.weights, alike, *ab) for d, ab in pairs.items()}
         rows.append({"variant": name, "pairs": options.pairs, **found})
         print(json.dumps(rows[-1]), flush=True)
     _write(rows, options.json)
@@ -134,7 +192,7 @@ def _uses(data: Path, count: int) -> list[dict[str, Any]]:
 
 
 def _recipes(options: argparse.Namespace) -> dict[str, Recipe]:
-    base, variants = (SECOND, SECOND_VARIANTS) if options.first else (BASE, VARIANTS)
+    base, variants = STAGES[options.of]
     same: dict[str, Any] = {"seed": options.seed, "steps": options.steps}
     if options.first:
         same["init"] = str(options.first)
@@ -145,12 +203,22 @@ def _recipes(options: argparse.Namespace) -> dict[str, Recipe]:
     }
 
 
+def _methods(options: argparse.Namespace) -> dict[str, Any]:
+    """Guides of which nothing is trained here, judged on the same pairs."""
+    first = {"first stage": zoo.load_guide(options.first)} if options.first else {}
+    names = SECOND_METHODS if options.first else METHODS
+    return first | {name: get_method(name) for name in names}
+
+
 def plot_front(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw VIF + Qabf against uptake correlation for PET and SPECT, one point a variant."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
+    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
     for axes, domain in zip(figure.subplots(1, 2), ("PET", "SPECT"), strict=True):
+        axes.set_prop_cycle(color=colours)
         for number, row in enumerate(rows, start=1):
             found = row[domain]
             at = found["uptake_correlation"], found["VIF_A"] + found["VIF_B"] + found["Qabf"]
@@ -161,16 +229,19 @@ def plot_front(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _run(recipe: Recipe, data: Path, pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
+def _run(
+    recipe: Recipe, data: Path, domain: str, pairs: dict[str, tuple[Tensor, Tensor]]
+) -> dict[str, Any]:
+    a, b = (data / side.format("train") for side in FOLDERS[domain])
     started = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "variant.safetensors"
-        result = run_training(a=data / "vi", b=data / "ir", out=out, recipe=recipe)
+        result = run_training(a=a, b=b, out=out, recipe=recipe)
         header, tensors = zoo.parse_weights(zoo.read_weights(out), out)
     cpu = time.process_time() - started
     net = zoo.load_network(header, tensors, out).eval()
     found: dict[str, Any] = {"steps": result.steps, "cpu_seconds": round(cpu)}
-    found["MSRS"] = {name: result.validation[name] for name in METRICS}
+    found[domain] = {name: result.validation[name] for name in METRICS}
 
     def weights(a: Tensor, b: Tensor) -> Tensor:
         return net(network_input(a, b))  # type: ignore[no-any-return]
@@ -181,7 +252,7 @@ def _run(recipe: Recipe, data: Path, pairs: dict[str, tuple[Tensor, Tensor]]) ->
 @torch.inference_mode()
 def _judge(weights: Guide, recipe: Recipe, a: Tensor, b: Tensor) -> dict[str, float]:
     ycbcr = rgb_to_ycbcr(a)
-    rgb = fuse(ycbcr, b, weights(ycbcr[:, :1], b), recipe.kernel)
+    rgb = fuse(ycbcr, b, weights(ycbcr[:, :1], b), recipe.kernel, levels=recipe.levels)
     found = Judge(a, b, profile="paper", only=JUDGED)(rgb)
     return {name: round(found[name].nanmean().item(), 4) for name in METRICS}
 
@@ -189,7 +260,9 @@ def _judge(weights: Guide, recipe: Recipe, a: Tensor, b: Tensor) -> dict[str, fl
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=[*VARIANTS, *SECOND_VARIANTS])
+    parser.add_argument("--of", choices=STAGES, default="scratch", help="what is varied")
+    names = sorted({name for _, variants in STAGES.values() for name in variants})
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="variants")
     parser.add_argument("--first", type=Path, help="weights of a first stage; vary the second")
     parser.add_argument("--trained", action="store_true", help="vary the use of the default")
     parser.add_argument("--steps", type=int, help="default: as the recipe has it")
@@ -198,7 +271,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="draw the front (PNG)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.first:
+        options.of = "second"
+    elif options.of == "second":
+        parser.error("--of second needs --first WEIGHTS")
+    return options
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ from medfuse.imaging.registration_strategy import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "sample_data"
+SHARED = Path(os.environ.get("MEDFUSE_SHARED", ROOT.parent / "shared")) / "data" / "volumes"
 Matrix = np.ndarray
 Method = Callable[[MetaTensor, MetaTensor, Matrix | None], Matrix]
 
@@ -335,8 +336,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="sets by name")
     parser.add_argument("--preset", choices=list(PRESETS), default="default")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    shared = Path(os.environ.get("MEDFUSE_SHARED", ROOT.parent / "shared")) / "data" / "volumes"
-    parser.add_argument("--data", type=Path, default=shared, help="folder of the further volumes")
+    parser.add_argument("--data", type=Path, default=SHARED, help="folder of the further volumes")
     options = parser.parse_args()
     METHODS["medfuse"] = ours(options.preset)
     sets: dict[str, Callable[[], dict]] = {
