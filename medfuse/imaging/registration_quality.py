@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medfuse.imaging.registration_strategy import Outcome
 
 MIN_OVERLAP = 0.25
-MIN_METRIC = 0.02
+MIN_METRIC = 0.05
 MAX_RIVAL = 0.985
 #: Set on the pairs of sample_data, checked on others: workflows/benchmarks/verdict.py.
 MIN_SHARPNESS = 1.07
