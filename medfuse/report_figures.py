@@ -194,29 +194,28 @@ def _write_slices(folder: Path, volumes: ReportVolumes, view: View, spot: Point)
 def _write_registration(
     folder: Path, volumes: ReportVolumes, views: list[View], centre: Point
 ) -> dict[str, Any]:
-    """Outlines of the anatomical on the functional image, before and after, and squares."""
+    """Outlines of the anatomical on the functional image and squares of both, before and after."""
     cuts = [(view, view.index_of(centre)[0]) for view in views]
     anatomical = [_panel(volumes, view, k, "anatomical") for view, k in cuts]
     letters = [view.letters for view in views]
     files = {}
     for name, source in (
-        ("before", volumes.functional_before),
-        ("after", volumes.functional),
+        ("before", "functional_before"),
+        ("after", "functional"),
     ):
-        if source is None:
+        if getattr(volumes, source) is None:
             continue
-        panels = [
-            draw_edges(view.enlarge(_faint(view.cut(source, k))), edges)
+        outlines = [
+            draw_edges(view.enlarge(_faint(view.cut(getattr(volumes, source), k))), edges)
             for (view, k), edges in zip(cuts, anatomical, strict=True)
         ]
-        strip = side_by_side(panels, letters)
-        files[name] = write_png(folder / f"registration_{name}.png", strip).name
-    panels = [
-        checkerboard(a, _panel(volumes, view, k, "functional"))
-        for (view, k), a in zip(cuts, anatomical, strict=True)
-    ]
-    strip = side_by_side(panels, letters)
-    files["checkerboard"] = write_png(folder / "checkerboard.png", strip).name
+        squares = [
+            checkerboard(a, _panel(volumes, view, k, source))
+            for (view, k), a in zip(cuts, anatomical, strict=True)
+        ]
+        for kind, panels in (("registration", outlines), ("checkerboard", squares)):
+            path = write_png(folder / f"{kind}_{name}.png", side_by_side(panels, letters))
+            files[f"{kind}_{name}"] = path.name
     return {
         "files": files,
         "planes": [
@@ -272,7 +271,7 @@ def _panel(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:
     values = view.cut(getattr(volumes, name), index)
     if name in ("weights", "share"):
         return view.enlarge(share_colours(values))
-    if name == "functional" and values.ndim == 2:
+    if name in ("functional", "functional_before") and values.ndim == 2:
         return view.enlarge(_coloured(values, volumes.colormap))
     return view.enlarge(to_bytes(values))
 

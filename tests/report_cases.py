@@ -77,6 +77,7 @@ def make_registration(verdict: str = "good", shift: float = 3.2) -> dict[str, An
         "shift_mm": shift,
         "rotation_deg": 1.5,
         "seed": 0,
+        "sharpness": 1.31,
     }
 
 

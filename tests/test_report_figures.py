@@ -91,7 +91,7 @@ def test_single_slice_and_colour_input_make_a_report(tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "case/figures/figures.json").read_text())
     assert [p["plane"] for p in figures["planes"]] == ["axial"]
     assert len(figures["slices"]["rows"]) == 1
-    assert "before" not in figures["registration"]["files"]
+    assert set(figures["registration"]["files"]) == {"registration_after", "checkerboard_after"}
     assert "no unit" in text
 
 
