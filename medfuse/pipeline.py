@@ -263,7 +263,9 @@ def align(
             "E_REGISTRATION",
             what="Registration is suspect, nothing was fused",
             cause="; ".join(registration.reasons),
-            remedy="Give a start with --initial or --landmarks, trust the headers with "
+            remedy="Search with --registration rigid, or go on with --accept-suspect"
+            if settings.registration == "identity"
+            else "Give a start with --initial or --landmarks, trust the headers with "
             "--registration identity, or go on with --accept-suspect",
         )
     return registration

@@ -43,7 +43,7 @@ def test_one_participant_is_fused_and_the_group_level_rewrites_the_report(
     data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = data_set / "derivatives/medfuse"
-    options = ("--registration", "identity", "--method", "mean")
+    options = ("--registration", "rigid", "--preset", "fast", "--method", "mean")
     code = run(monkeypatch, data_set, out, "participant", "--participant_label", "02", *options)
     assert code == 0
     rows = list(csv.DictReader((out / "cases/summary.csv").open()))
