@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medfuse.imaging.grid import LPS_FROM_RAS, Grid, Matrix, coverage, from_sitk, lps_from_ras
 from medfuse.imaging.registration_inputs import Prepared, at_resolution, on_grid_of
-from medfuse.imaging.registration_progress import Meter
+from medfuse.imaging.registration_progress import Meter, in_parallel
 
 PAD_MM = 100.0
 NEARBY_MM, NEARBY_DEG = 8.0, 8.0
@@ -160,7 +160,9 @@ class Stage:
                 np.radians(NEARBY_DEG) if number < 6 else NEARBY_MM
             )
             move.SetParameters(parameters.tolist())
-        around = [self.evaluate(here.matrix @ ras_matrix(move)).metric for move in moves]
+        around = in_parallel(
+            lambda move: self.evaluate(here.matrix @ ras_matrix(move)).metric, moves, Meter(None)
+        )
         return here.metric / max(float(np.mean(around)), 1e-6)
 
     def refine(
