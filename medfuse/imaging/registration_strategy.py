@@ -75,7 +75,7 @@ class Plan:
 
 PRESETS = {
     "fast": Plan(
-        base_mm=3.0,
+        base_mm=2.0,
         search_mm=16.0,
         step_deg=30.0,
         limit_deg=45.0,
