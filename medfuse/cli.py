@@ -50,6 +50,7 @@ from medfuse.options import (
     Unit,
     Window,
 )
+from medfuse.worker import wait_asleep
 
 INTERRUPTED = "interrupted; nothing half-written was left"
 EXIT_INTERNAL, EXIT_USAGE, EXIT_NO_CASE, EXIT_OUTPUT, EXIT_FAILED, EXIT_INTERRUPTED = (
@@ -463,6 +464,7 @@ cli_trust.add_commands(app)
 
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
+    wait_asleep()
     sys.exit(run(sys.argv[1:]))
 
 

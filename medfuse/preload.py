@@ -4,7 +4,11 @@ A parallel region before the fork would leave its children waiting for threads t
 have (GNU OpenMP), so the import runs with one thread; a case sets its own number.
 """
 
-import torch
+from medfuse.worker import wait_asleep
+
+wait_asleep()
+
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 

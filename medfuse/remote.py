@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from medfuse.worker import Job, Runner, attempt, crash, timed_out
+from medfuse.worker import Job, Runner, attempt, crash, timed_out, wait_asleep
 
 POLL_S = 0.2
 MAX_LOG = 20_000
@@ -87,6 +87,7 @@ def _last_line(answer: bytes) -> dict[str, Any] | None:
 
 def main() -> None:
     """Do the job that stands on the first line of standard input."""
+    wait_asleep()
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_die_with_parent, daemon=True).start()
     answer = os.dup(1)

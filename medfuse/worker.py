@@ -100,6 +100,15 @@ class PipelineRunner:
         return dict(vars(result))
 
 
+def wait_asleep() -> None:
+    """Let OpenMP threads sleep while they wait; to be called before torch is loaded.
+
+    The threads of GNU OpenMP spin at the end of every parallel region and so take the cores from
+    the cases beside them (docs/studies.md has the figures).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def usable_cores() -> int:
     """Cores that this process may use: of the machine, or what a scheduler left it."""
     if hasattr(os, "sched_getaffinity"):
