@@ -25,6 +25,7 @@ from medfuse.imaging.registration_start import read_matrix
 from medfuse.imaging.suv import SUV_UNITS
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.kernel.scratch import empty
+from medfuse.kernel.threads import share_out
 from medfuse.privacy import case_secret
 from medfuse.provenance import build_provenance, write_provenance
 from medfuse.report import render_report
@@ -180,9 +181,12 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         "functional_on_anatomical": on_grid,
     }
     volumes |= result.additions()
-    for name, volume in volumes.items():
-        array = np.asarray(volume)
+
+    def write(name: str) -> None:
+        array = np.asarray(volumes[name])
         write_nifti(folder / f"{name}.nii.gz", array if len(array) == 3 else array[0], affine)
+
+    share_out(write, list(volumes))
     record.registration.write_tfm(folder / "transform.tfm")
     _write_json(folder / "transform.json", record.registration.to_dict())
     if record.settings.png:

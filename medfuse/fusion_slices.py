@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
@@ -360,8 +361,9 @@ def read_back_sample(planes: Planes, sources: Sources, functional: Tensor) -> Re
     if sources.colormap in (None, "gray"):
         return None
     v = planes.values
-    index = torch.arange(0, v["a"].numel(), max(1, v["a"].numel() // SAMPLES))
-    s, _, r, k = torch.unravel_index(index, v["a"].shape)
+    size = v["a"].numel()
+    places = np.unravel_index(np.arange(0, size, max(1, size // SAMPLES)), tuple(v["a"].shape))
+    s, _, r, k = map(torch.from_numpy, places)  # torch's own unravel_index imports sympy: 0.4 s
     values = _windowed(functional[s, 0, r, k], sources.window)
     wanted = values > 0.02
     if "coverage" in v:
