@@ -197,6 +197,7 @@ def batch(
     keep_names: KeepNames = False,
     uid_salt: UidSalt = None,
     layout: ResultLayout = "cases",
+    max_memory: MaxMemory = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Cases at a time, if memory allows. [default: cores / 2]"),
@@ -240,7 +241,7 @@ def batch(
         return _run_batch(
             some, out, settings, layout, as_json=as_json, force=force, timeout_s=timeout,
             uid_salt=uid_salt, command=_command(context, names=keep_names),
-            workers=workers, shard=Shard.parse(shard or "1/1"),
+            max_memory_gb=max_memory, workers=workers, shard=Shard.parse(shard or "1/1"),
             cluster=_cluster(scheduler, cluster, workers, ship=ship),
         )  # fmt: skip
 

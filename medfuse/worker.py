@@ -37,6 +37,8 @@ class Job:
         Of `CaseSettings`, with the overrides of the case.
     uid_salt : Path, optional
         File with the secret of the study.
+    max_memory_gb : float, optional
+        As of `medfuse.pipeline.run_case`.
     """
 
     case: str
@@ -46,6 +48,7 @@ class Job:
     settings: dict[str, Any]
     command: str = ""
     uid_salt: Path | None = None
+    max_memory_gb: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -95,6 +98,7 @@ class PipelineRunner:
             case=job.case,
             command=job.command,
             uid_salt=job.uid_salt,
+            max_memory_gb=job.max_memory_gb,
             progress=progress,
         )
         return dict(vars(result))

@@ -209,6 +209,8 @@ def test_the_pipeline_runs_in_case_processes_and_is_resumed(
     assert second.exit_code == 8
     assert "aligned" in (out / "study.html").read_text()
     assert discover(out).cases == ()
+    short = run_batch(discover(root), tmp_path / "short", SETTINGS, max_memory_gb=0.5)
+    assert by_case(short)["aligned"].code == "E_TOO_LARGE"
 
 
 def test_shards_do_every_case_once_and_the_last_one_writes_the_whole_summary(

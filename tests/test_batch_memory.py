@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def test_a_case_waits_when_it_does_not_fit_beside_the_others(tmp_path: Path) -> 
     need = estimate(usual)
     assert Budget(2 * need).allows(usual, beside=[usual])
     assert not Budget(2 * need - 1).allows(usual, beside=[usual])
+
+
+def test_a_case_counts_no_more_than_it_may_take(tmp_path: Path) -> None:
+    usual = job(tmp_path / "missing")
+    assert estimate(replace(usual, max_memory_gb=1.5)) == 1.5 * 2**30
+    assert estimate(replace(usual, max_memory_gb=1000)) == estimate(usual)
 
 
 def test_available_memory_is_a_sensible_number() -> None:

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medfuse.batch.ledger import BatchSummary, Ledger, read_ledger
 from medfuse.batch.lock import BatchLock
@@ -45,6 +45,7 @@ def run_batch(
     command: str = "",
     runner: Runner | None = None,
     uid_salt: Path | None = None,
+    max_memory_gb: float | None = None,
 ) -> BatchSummary:
     """Fuse all cases of a study into ``out/<case>/``.
 
@@ -82,6 +83,8 @@ def run_batch(
     uid_salt : Path, optional
         File with the secret with which DICOM UIDs are hashed, made once; default
         ``<out>.uid-salt`` beside the output folder.
+    max_memory_gb : float, optional
+        What each case may hold in memory (`medfuse.pipeline.run_case`).
 
     Returns
     -------
@@ -127,7 +130,7 @@ def run_batch(
         for skipped in named if shard.index == 1 else ():
             batch.end(CaseResult(skipped.case, "failed", code=skipped.code, message=skipped.reason))
         total = len(range(shard.index - 1, len(study.cases), shard.count)) + len(batch.results)
-        jobs = _jobs(study, out, settings, command, shard, salt)
+        jobs = _jobs(study, out, settings, shard, (command, salt, max_memory_gb))
         return batch.run(jobs, total, workers, stop)
 
 
@@ -142,7 +145,7 @@ def _salt(study: Study, out: Path, given: Path | None) -> Path | None:
 
 
 def _jobs(
-    study: Study, out: Path, settings: CaseSettings, command: str, shard: Shard, salt: Path | None
+    study: Study, out: Path, settings: CaseSettings, shard: Shard, of_all: tuple[Any, ...]
 ) -> Iterator[Job]:
     common = settings.model_dump()
     for position, case in enumerate(study.cases):
@@ -153,8 +156,7 @@ def _jobs(
                 case.functional.absolute(),
                 (out / case.name).absolute(),
                 {**common, **case.overrides},
-                command,
-                salt,
+                *of_all,
             )
 
 

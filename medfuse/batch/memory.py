@@ -36,8 +36,9 @@ class Budget:
 
 
 def estimate(job: Job) -> float:
-    """Peak memory of a case in bytes, from the header of its anatomical image."""
-    return CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * _voxels(job.anatomical)
+    """Peak memory of a case in bytes, from the header of its anatomical image and its limit."""
+    needed = CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * _voxels(job.anatomical)
+    return min(needed, (job.max_memory_gb or math.inf) * 2**30)
 
 
 def available_bytes() -> float:
