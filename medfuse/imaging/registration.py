@@ -47,7 +47,6 @@ _PLAIN = (
     "shift_mm",
     "rotation_deg",
     "seed",
-    "sharpness",
 )
 
 
@@ -172,6 +171,7 @@ class Registration:
                 "affine": self.fixed_grid.affine.tolist(),
             },
             **{name: getattr(self, name) for name in _PLAIN},
+            "sharpness": self.sharpness,
             "reasons": list(self.reasons),
         }
 
@@ -183,7 +183,8 @@ class Registration:
             matrix=np.array(values["matrix"], dtype=np.float64),
             fixed_grid=Grid(tuple(grid["shape"]), np.array(grid["affine"], dtype=np.float64)),
             reasons=tuple(values["reasons"]),
-            **{name: values.get(name) for name in _PLAIN},
+            sharpness=values.get("sharpness"),  # missing from older files
+            **{name: values[name] for name in _PLAIN},
         )
 
     def write_tfm(self, path: Path) -> None:

@@ -416,6 +416,16 @@ def test_registration_survives_json_to_the_bit(found: Registration) -> None:
     np.testing.assert_allclose(back.matrix @ back.inverse, np.eye(4), atol=1e-9)
 
 
+def test_of_a_stored_registration_only_the_sharpness_may_be_missing(found: Registration) -> None:
+    stored = found.to_dict()
+    older = {name: value for name, value in stored.items() if name != "sharpness"}
+    assert Registration.from_dict(older).to_dict() == {**stored, "sharpness": None}
+    for name in ("metric_before", "verdict", "seed"):
+        less = {key: value for key, value in stored.items() if key != name}
+        with pytest.raises(KeyError, match=name):
+            Registration.from_dict(less)
+
+
 # The parts.
 
 
