@@ -98,17 +98,15 @@ def _about_what_was_kept(outcome: Outcome) -> list[str]:
 
 
 def _about_motion(outcome: Outcome) -> list[str]:
+    if outcome.method == "identity":
+        return []
     shift, turn = outcome.change_mm, outcome.change_deg
     moved = f"{shift:.1f} mm and {turn:.1f} degrees"
     if outcome.shares_frame and (shift > MAX_HEADER_SHIFT_MM or turn > MAX_HEADER_TURN_DEG):
-        if outcome.method == "identity":
-            return []
         return [
             f"the headers name one frame of reference, but the images fit best {moved} away from "
             "it: did the patient move between the scans?"
         ]
-    if outcome.method == "identity":
-        return []
     if (outcome.given or outcome.shares_frame) and (shift > MAX_SHIFT_MM or turn > MAX_TURN_DEG):
         return [f"the result lies {moved} away from its start"]
     return []
