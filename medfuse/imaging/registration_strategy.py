@@ -229,17 +229,12 @@ def _as_it_is(
     pair: Pair, coarse: Stage, fine: Stage, before: Refined, *, given: bool, meter: Meter
 ) -> Outcome:
     """Keep the start, but look whether the images fit much better near by."""
-    kept = _outcome(pair, fine, before, before, before.matrix, "identity", given=given)
-    if min(*pair.fixed.grid.shape, *pair.moving.grid.shape) < MIN_SLICES:
-        return kept
-    meter.stage(0.1, 1.0, total=coarse.level.iterations, text="looking near by")
-    here, there = coarse.evaluate(before.matrix), coarse.refine(before.matrix, meter)
-    return replace(
-        kept,
-        change_mm=distance_mm(before.matrix, there.matrix, pair.landmarks()),
-        change_deg=rotation_angle(before.matrix @ np.linalg.inv(there.matrix)),
-        gain=_gain(here, there),
-    )
+    here = there = before
+    if min(*pair.fixed.grid.shape, *pair.moving.grid.shape) >= MIN_SLICES:
+        meter.stage(0.1, 1.0, total=coarse.level.iterations, text="looking near by")
+        here, there = coarse.evaluate(before.matrix), coarse.refine(before.matrix, meter)
+    kept = _outcome(pair, fine, before, before, there.matrix, "identity", given=given)
+    return replace(kept, gain=_gain(here, there))
 
 
 def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter: Meter) -> Outcome:
