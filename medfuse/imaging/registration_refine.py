@@ -153,15 +153,15 @@ class Stage:
         """
         if here.metric <= 0:
             return 0.0
-        moves = [euler_transform(np.eye(4), self.centre_lps) for _ in range(12)]
-        for number, move in enumerate(moves):
-            parameters = np.zeros(6)
-            parameters[number // 2] = (-1) ** (number % 2) * (
-                np.radians(NEARBY_DEG) if number < 6 else NEARBY_MM
-            )
-            move.SetParameters(parameters.tolist())
+
+        def moved(step: NDArray[np.float64]) -> float:
+            move = euler_transform(np.eye(4), self.centre_lps)
+            move.SetParameters(step.tolist())
+            return self.evaluate(here.matrix @ ras_matrix(move)).metric
+
+        steps = np.diag([np.radians(NEARBY_DEG)] * 3 + [NEARBY_MM] * 3)
         around = in_parallel(
-            lambda move: self.evaluate(here.matrix @ ras_matrix(move)).metric, moves, Meter(None)
+            moved, [sign * step for step in steps for sign in (1, -1)], Meter(None)
         )
         return here.metric / max(float(np.mean(around)), 1e-6)
 
