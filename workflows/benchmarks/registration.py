@@ -50,7 +50,7 @@ from medfuse.imaging.grid import Grid, from_sitk, to_sitk, transform_points
 from medfuse.imaging.registration_inputs import prepare
 from medfuse.imaging.registration_refine import euler_transform, ras_matrix
 from medfuse.imaging.registration_search import rotation_matrix
-from medfuse.imaging.registration_strategy import PRESETS
+from medfuse.imaging.registration_strategy import PRESETS, distance_mm
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "sample_data"
@@ -262,12 +262,6 @@ def _itk_image(volume: MetaTensor, move: Matrix) -> Any:
     return made
 
 
-def distance(one: Matrix, two: Matrix, points: np.ndarray) -> float:
-    """Mean distance between where two maps put points, mm."""
-    gap = transform_points(one, points) - transform_points(two, points)
-    return float(np.linalg.norm(gap, axis=1).mean())
-
-
 def measure(method: Method, trials: list[Trial], home: Matrix | None) -> tuple[dict, list[Matrix]]:
     """Figures of one method over trials; `home` is its result from unmoved headers."""
     errors, repeats, seconds, cpu, found = [], [], [], [], []
@@ -279,9 +273,9 @@ def measure(method: Method, trials: list[Trial], home: Matrix | None) -> tuple[d
             errors.append(float("inf"))
         else:
             found.append(matrix)
-            errors.append(distance(matrix, trial.truth, trial.points))
+            errors.append(distance_mm(matrix, trial.truth, trial.points))
             if home is not None:
-                repeats.append(distance(matrix, trial.move @ home, trial.points))
+                repeats.append(distance_mm(matrix, trial.move @ home, trial.points))
         seconds.append(time.perf_counter() - wall)
         cpu.append(time.process_time() - busy)
     figures = {

@@ -30,7 +30,6 @@ from registration import (
     SHARED,
     Pair,
     Sarcoma,
-    distance,
     foreground,
     hybrid,
     moved,
@@ -46,7 +45,7 @@ from medfuse.imaging.registration import Registration
 from medfuse.imaging.registration_inputs import prepare
 from medfuse.imaging.registration_progress import Meter, single_threaded_itk
 from medfuse.imaging.registration_refine import Stage
-from medfuse.imaging.registration_strategy import PRESETS
+from medfuse.imaging.registration_strategy import PRESETS, distance_mm
 
 GOOD_MM, FAILED_MM = 4.0, 10.0
 TRUSTED = (5.0, 15.0, 40.0), (10.0, 25.0, 80.0)  # largest turn (degrees) and shift (mm), in turn
@@ -98,7 +97,7 @@ def simulate(name: str, pair: Pair, starts: int) -> Iterator[Outcome]:
     home = find(pair, initial=pair.truth).matrix
 
     def outcome(kind: str, found: Registration, truth: np.ndarray) -> Outcome:
-        error = distance(found.matrix, truth, points)
+        error = distance_mm(found.matrix, truth, points)
         return Outcome(name, kind, error, found.sharpness or 0.0, found.verdict)
 
     for number in range(starts):
