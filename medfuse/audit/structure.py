@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from medfuse.audit.model import GREY_LEVEL, Check, Evidence, Verdict
+from medfuse.audit.sums import slabs
 
 STEP = 4  # voxels between windows; a window is two steps wide
 NOISE = (4 * GREY_LEVEL) ** 2  # variance below which structure counts as flat
@@ -18,7 +19,6 @@ RIDGE = 1e-5
 EMPTY = 4 * GREY_LEVEL  # windows in which nothing is brighter than this are background
 LIMIT, SLICE_LIMIT, FAIL = 0.04, 0.1, 0.1
 FEW = 50  # windows; a slice with fewer says little
-SLAB = 4  # slices at a time stay in the cache of a core
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,13 @@ def _windows(x: Tensor) -> Tensor:
     return avg_pool2d(steps, [min(2, n) for n in steps.shape[-2:]], 1)
 
 
-def _slabs(e: Evidence) -> Iterator[tuple[slice, Fit]]:
-    for start in range(0, len(e.a), SLAB):
-        part = slice(start, start + SLAB)
-        yield part, fit_sources(e.luminance[part], e.a[part], e.b[part])
+def _fits(e: Evidence) -> Iterator[Fit]:
+    return (fit_sources(e.luminance[part], e.a[part], e.b[part]) for part in slabs(e))
 
 
 def unexplained_map(e: Evidence) -> Tensor:
     """(S, 1, R, K) float in [0, 1]: where structure is that the sources do not explain."""
-    return torch.cat([_enlarge(fit.unexplained, e) for _, fit in _slabs(e)])
+    return torch.cat([_enlarge(fit.unexplained, e) for fit in _fits(e)])
 
 
 def estimated_weights(picture: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -120,7 +118,7 @@ _OWN_BANDS = (
 def invented(e: Evidence) -> Check:
     """Check ``invented``: how much structure of the picture is in neither source."""
     parts, windows = [], []
-    for _, fit in _slabs(e):
+    for fit in _fits(e):
         parts.append(fit.unexplained.masked_fill_(~fit.filled, 0).sum((1, 2, 3)))
         windows.append(fit.filled.sum((1, 2, 3)))
     part, filled = torch.cat(parts).double(), torch.cat(windows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from medfuse.audit.model import GREY_LEVEL, Evidence
+from medfuse.kernel import fusion
 
 SLAB = 4  # slices at a time stay in the cache of a core
 BINS = 1024  # of functional values, for the share by region
@@ -69,9 +69,9 @@ def gather(e: Evidence) -> Sums:
     return sums
 
 
-def slabs(e: Evidence) -> Iterator[slice]:
+def slabs(e: Evidence) -> list[slice]:
     """A few slices at a time."""
-    return (slice(start, start + SLAB) for start in range(0, len(e.a), SLAB))
+    return fusion.slabs(len(e.a), SLAB)
 
 
 def uptake(e: Evidence, part: slice) -> Tensor:
