@@ -23,12 +23,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk
+from pipeline import on_shape
 
 import medfuse
 from medfuse.imaging.export import write_nifti
-from medfuse.imaging.grid import Grid, from_sitk, to_sitk
 
 BRAIN = Path(__file__).resolve().parents[2] / "sample_data" / "study" / "simulated-brain"
 NAMES = ("t1.nii.gz", "simulated-pet.nii.gz", "simulated-pet.json")
@@ -38,16 +36,7 @@ OWN = ("provenance.json", "provenance.prov.json", "manifest.json", "report.html"
 def make_pair(shape: tuple[int, int, int], folder: Path) -> None:
     """Write both images of the sample brain with `shape` voxels over the same extent."""
     for name in NAMES[:2]:
-        volume = medfuse.load(BRAIN / name)
-        grid = Grid.from_volume(volume)
-        affine = np.array(grid.affine)
-        affine[:3, :3] *= np.array(grid.shape) / shape
-        onto = to_sitk(np.zeros(shape, np.uint8), affine)
-        image = sitk.Resample(
-            to_sitk(np.asarray(volume)[0], grid.affine), onto, sitk.Transform(), sitk.sitkLinear,
-            0.0, sitk.sitkFloat32,
-        )  # fmt: skip
-        write_nifti(folder / name, *from_sitk(image))
+        write_nifti(folder / name, *on_shape(medfuse.load(BRAIN / name), shape))
     (folder / NAMES[2]).write_bytes((BRAIN / NAMES[2]).read_bytes())
 
 

@@ -54,15 +54,20 @@ def volumes() -> tuple[MetaTensor, MetaTensor]:
     """Brain MRI on a 256 x 256 x 180 grid, and its PET resampled onto it."""
     case = next(c for c in discover(STUDY).cases if "brain" in c.name)
     mri = medfuse.load(case.anatomical)
-    grid = Grid.from_volume(mri)
-    size = np.array(grid.shape) * np.array(grid.spacing)
-    affine = np.array(grid.affine)
-    affine[:3, :3] = affine[:3, :3] / grid.spacing * (size / SHAPE)
-    reference = to_sitk(np.zeros(SHAPE, np.float32), affine)
-    array, affine = from_sitk(sitk.Resample(to_sitk(np.asarray(mri)[0], grid.affine), reference))
-    fixed = MetaTensor(array[None].astype(np.float32), affine=affine, meta=_facts(mri))
+    array, affine = on_shape(mri, SHAPE)
+    fixed = MetaTensor(array[None], affine=affine, meta=_facts(mri))
     pet = medfuse.load(case.functional)
     return fixed, medfuse.register(fixed=fixed, moving=pet, method="identity").resample(pet)
+
+
+def on_shape(volume: MetaTensor, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Values and affine with `shape` voxels over the same extent."""
+    grid = Grid.from_volume(volume)
+    affine = np.array(grid.affine)
+    affine[:3, :3] *= np.array(grid.shape) / shape
+    onto = to_sitk(np.zeros(shape, np.uint8), affine)
+    image = to_sitk(np.asarray(volume, np.float32)[0], grid.affine)
+    return from_sitk(sitk.Resample(image, onto))
 
 
 def _facts(volume: MetaTensor) -> dict:
