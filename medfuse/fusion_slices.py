@@ -230,7 +230,8 @@ def _weights(
 ) -> Tensor:
     """Weights as given, as the guide chooses, or those that explain a painting best."""
     if sources.weights is not None:
-        return orders[0].apply(sources.weights).transpose(0, 1).contiguous()
+        given = orders[0].apply(sources.weights).transpose(0, 1)
+        return empty(given.shape).copy_(given)  # never the caller's own: it is changed in place
     if isinstance(guide, Painter):
         assert painting is not None
         return _fit_weights(planes, painting)

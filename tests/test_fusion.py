@@ -92,10 +92,10 @@ def test_storage_order_of_the_voxels_does_not_change_the_result():
     assert np.allclose(res.rgb.affine, affine)
 
 
-def volume_with_field_of_view() -> tuple[MetaTensor, MetaTensor]:
-    """PET that covers only x < 6 of a 12-voxel wide MRI."""
+def volume_with_field_of_view(turn: int = 1) -> tuple[MetaTensor, MetaTensor]:
+    """PET that covers only x < 6 of a 12-voxel wide MRI; x and y run to R and A, or to L and P."""
     a, b = pair(12, 20, 20)
-    affine = np.eye(4)
+    affine = np.diag([turn, turn, 1.0, 1.0])
     pet = MetaTensor(a, affine=affine)
     pet.meta |= {
         "field_of_view": {
@@ -179,6 +179,15 @@ def test_inputs_are_left_untouched():
     medfuse.fuse(functional=a, anatomical=b, method="mean", window=(0.2, 0.8))
     assert np.array_equal(a, before[0])
     assert np.array_equal(b, before[1])
+
+
+def test_given_weights_are_left_untouched_even_where_they_lie_as_the_slices_do():
+    pet, mri = volume_with_field_of_view(turn=-1)
+    weights = torch.full((1, 20, 20, 12), 0.25).permute(0, 3, 2, 1)
+    res = medfuse.fuse(functional=pet, anatomical=mri, weights=weights)
+    assert bool((res.weights == 1).any())
+    res.weights[:, :6] = 0.0
+    assert bool((weights == 0.25).all())
 
 
 def test_values_without_unit_outside_0_and_1_are_refused_with_the_remedy():
