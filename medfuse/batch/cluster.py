@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medfuse.batch.pool import Ended, Progress, keep_log
+from medfuse.batch.remote import run_apart
 from medfuse.batch.shipping import Parcel, pack, run_parcel, unpack_result
 from medfuse.errors import InputError, MedfuseError, UsageError
-from medfuse.remote import run_apart
 from medfuse.worker import Job, failure
 
 try:

@@ -1,26 +1,33 @@
-"""One case as a command: ``python -m medfuse.remote`` reads a job and answers with its result.
+"""Cases on a Dask worker, each in a process of its own.
 
-A Dask worker starts it for every case, so that a crash ends the case and not the worker. The
-process lives as long as its standard input is open: with its worker it ends, too.
+A worker is a daemon and may start no process by multiprocessing. It talks to one that may:
+``python -m medfuse.batch.remote`` reads jobs, a line of JSON each, and answers with the fields of
+their results. It forks the cases from a server that has imported the libraries once. When its
+standard input is closed, as by the end of its worker, it ends its case and itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
-from medfuse.worker import Job, Runner, attempt, crash, timed_out, wait_asleep
+from medfuse.batch.memory import Budget
+from medfuse.batch.pool import POLL_S, Ended, ProcessPool
+from medfuse.worker import Job, crash
 
-POLL_S = 0.2
-MAX_LOG = 20_000
+#: Processes of this worker that wait for their next case.
+_idle: list[subprocess.Popen[str]] = []
 
 
 def run_apart(
@@ -44,65 +51,77 @@ def run_apart(
     Returns
     -------
     dict
-        Fields of its `CaseResult`, and ``log``: the end of what it printed.
+        Fields of its `CaseResult`, and ``log``: what it printed if it failed.
     """
-    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as noise:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "medfuse.remote"],
-            stdin=subprocess.PIPE,
-            stdout=answer,
-            stderr=noise,
-        )
-        request = {"runner": runner, "job": job.to_dict()}
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        process.stdin.flush()
-        started = time.monotonic()
-        late = False
-        while process.poll() is None and not is_dropped() and not late:
-            late = timeout_s is not None and time.monotonic() - started > timeout_s
-            time.sleep(POLL_S)
+    process = _process()
+    with ThreadPoolExecutor(1) as pool:
+        request = {"runner": runner, "timeout_s": timeout_s, "job": job.to_dict()}
+        answer = pool.submit(_ask, process, json.dumps(request))
+        while not answer.done():
+            if is_dropped() and process.stdin:
+                process.stdin.close()
+            wait([answer], POLL_S)
+    if line := answer.result():
+        _idle.append(process)
+        fields: dict[str, Any] = json.loads(line)
+        return fields
+    return crash(job, process.wait())
+
+
+def _process() -> subprocess.Popen[str]:
+    """One that waits, or a new one."""
+    while _idle:
+        process = _idle.pop()
         if process.poll() is None:
-            process.kill()
-        code = process.wait()
-        process.stdin.close()
-        answer.seek(0)
-        noise.seek(0)
-        fields = _last_line(answer.read())
-        log = noise.read()[-MAX_LOG:].decode("utf-8", errors="replace")
-    spent = {"seconds": round(time.monotonic() - started, 3), "log": log}
-    if fields is None and late and timeout_s is not None:
-        fields = timed_out(job, timeout_s)
-    return {**spent, **(fields or crash(job, code))}
+            return process
+    command = [sys.executable, "-m", "medfuse.batch.remote"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _last_line(answer: bytes) -> dict[str, Any] | None:
-    lines = answer.splitlines()
-    try:
-        found = json.loads(lines[-1])
-    except (IndexError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+def _ask(process: subprocess.Popen[str], request: str) -> str:
+    """The line that it answers; nothing if it ends before."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        print(request, file=process.stdin, flush=True)
+    return process.stdout.readline()
 
 
 def main() -> None:
-    """Do the job that stands on the first line of standard input."""
-    wait_asleep()
-    request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    answer = os.dup(1)
-    os.dup2(2, 1)  # what libraries print, in C++ too, is no answer
+    """Run the jobs that come by standard input, one after the other."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    gone = threading.Event()
+    threading.Thread(target=_listen, args=(requests, gone), daemon=True).start()
+    with tempfile.TemporaryDirectory(prefix="medfuse-") as logs:
+        while request := requests.get():
+            fields = _run(json.loads(request), Path(logs), gone)
+            if not gone.is_set():
+                print(json.dumps(fields, default=str), file=answers, flush=True)
+
+
+def _listen(requests: queue.SimpleQueue[str], gone: threading.Event) -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    gone.set()
+    requests.put("")
+
+
+def _run(request: dict[str, Any], logs: Path, gone: threading.Event) -> dict[str, Any]:
+    """One case, which is ended when the worker has gone."""
     module, _, name = request["runner"].partition(":")
-    runner: Runner = getattr(importlib.import_module(module), name)()
     job = Job.from_dict(request["job"])
-    fields = {"status": "done", **attempt(runner, job, lambda *_: None), "case": job.case}
-    os.write(answer, json.dumps(fields, default=str).encode() + b"\n")
-
-
-def _die_with_parent() -> None:
-    while os.read(0, 1024):  # unbuffered: a daemon thread must not hold the lock of sys.stdin
-        pass
-    os._exit(1)
+    runner = getattr(importlib.import_module(module), name)()
+    pool = ProcessPool(runner, 1, Budget(), request["timeout_s"], logs)
+    pool.start(job)
+    while not gone.is_set():
+        for news in pool.wait():
+            if isinstance(news, Ended):
+                log = logs / f"{job.case}.log"
+                return {**news.fields, "log": log.read_text("utf-8") if log.exists() else ""}
+    list(pool.drop())
+    return {}
 
 
 if __name__ == "__main__":

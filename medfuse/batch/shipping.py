@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medfuse.batch.remote import run_apart
 from medfuse.imaging.folder import MANIFEST, ResultFolder, input_files
-from medfuse.remote import run_apart
 from medfuse.worker import Job
 
 
