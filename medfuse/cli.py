@@ -416,8 +416,8 @@ def methods(as_json: AsJson = False) -> None:
         ]  # fmt: skip
         terminal.print_json(rows)
         return
-    rows = [(name, info.kind, f"{info.parameters:,}", text) for name, info, text in infos]
-    terminal.table("Methods", ("name", "kind", "parameters", "summary"), rows)
+    lines = [(name, info.kind, f"{info.parameters:,}", text) for name, info, text in infos]
+    terminal.table("Methods", ("name", "kind", "parameters", "summary"), lines)
 
 
 @app.command()

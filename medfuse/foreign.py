@@ -25,13 +25,15 @@ from medfuse.audit import (
 )
 from medfuse.errors import UsageError
 from medfuse.foreign_files import Pair, Picture, read_pair, read_picture_or_volume
-from medfuse.fusion import FusionResult, fuse
+from medfuse.fusion import fuse
 from medfuse.fusion_evidence import slice_affine
+from medfuse.fusion_slices import Gamut, Mode, plain
 from medfuse.imaging.grid import DisplayOrder, Grid, coverage
 from medfuse.imaging.registration_start import read_matrix
 from medfuse.imaging.windows import Window, apply_window, default_window
 from medfuse.kernel.color import COLORMAPS, apply_colormap, luma, rgb_to_ycbcr
 from medfuse.kernel.fusion import overshoot
+from medfuse.kernel.pyramid import Kernel
 
 ROUNDING = 1.5 * GREY_LEVEL  # a picture of 8 bits a channel, rounded, from another luminance file
 SAMPLES = 200_000
@@ -119,7 +121,8 @@ def audit_picture(
 
 
 def _evidence(pair: Pair, picture: Picture, options: Options) -> tuple[Evidence, DisplayOrder]:
-    order, grid = _order(pair)
+    grid = pair.grid
+    order = _order(grid)
 
     def planes(volume: Any) -> Tensor:
         """(C, X, Y, Z) -> (S, C, R, K)."""
@@ -133,10 +136,10 @@ def _evidence(pair: Pair, picture: Picture, options: Options) -> tuple[Evidence,
     b = planes(_unit(pair.anatomical, _window(pair.anatomical, options.anatomical_window)))
     rgb = planes(picture.values).expand(-1, 3, -1, -1)
     luminance = luma(rgb)
-    inside = _coverage(pair, order)
     known = colour is not None or not picture.is_coloured
     func = pair.functional
     meta = func.meta if isinstance(func, MetaTensor) else {}
+    inside = _coverage(meta.get("field_of_view"), pair.matrix, grid, order)
     evidence = Evidence(
         a=a,
         b=b,
@@ -163,12 +166,10 @@ def _evidence(pair: Pair, picture: Picture, options: Options) -> tuple[Evidence,
     return replace(evidence, read_back=sample), order
 
 
-def _order(pair: Pair) -> tuple[DisplayOrder, Grid | None]:
-    if not isinstance(pair.anatomical, MetaTensor):
-        flat = DisplayOrder("axial", (2, 0, 1), (False, False, False), (1.0, 1.0, 1.0))
-        return flat, None
-    grid = Grid.from_volume(pair.anatomical)
-    return DisplayOrder.from_grid(grid), grid
+def _order(grid: Grid | None) -> DisplayOrder:
+    if grid is None:
+        return DisplayOrder("axial", (2, 0, 1), (False, False, False), (1.0, 1.0, 1.0))
+    return DisplayOrder.from_grid(grid)
 
 
 def _window(image: Tensor, given: tuple[float, float] | None) -> Window | None:
@@ -196,12 +197,13 @@ def _colour(values: Tensor, window: Window | None, colormap: str | None) -> Tens
     return None if colormap is None else apply_colormap(_unit(values, window), colormap)
 
 
-def _coverage(pair: Pair, order: DisplayOrder) -> Tensor | None:
-    view = pair.functional.meta.get("field_of_view") if pair.matrix is not None else None
-    if view is None:
+def _coverage(
+    view: dict[str, Any] | None, matrix: np.ndarray | None, grid: Grid | None, order: DisplayOrder
+) -> Tensor | None:
+    if view is None or matrix is None or grid is None:
         return None
     source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
-    inside = coverage(Grid.from_volume(pair.anatomical), source, pair.matrix)
+    inside = coverage(grid, source, matrix)
     return order.apply(torch.from_numpy(inside)).unsqueeze(1).contiguous()
 
 
@@ -276,20 +278,20 @@ def _gaps(
     pair: Pair, picture: Picture, weights: Tensor, options: Options
 ) -> Iterator[tuple[float, str]]:
     """Largest difference of the luminance, for the customary settings until one fits."""
-    flat = not isinstance(pair.anatomical, MetaTensor)
+    flat = pair.grid is None
     images = (pair.functional, pair.anatomical, weights, picture.values)
     func, anat, w, seen = ((x[..., 0] if flat else x) for x in images)
     colormap = None if func.shape[0] == 3 else options.colormap
-    modes = ("slices",) if flat else ("slices", "volume")
-    for mode, kernel, gamut, bounded in product(
-        modes, ("binomial", "paper"), ("fit", "clip"), (False, True)
-    ):
-        again: FusionResult = fuse(
+    modes: tuple[Mode, ...] = ("slices",) if flat else ("slices", "volume")
+    kernels: tuple[Kernel, ...] = ("binomial", "paper")
+    gamuts: tuple[Gamut, ...] = ("fit", "clip")
+    for mode, kernel, gamut, bounded in product(modes, kernels, gamuts, (False, True)):
+        again = fuse(
             functional=func, anatomical=anat, weights=w.clamp(0, 1), colormap=colormap, mode=mode,
             kernel=kernel, gamut=gamut, bounded=bounded, window=options.window,
             anatomical_window=options.anatomical_window, method="mean", audit=False,
         )  # fmt: skip
-        made = luma(again.rgb.as_tensor()[None] if not flat else again.rgb[None])
+        made = luma(plain(again.rgb)[None])
         luminance = torch.as_tensor(np.asarray(again.luminance)).clamp(0, 1)
         made = made[0] if picture.is_coloured else luminance
         gap = float((luma(seen.expand(3, *seen.shape[1:])[None])[0] - made).abs().max())

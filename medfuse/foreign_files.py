@@ -37,6 +37,12 @@ class Pair:
     matrix: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def grid(self) -> Grid | None:
+        """Of the scans; pictures have none."""
+        image = self.anatomical
+        return Grid.from_volume(image) if isinstance(image, MetaTensor) else None
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -106,8 +112,8 @@ def read_picture_or_volume(path: Path, pair: Pair) -> Picture:
     InputError
         ``E_TRUNCATED``, ``E_CORRUPT``, ``E_DTYPE``, ``E_NONFINITE`` and others.
     """
-    flat = not isinstance(pair.anatomical, MetaTensor)
-    if _is_picture(path) != flat:
+    grid = pair.grid
+    if _is_picture(path) != (grid is None):
         kind = "scans" if _is_picture(path) else "2-D pictures"
         raise UsageError(
             "E_KIND",
@@ -116,13 +122,11 @@ def read_picture_or_volume(path: Path, pair: Pair) -> Picture:
             cause=f"the sources are {kind}, this file is not",
             remedy="Give all as pictures, or all as volumes",
         )
-    if flat:
-        values = _grey_or_colour(read_picture(path, "RGB")[0].unsqueeze(-1))
-        _same_size(path, values, pair.anatomical)
-        return Picture(values)
-    values, affine = _read_volume(path)
-    grid = Grid.from_volume(pair.anatomical)
-    turned, own = _turned(values, affine, grid)
+    if grid is None:
+        picture = _grey_or_colour(read_picture(path, "RGB")[0].unsqueeze(-1))
+        _same_size(path, picture, pair.anatomical)
+        return Picture(picture)
+    turned, own = _turned(*_read_volume(path), grid)
     if not same_grid(own, grid):
         raise _off_grid(
             "the picture", path, own, grid, "Give the one that was made on the anatomical grid"
@@ -155,7 +159,7 @@ def _read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         stream.read(348)
         stream.finish()  # the checksum, which nibabel does not reach
     try:
-        image: Any = nib.load(path)  # type: ignore[attr-defined]
+        image: Any = nib.load(path)
         stored = np.asarray(image.dataobj)
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         cause = str(error).splitlines()[0][:120].replace(str(path), path.name)

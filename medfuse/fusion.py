@@ -322,7 +322,7 @@ def _window(image: Tensor, given: tuple[float, float] | None, role: str) -> Wind
         if not low < high:
             raise ValueError(f"the {role} window must rise, got {low:g} to {high:g}")
         return Window(float(low), float(high), unit or "a.u.", "given")
-    if unit is not None and image.shape[0] == 1:
+    if isinstance(image, MetaTensor) and unit is not None and image.shape[0] == 1:
         return default_window(image)
     low, high = (float(x) for x in torch.aminmax(plain(image)))
     if not (low >= 0 and high <= 1):  # also catches NaN
@@ -345,9 +345,9 @@ def _colormap(func: Tensor, name: str | None) -> str | None:
 
 def _coverage(func: Tensor, anat: Tensor) -> Tensor | None:
     """(X, Y, Z) bool from the geometry that ``Registration.resample`` recorded, else None."""
-    view = func.meta.get("field_of_view") if isinstance(func, MetaTensor) else None
-    if not view:
+    if not isinstance(func, MetaTensor) or not (view := func.meta.get("field_of_view")):
         return None
     source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
-    inside = coverage(Grid.from_volume(anat), source, np.asarray(view["moving_from_fixed"]))
+    grid = Grid.from_volume(anat if isinstance(anat, MetaTensor) else func)
+    inside = coverage(grid, source, np.asarray(view["moving_from_fixed"]))
     return torch.from_numpy(inside)

@@ -252,9 +252,11 @@ def _ask_along(ask: Ask, planes: Planes, orders: list[DisplayOrder], notify: Pro
     v = planes.values
     total = empty(v["a"].shape).zero_()
     for number, order in enumerate(orders):
-        _ask(ask, v["a"], v["b"], total, order.after(planes.order), lambda part, n=number: notify(
-            0.2 + 0.4 * (n + part) / len(orders), "guide"
-        ))  # fmt: skip
+
+        def tell(part: float, before: int = number) -> None:
+            notify(0.2 + 0.4 * (before + part) / len(orders), "guide")
+
+        _ask(ask, v["a"], v["b"], total, order.after(planes.order), tell)
     return total.div_(len(orders)) if len(orders) > 1 else total
 
 

@@ -143,6 +143,7 @@ def run_case(
             on_grid = registration.resample(func)
         with clock("fuse"):
             result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
+            assert result.audit is not None  # fuse() was not told to leave it out
             audit = result.audit.with_checks([registration_check(registration), unit_check(func)])
         remove_stale(out.parent)
         notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)

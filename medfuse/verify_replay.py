@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from medfuse.case import CaseRecord, CaseSettings, registration_check, unit_check, write_case
+from medfuse.case import CaseRecord, registration_check, unit_check, write_case
 from medfuse.errors import InputError, MedfuseError
 from medfuse.fusion import FusionResult
 from medfuse.fusion_slices import Sources, repaint
@@ -31,6 +31,7 @@ from medfuse.imaging.volume import content_hash
 from medfuse.imaging.windows import Window
 from medfuse.pipeline import align, fuse_case, load_image
 from medfuse.provenance import Role
+from medfuse.settings import CaseSettings
 
 Progress = Callable[[float, str], None]
 ROLES: tuple[Role, Role] = ("anatomical", "functional")

@@ -121,6 +121,13 @@ def test_outside_the_functional_field_of_view_the_picture_is_the_anatomical_imag
     assert res.audit["linearity"].verdict == "pass"
 
 
+def test_the_field_of_view_counts_beside_an_anatomical_image_without_geometry():
+    pet, mri = volume_with_field_of_view()
+    res = medfuse.fuse(functional=pet, anatomical=mri.as_tensor(), method="mean")
+    assert not res.coverage[:, 6:].any()
+    assert res.coverage[:, :6].all()
+
+
 @pytest.mark.parametrize("method", ["swift", "mean", "max", "anatomical-luma", "saliency"])
 @pytest.mark.parametrize("kernel", ["binomial", "paper"])
 def test_every_method_passes_the_linearity_check(method, kernel):

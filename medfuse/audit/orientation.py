@@ -123,7 +123,9 @@ def _fine(x: Tensor) -> Tensor:
 
 def _chosen(count: int) -> Tensor:
     """Some slices, evenly spread."""
-    return torch.linspace(0, count - 1, min(SLICES, count) + 2).round().long().unique()
+    steps = torch.linspace(0, count - 1, min(SLICES, count) + 2)
+    chosen: Tensor = steps.round().long().unique()
+    return chosen
 
 
 def _mirrored(x: Tensor, chosen: Tensor, axis: int | None) -> Tensor:

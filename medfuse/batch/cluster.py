@@ -27,6 +27,8 @@ except ImportError as error:  # pragma: no cover - depends on what is installed
         remedy="Install it with: pip install 'medfuse[cluster]'",
     ) from error
 
+Answer = tuple[dict[str, Any], bytes]  # fields of the result; of a parcel, the files
+
 POLL_S = 0.2
 CONNECT_S = 20.0
 STOP_POLL_S = 2.0
@@ -37,7 +39,7 @@ AHEAD = 2
 #: So often a case is handed in again after the scheduler forgot it.
 MAX_SUBMISSIONS = 3
 #: What one SLURM job asks for unless ~/.config/dask/jobqueue.yaml says more.
-SLURM_JOB = {"cores": 1, "job_cpu": 2, "processes": 1, "memory": "4GB"}
+SLURM_JOB: dict[str, Any] = {"cores": 1, "job_cpu": 2, "processes": 1, "memory": "4GB"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Cluster:
             stack.callback(pool.close)
             yield pool
 
-    def _start(self) -> distributed.deploy.Cluster:
+    def _start(self) -> distributed.deploy.cluster.Cluster:
         if self.kind == "slurm":
             from dask_jobqueue import SLURMCluster
 
@@ -131,7 +133,7 @@ def connect(address: str, *, within_s: float = CONNECT_S) -> distributed.Client:
 @dataclass
 class _Sent:
     job: Job
-    future: distributed.Future
+    future: distributed.Future[Answer]
     submissions: int
 
 
@@ -208,7 +210,7 @@ class ClusterPool:
         yield from (sent.job for sent in self._sent)
         self._sent.clear()
 
-    def _submit(self, job: Job) -> distributed.Future:
+    def _submit(self, job: Job) -> distributed.Future[Answer]:
         try:
             cargo: Job | Parcel = pack(job) if self._ship else job
         except OSError:
@@ -238,9 +240,7 @@ class ClusterPool:
         return fields
 
 
-def run_on_worker(
-    cargo: Job | Parcel, runner: str, timeout_s: float | None, stop: str
-) -> tuple[dict[str, Any], bytes]:
+def run_on_worker(cargo: Job | Parcel, runner: str, timeout_s: float | None, stop: str) -> Answer:
     """Run in a Dask worker: fields of the result and, of a parcel, the files."""
     event = distributed.Event(stop)
     asked = time.monotonic()
@@ -252,7 +252,7 @@ def run_on_worker(
         asked = time.monotonic()
         return bool(event.is_set())
 
-    options = {"runner": runner, "timeout_s": timeout_s, "is_dropped": is_dropped}
+    options: dict[str, Any] = {"runner": runner, "timeout_s": timeout_s, "is_dropped": is_dropped}
     if isinstance(cargo, Parcel):
         return run_parcel(cargo, **options)
     return run_apart(cargo, **options), b""

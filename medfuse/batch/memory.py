@@ -6,6 +6,7 @@ import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -61,7 +62,8 @@ def _voxels(path: Path) -> float:
 def _nifti_voxels(path: Path) -> float:
     import nibabel as nib
 
-    return float(math.prod(nib.load(path).shape[:3]))
+    image: Any = nib.load(path)
+    return float(math.prod(image.shape[:3]))
 
 
 def _dicom_voxels(folder: Path) -> float:

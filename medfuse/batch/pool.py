@@ -9,14 +9,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from medfuse.batch.memory import Budget
 from medfuse.privacy import sanitize_text
 from medfuse.worker import Job, Runner, crash, timed_out, work
+
+if TYPE_CHECKING:  # Windows has no ForkServerContext
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 POLL_S = 0.2
 GRACE_S = 3.0
@@ -188,7 +190,7 @@ def keep_log(path: Path, text: str) -> None:
             path.write_text(sanitize_text(text), "utf-8")
 
 
-def _context() -> BaseContext:
+def _context() -> ForkServerContext | SpawnContext:
     """Fork every case from a clean server that has imported the libraries, where that exists."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

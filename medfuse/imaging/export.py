@@ -88,7 +88,7 @@ def write_nifti(
     if voxels.ndim not in (3, 4) or (is_rgb and voxels.shape[0] != 3):
         raise ValueError(f"expected (X, Y), (X, Y, Z) or (3, X, Y, Z), got {voxels.shape}")
     kind = np.dtype(np.uint8 if voxels.dtype in (np.uint8, np.bool_) else "<f4")
-    header: Any = nib.Nifti1Header(endianness="<")  # type: ignore[no-untyped-call]
+    header: Any = nib.Nifti1Header(endianness="<")
     header.set_data_dtype(NIFTI_RGB24 if is_rgb else kind)
     header.set_data_shape(voxels.shape[-3:])
     header.set_qform(np.asarray(affine, dtype=np.float64), code=1)
@@ -109,13 +109,13 @@ def write_nifti(
 
 def _file_parts(
     header: bytes, voxels: NDArray[Any], kind: np.dtype[Any] | None
-) -> Iterator[bytes | NDArray[Any]]:
+) -> Iterator[bytes | memoryview]:
     """A file a few slices at a time; RGB where no kind is given."""
     yield header.ljust(OFFSET, b"\0")
     for z in range(0, voxels.shape[-1], SLICES):
         part = voxels[..., z : z + SLICES]
         # First index fastest; the three colours of a voxel lie side by side.
-        yield np.ascontiguousarray((to_bytes(part) if kind is None else part.astype(kind)).T)
+        yield np.ascontiguousarray((to_bytes(part) if kind is None else part.astype(kind)).T).data
 
 
 def to_bytes(values: ArrayLike) -> Bytes:
@@ -261,7 +261,7 @@ def write_mip(
     return paths
 
 
-def _gzip(parts: Iterable[Any]) -> Iterator[bytes]:
+def _gzip(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """One gzip member without name or time; the same bytes however the content is parted.
 
     Run-length matching compresses noisy floats as well as the default search (their mantissas do

@@ -182,7 +182,7 @@ def _affine(
     if not known:
         affine = np.diag([*zooms, 1.0])
     elif has_sform:
-        affine = np.array(header.get_sform(), dtype=np.float64)  # type: ignore[no-untyped-call]
+        affine = np.array(header.get_sform(), dtype=np.float64)
     elif qform is not None:
         affine = qform.copy()
     else:
@@ -203,7 +203,7 @@ def _affine(
 def _qform(header: nib.Nifti1Header) -> np.ndarray | None:
     """Affine of the qform; None where its quaternion is no rotation."""
     try:
-        return np.array(header.get_qform(), dtype=np.float64)  # type: ignore[no-untyped-call]
+        return np.array(header.get_qform(), dtype=np.float64)
     except (nib.spatialimages.HeaderDataError, ValueError, ArithmeticError):
         return None
 

@@ -247,8 +247,8 @@ def register(
     plan = PRESETS[preset]
     with single_threaded_itk():
         meter.stage(0.0, 0.1, total=2, text="preparing")
-        seen = in_parallel(lambda v: prepare(v, base_mm=plan.base_mm), (fixed, moving), meter)
-        pair = Pair(*seen, shares_frame=_shares_frame(fixed, moving))
+        one, other = in_parallel(lambda v: prepare(v, base_mm=plan.base_mm), (fixed, moving), meter)
+        pair = Pair(one, other, shares_frame=_shares_frame(fixed, moving))
         meter.check()
         if method == "identity" or initial is not None:
             no_overlap(pair.fixed.grid, pair.moving.grid, start)

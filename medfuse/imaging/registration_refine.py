@@ -56,7 +56,8 @@ class Level:
     def region(self, depth: sitk.Image) -> sitk.Image:
         """Voxels that count, uint8, from the signed distance to the foreground's edge."""
         near, far = self.air_mm
-        return (depth <= -self.deeper_mm) | ((depth >= near) & (depth <= far))
+        counts: sitk.Image = (depth <= -self.deeper_mm) | ((depth >= near) & (depth <= far))
+        return counts
 
 
 @dataclass(frozen=True)

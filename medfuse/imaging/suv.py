@@ -296,7 +296,7 @@ def _body_ratio(header: PetHeader, record: dict[str, Any], kind: str) -> float:
     height = _plausible(header, "height_m", HEIGHT_M, "m")
     record["height_m"] = height
     if kind == "suvbsa":
-        surface = 71.84 * weight**0.425 * (100 * height) ** 0.725
+        surface: float = 71.84 * weight**0.425 * (100 * height) ** 0.725
         record["surface_cm2"] = surface
         record["formula"] += "; SUVbsa = SUVbw * surface [cm2] / (weight [kg] * 1000)"
         return surface / (1000 * weight)

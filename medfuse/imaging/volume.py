@@ -129,7 +129,7 @@ def spacing_of(affine: np.ndarray) -> list[float]:
 
 def axis_codes(affine: np.ndarray) -> str:
     """Where the X, Y and Z indices increase to, e.g. "LPS" (nearest anatomical axes)."""
-    return "".join(nib.orientations.aff2axcodes(affine))  # type: ignore[no-untyped-call]
+    return "".join(nib.orientations.aff2axcodes(affine))
 
 
 def machine_memory() -> int:
@@ -252,7 +252,7 @@ def _holes(finite: np.ndarray) -> np.ndarray:
     import SimpleITK as sitk  # here, because few volumes need it
 
     mask = sitk.GetImageFromArray(finite.astype("u1"))
-    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(mask))  # type: ignore[no-untyped-call]
+    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(mask))
     return ~finite & (filled > 0)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -143,7 +144,7 @@ def _low_passes(x: Tensor, levels: int, kernel: Kernel) -> list[Tensor]:
     out = [x]
     for _ in range(levels):
         fine = out[-1]
-        out.append(_by_parts(_half(fine), lambda part, f=fine: reduce_part(f, part, kernel=kernel)))
+        out.append(_by_parts(_half(fine), partial(reduce_part, fine, kernel=kernel)))
     return out
 
 
@@ -151,7 +152,7 @@ def _samples(weights: Tensor, levels: int) -> list[Tensor]:
     out = [weights]
     for _ in range(levels):
         half = _half(out[-1])
-        out.append(_by_parts(half, lambda part, h=half: sample_part(weights, h.shape, part)))
+        out.append(_by_parts(half, partial(sample_part, weights, half.shape)))
     return out
 
 
@@ -169,7 +170,7 @@ def _blend_level(
 
     def fill(part: slice) -> None:
         band_a, band_b, weight = a[0][part], b[0][part], w[part]
-        lower = [0.0, 0.0, 0.0]
+        lower: list[float] | list[Tensor] = [0.0, 0.0, 0.0]
         if coarse is not None:
             low_a, low_b, *lower = (
                 expand_part(x, size, part, kernel=kernel)

@@ -207,7 +207,8 @@ def _mirror(index: np.ndarray, n: int) -> np.ndarray:
     if n == 1:
         return np.zeros_like(index)
     index = np.abs(index) % (2 * n - 2)
-    return np.minimum(index, 2 * n - 2 - index)
+    mirrored: np.ndarray = np.minimum(index, 2 * n - 2 - index)
+    return mirrored
 
 
 @lru_cache(maxsize=256)
@@ -232,7 +233,8 @@ def _expand_matrix(n: int, kernel: str) -> np.ndarray:
         _add(full, np.arange(length), np.arange(length) + offset, 2 * tap, mirrored)
     out = full[:, ::2]
     if mirrored:
-        return out / out.sum(axis=1, keepdims=True)  # differs from 1 only where n == 1
+        scaled: np.ndarray = out / out.sum(axis=1, keepdims=True)  # sums are 1 unless n == 1
+        return scaled
     return out if length == n else _bilinear_matrix(n, length) @ out
 
 

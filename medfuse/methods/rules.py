@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -51,4 +53,8 @@ RULES = (
 def register_all() -> None:
     """Put the rules into the registry."""
     for rule in RULES:
-        register_method(rule.name, lambda rule=rule: rule, rule.summary)
+        register_method(rule.name, _always(rule), rule.summary)
+
+
+def _always(rule: Rule) -> Callable[[], Rule]:
+    return lambda: rule

@@ -191,6 +191,7 @@ class AuditFusiond(MapTransform):
 
 def _facts(result: FusionResult) -> dict[str, Any]:
     """What was done, in plain values."""
+    assert result.audit is not None  # fuse() was not told to leave it out
     windows = {"window": result.window, "anatomical_window": result.anatomical_window}
     facts: dict[str, Any] = collatable(
         {
