@@ -356,15 +356,13 @@ def _start_as_mean(layers: Sequence[nn.Module]) -> None:
     """
     convs = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
     for conv in convs:
-        middle = (1, 1) if isinstance(conv, nn.Conv2d) else ()
         last = conv is convs[-1]
-        for k in range(2):
-            row = 0 if last else k
-            if not (last and k):
-                conv.weight[row].zero_()
-                if conv.bias is not None:
-                    conv.bias[row] = -_SLOPE if last else 0
-            conv.weight[(row, k, *middle)] = _SLOPE if last else 1
+        rows = 1 if last else 2
+        conv.weight[:rows] = 0
+        if conv.bias is not None:
+            conv.bias[:rows] = -_SLOPE if last else 0
+        mix = conv.weight[..., 1, 1] if isinstance(conv, nn.Conv2d) else conv.weight
+        mix[:rows, :2] = _SLOPE if last else torch.eye(2)
 
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
