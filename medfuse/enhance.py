@@ -96,10 +96,12 @@ def enhance(
         If the shape is another, or a picture leaves [0, 1].
     """
     painter = find_painter(method)
-    if image.ndim == 4:
+    if isinstance(image, MetaTensor) and image.ndim == 4:
         return _enhance_volume(image, painter, window, progress)
     if image.ndim != 3 or image.shape[0] not in (1, 3) or window is not None:
-        raise ValueError(f"expected (1, X, Y, Z) or (1 or 3, H, W) in [0, 1], got {image.shape}")
+        raise ValueError(
+            f"expected a (1, X, Y, Z) MetaTensor or (1 or 3, H, W) in [0, 1], got {image.shape}"
+        )
     low, high = (float(x) for x in torch.aminmax(image))
     if not (low >= 0 and high <= 1):  # also catches NaN
         raise ValueError(f"a picture must lie in [0, 1], got {low:g} to {high:g}")
@@ -147,7 +149,7 @@ def enhance_planes(
 
 
 def _enhance_volume(
-    image: Tensor,
+    image: MetaTensor,
     painter: GifnetPainter,
     given: tuple[float, float] | None,
     progress: Progress | None,
@@ -155,7 +157,7 @@ def _enhance_volume(
     grid = Grid.from_volume(image)
     order = DisplayOrder.from_grid(grid)
     window = default_window(image) if given is None else _given(image, given)
-    values = apply_window(image.as_tensor(), window)  # type: ignore[attr-defined]
+    values = apply_window(image.as_tensor(), window)
     planes = order.apply(values).transpose(0, 1).contiguous()
     found = enhance_planes(planes, painter, progress)
     painted = order.invert(found.image.transpose(0, 1)).contiguous()
@@ -167,11 +169,11 @@ def _enhance_volume(
     )
 
 
-def _given(image: Tensor, window: tuple[float, float]) -> Window:
+def _given(image: MetaTensor, window: tuple[float, float]) -> Window:
     low, high = window
     if not low < high:
         raise ValueError(f"the window must rise, got {low:g} to {high:g}")
-    return Window(low, high, str(image.meta.get("unit", "a.u.")), "given")  # type: ignore[attr-defined]
+    return Window(low, high, str(image.meta.get("unit", "a.u.")), "given")
 
 
 def find_painter(method: str | Path | Method | Painter) -> GifnetPainter:
@@ -211,6 +213,13 @@ def _gradient(x: Tensor) -> float:
     down = x[..., 1:, :-1] - x[..., :-1, :-1]
     across = x[..., :-1, 1:] - x[..., :-1, :-1]
     return float(down.hypot(across).double().mean())
+
+
+def remarks(found: Enhancement) -> list[str]:
+    """What a user must be told beside the numbers."""
+    if found.gradient_gain > 0:
+        return []
+    return ["Gradients did not grow: this image came out smoother, not sharper."]
 
 
 def measures(found: Enhancement) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import medfuse
-from medfuse.enhance import UNIT, WARNING, Enhancement, Progress, enhance, measures
+from medfuse.enhance import UNIT, WARNING, Enhancement, Progress, enhance, measures, remarks
 from medfuse.errors import UsageError
 from medfuse.evaluation_files import IMAGE_SUFFIXES, common_size, read_picture
 from medfuse.imaging.export import encode_png, square_pixels, to_bytes, write_nifti
@@ -117,7 +117,7 @@ def _record(found: Enhancement, facts: dict[str, Any], notes: list[str]) -> dict
         "invented_text": found.invented.text,
         "method": {"name": info.name, "kind": info.kind, "weights_sha256": info.weights_sha256},
         "input": {**facts, "window": vars(window) if window else None},
-        "notes": notes,
+        "notes": [*remarks(found), *notes],
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medfuse.enhance import WARNING, enhance_planes, find_painter, measures
+from medfuse.enhance import WARNING, Enhancement, enhance_planes, find_painter, measures, remarks
 from medfuse.errors import UsageError
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import TAG, TRANSFORM, LayerData
@@ -56,7 +56,8 @@ def enhance_shown(shown: Shown, progress: Progress, *, method: str = "gifnet") -
     """Make the layer to add: in the same place, from 0 to 1 and no longer in its unit."""
     found = enhance_planes(_planes(shown), find_painter(method), progress)
     last = found.image.permute(0, 2, 3, 1).numpy()
-    meta = {**shown.entry.get("meta", {}), "unit": "a.u.", "suv": None, "notes": [WARNING]}
+    notes = [WARNING, _numbers(found), *remarks(found)]
+    meta = {**shown.entry.get("meta", {}), "unit": "a.u.", "suv": None, "notes": notes}
     entry = {name: value for name, value in shown.entry.items() if name != "path"}
     kwargs = {
         **shown.look,
@@ -68,6 +69,14 @@ def enhance_shown(shown: Shown, progress: Progress, *, method: str = "gifnet") -
         kwargs["contrast_limits"] = (0.0, 1.0)
     shape = (*shown.data.shape[:-1], 3) if shown.rgb else shown.data.shape
     return last.reshape(shape), kwargs, "image"
+
+
+def _numbers(found: Enhancement) -> str:
+    gain, invented = 100 * found.gradient_gain, 100 * found.invented.value
+    return (
+        f"PSNR to what was shown {found.psnr_db:.1f} dB, gradients {gain:+.1f} %, structure that "
+        f"it does not explain {invented:.1f} %."
+    )
 
 
 def _planes(shown: Shown) -> torch.Tensor:

@@ -74,9 +74,13 @@ def test_a_picture_gets_a_record_and_a_page_that_warn(picture, weights, tmp_path
     assert Image.open(out).mode == "L"
     mse = (after - before).double().square().mean()
     assert record["psnr_db"] == pytest.approx(float(-10 * mse.log10()), abs=0.05)
+    assert record["gradient_gain"] < 0  # it was never trained
+    assert "smoother, not sharper" in record["notes"][0]
+    assert record["notes"][0] in told.err
     assert 0 <= record["invented"] <= record["invented_worst_slice"] <= 1
     page = (tmp_path / "better.html").read_text()
     assert WARNING in page
+    assert record["notes"][0] in page
     assert page.count('src="data:image/png') == 3
     assert "slice.png" not in page + json.dumps(record)  # people name files after patients
 

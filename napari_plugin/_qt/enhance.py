@@ -6,13 +6,13 @@ from medfuse.errors import MedfuseError
 from napari_plugin._qt.napari_tasks import NapariTask
 from napari_plugin._qt.runner import JobRunner, report
 from napari_plugin.jobs import Job, failure
+from napari_plugin.layers import TAG
 
 
 def enhance_layer(viewer: napari.Viewer) -> None:
     """Paint the selected image layer again by GIFNet and add it beside the original, warned."""
     from napari.utils.notifications import show_warning
 
-    from medfuse.enhance import WARNING
     from napari_plugin.enhance import enhance_shown, read_shown
 
     try:
@@ -27,7 +27,7 @@ def enhance_layer(viewer: napari.Viewer) -> None:
     def add(layer: tuple) -> None:
         data, kwargs, _ = layer
         viewer.add_image(data, **kwargs)
-        show_warning(WARNING)
+        show_warning(" ".join(kwargs["metadata"][TAG]["meta"]["notes"]))
 
     runner.progressed.connect(task.progress)
     runner.ended.connect(lambda outcome: (task.end(), report(outcome), runner.deleteLater()))
