@@ -99,7 +99,7 @@ def main() -> None:
     if options.recipe.startswith("unet"):
         changes["options"] = {**get_recipe(options.recipe).options, "base": options.base}
     out = options.out / f"{options.recipe}.safetensors"
-    run_training(
+    result = run_training(
         a=_side(root / "train", 0),
         b=_side(root / "train", 1),
         out=out,
@@ -110,6 +110,8 @@ def main() -> None:
         on_progress=_print_progress,
         **changes,
     )
+    if result.stopped == "interrupted":
+        raise SystemExit(f"Interrupted at step {result.steps}; the same command goes on from there")
     _complete_card(out, root / "test", source.limitations)
 
 
