@@ -126,7 +126,7 @@ def equilibrium(
 
             return solve(pull, grad, tolerance=tolerance, limit=limit).state
 
-        state.register_hook(through)  # type: ignore[no-untyped-call]
+        state.register_hook(through)
     return state, solution
 
 

@@ -110,7 +110,8 @@ def check_bfloat16(name: str, dtype: torch.dtype) -> None:
 
 def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware, as far as torch can tell."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 has no such question
+    # torch 2.6 has no such question.
+    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
 
 

@@ -253,7 +253,7 @@ def _read_volumes(name: str, path_a: Path, path_b: Path) -> list[tuple[str, Tens
 
 def _read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
+        image = nibabel.as_closest_canonical(nibabel.load(path))
         array = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
         raise _unreadable(path, "it is no readable NIfTI volume") from error

@@ -272,7 +272,7 @@ class Run:
         state.net.train()
         for losses in self.objectives(a, b):
             state.optimiser.zero_grad(set_to_none=True)
-            losses.total.backward()  # type: ignore[no-untyped-call]
+            losses.total.backward()
             nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
             state.optimiser.step()
         if recipe.ema:

@@ -86,7 +86,7 @@ def augment(
         a, b = torch.where(swap, b, a), torch.where(swap, a, b)
     if recipe.emission:
         chosen = _chance(a, recipe.emission, generator)
-        like_a, like_b = _emission_like(a, b, generator)
+        like_a, like_b = _emission_like(a, b, recipe.emission_gain, generator)
         a, b = torch.where(chosen, like_a, a), torch.where(chosen, like_b, b)
     if recipe.tone:
         chosen = _chance(a, recipe.tone, generator)
@@ -105,7 +105,9 @@ def _flip(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     return a, b
 
 
-def _emission_like(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _emission_like(
+    a: Tensor, b: Tensor, gain: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Make a pair look like PET and MRI: blurred bright A, both inside an ellipse on black."""
     blurs = int(torch.randint(1, 4, (1,), generator=generator))
     pyramid = gaussian_pyramid(a, blurs)
@@ -114,8 +116,8 @@ def _emission_like(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Te
         smooth = expand(smooth, finer.shape[2:])
     body = _ellipse(a, generator)
     other = torch.where(_chance(a, 0.7, generator), body, _ellipse(a, generator))
-    like_a = _retone(_stretch(smooth), 0.5, 2.0, generator) * body
-    like_b = _retone(_stretch(b), 0.4, 1.6, generator) * other
+    like_a = _retone(_stretch(smooth), 0.5, 2.0, generator, gain) * body
+    like_b = _retone(_stretch(b), 0.4, 1.6, generator, gain) * other
     return like_a, like_b
 
 
@@ -124,10 +126,13 @@ def _stretch(x: Tensor) -> Tensor:
     return ((x - low) / (high - low + 1e-3)).clamp(0, 1)
 
 
-def _retone(x: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Random gamma in [low, high] and gain in [0.5, 1]."""
+def _retone(
+    x: Tensor, low: float, high: float, generator: torch.Generator, gain: float = 1.0
+) -> Tensor:
+    """Random gamma in [low, high] and gain in [0.5, gain]; what exceeds 1 is clipped."""
     gamma = low + (high - low) * _uniform(x, generator)
-    return (0.5 + 0.5 * _uniform(x, generator)) * x.clamp_min(1e-6) ** gamma
+    strength = 0.5 + (gain - 0.5) * _uniform(x, generator)
+    return (strength * x.clamp_min(1e-6) ** gamma).clamp(0, 1)
 
 
 def _ellipse(x: Tensor, generator: torch.Generator) -> Tensor:

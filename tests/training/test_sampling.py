@@ -77,3 +77,13 @@ def test_emission_makes_a_smooth_and_both_black_outside(pairs):
     assert roughness(a) < roughness(plain[0])
     assert (a == 0).any()
     assert (b == 0).any()
+
+
+def test_a_gain_above_one_makes_pet_like_pairs_that_are_clipped(pairs):
+    recipe = Recipe(crop=64, batch=16, flips=False, emission=1.0)
+    plain = Sampler(pairs, recipe).draw(2)
+    bright = Sampler(pairs, recipe.override(emission_gain=1.6)).draw(2)
+    for before, after in zip(plain, bright, strict=True):
+        assert (after >= before).all()
+        assert before.max() < 1
+        assert after.max() == 1
