@@ -200,7 +200,7 @@ def batch(
     max_memory: MaxMemory = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Cases at a time, if memory allows. [default: cores / 2]"),
+        typer.Option(min=1, help="Cases at a time, if memory allows. [default: one a core]"),
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds a case may take.")] = None,
     shard: Annotated[

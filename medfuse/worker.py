@@ -23,7 +23,7 @@ from medfuse.privacy import sanitize_text
 
 Progress = Callable[[float, str], None]
 MAX_MESSAGE = 500
-#: Of a case; more cases at a time use further cores better.
+#: Of a case; cases at a time use further cores better, and these while others write or wait.
 THREADS = 2
 
 

@@ -20,7 +20,7 @@ from medfuse.imaging.folder import writing
 from medfuse.privacy import salt_beside, study_salt
 from medfuse.settings import CaseResult, CaseSettings
 from medfuse.study import Study
-from medfuse.worker import THREADS, Job, PipelineRunner, Runner, usable_cores
+from medfuse.worker import Job, PipelineRunner, Runner, usable_cores
 
 if TYPE_CHECKING:
     from medfuse.batch.cluster import Cluster
@@ -64,7 +64,7 @@ def run_batch(
         For all cases; the overrides of a case go before.
     workers : int, optional
         Cases at a time. Fewer run where the headers say that
-        memory would not do. Default: one for two cores. Not for a cluster.
+        memory would not do. Default: one a core. Not for a cluster.
     force : bool
         Redo finished cases.
     timeout_s : float, optional
@@ -118,7 +118,7 @@ def run_batch(
         contextlib.ExitStack() as stack,
     ):
         if cluster is None:
-            workers = workers or max(1, usable_cores() // THREADS)
+            workers = workers or usable_cores()
             budget = Budget(USABLE * available_bytes())
             pool: Pool = ProcessPool(runner, workers, budget, timeout_s, out / "logs")
         else:
