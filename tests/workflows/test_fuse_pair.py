@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
-import pytest
-
 from medfuse.imaging.folder import is_complete
-
-SCRIPT = Path(__file__).resolve().parents[2] / "workflows" / "fuse_pair.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("fuse_pair", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_it_fuses_a_case_of_the_sample_study(script, sample_data, tmp_path, capsys):

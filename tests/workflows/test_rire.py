@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +11,6 @@ import SimpleITK as sitk
 
 from medfuse.errors import InputError
 
-SCRIPT = Path(__file__).resolve().parents[2] / "workflows" / "benchmarks" / "rire.py"
 # Numbers of RIRE's training patient (ct_T1.standard), as public programs quote them; the names
 # around them are made up. RIRE project, Vanderbilt University, CC BY 3.0 US.
 STANDARD = """\
@@ -53,15 +50,6 @@ TURN = [
 SHIFT = [5.03685847, -17.49694636, -27.16499259]
 
 
-@pytest.fixture(scope="module")
-def rire() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rire", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rire"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def standard(tmp_path: Path) -> Path:
     path = tmp_path / "ct_T1.standard"
@@ -69,8 +57,8 @@ def standard(tmp_path: Path) -> Path:
     return path
 
 
-def test_eight_points_and_names_are_read(rire: ModuleType, standard: Path) -> None:
-    found = rire.read_standard(standard)
+def test_eight_points_and_names_are_read(script: ModuleType, standard: Path) -> None:
+    found = script.read_standard(standard)
     assert (found.source, found.target) == ("CT", "mr_T1")
     assert found.points.shape == found.mapped.shape == (8, 3)
     np.testing.assert_array_equal(found.points[6], [0, 333.987, 112])
@@ -85,29 +73,29 @@ def write_itk(path: Path, shift: list[float]) -> Path:
 
 
 def test_published_transform_agrees_with_the_published_points(
-    rire: ModuleType, standard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: ModuleType, standard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert rire.main([str(standard), str(write_itk(tmp_path / "truth.tfm", SHIFT))]) == 0
+    assert script.main([str(standard), str(write_itk(tmp_path / "truth.tfm", SHIFT))]) == 0
     worst = float(capsys.readouterr().out.split("max")[1])
     assert worst < 2e-3  # the points are rounded to 1e-4, the matrix to nine digits
 
 
 def test_known_shift_is_the_error_at_every_corner(
-    rire: ModuleType, standard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: ModuleType, standard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     off = write_itk(tmp_path / "off.tfm", [SHIFT[0] + 3.0, SHIFT[1], SHIFT[2] - 4.0])
-    assert rire.main([str(standard), str(off)]) == 0
+    assert script.main([str(standard), str(off)]) == 0
     said = capsys.readouterr().out
     assert "CT -> mr_T1" in said
     assert "mean 5.000  median 5.000  max 5.000" in said
 
 
 def test_a_table_in_the_same_format_is_compared(
-    rire: ModuleType, standard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: ModuleType, standard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "found.txt"
     other.write_text(STANDARD.replace("84.5221", "86.5221"))
-    assert rire.main([str(standard), str(other)]) == 0
+    assert script.main([str(standard), str(other)]) == 0
     assert "mean 0.250  median 0.000  max 2.000" in capsys.readouterr().out
 
 
@@ -119,19 +107,19 @@ def test_a_table_in_the_same_format_is_compared(
     ],
 )
 def test_incomplete_table_is_refused(
-    rire: ModuleType, standard: Path, old: str, new: str, cause: str
+    script: ModuleType, standard: Path, old: str, new: str, cause: str
 ) -> None:
     standard.write_text(STANDARD.replace(old, new))
     with pytest.raises(InputError, match=rf"ct_T1.standard: .*{cause}.*E_BAD_TRANSFORM"):
-        rire.read_standard(standard)
+        script.read_standard(standard)
 
 
 def test_files_that_cannot_be_compared_are_named_in_one_line(
-    rire: ModuleType, standard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: ModuleType, standard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.txt"
     other.write_text(STANDARD.replace("333.9870", "300.0000"))
-    assert rire.main([str(standard), str(other)]) == 8
+    assert script.main([str(standard), str(other)]) == 8
     assert "not those of the reference" in capsys.readouterr().err
-    assert rire.main([str(standard), str(tmp_path / "none.tfm")]) == 8
+    assert script.main([str(standard), str(tmp_path / "none.tfm")]) == 8
     assert "none.tfm: No such file" in capsys.readouterr().err

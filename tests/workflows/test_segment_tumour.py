@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
 import medfuse
-
-SCRIPT = Path(__file__).resolve().parents[2] / "workflows" / "segment_tumour.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("segment_tumour", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
 
 
 def circle(radius: float, *, z: float) -> np.ndarray:

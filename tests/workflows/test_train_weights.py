@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +14,7 @@ from torch import get_num_threads, set_num_threads
 from medfuse.methods import zoo
 from medfuse.training import recipes
 
-SCRIPT = Path(__file__).resolve().parents[2] / "workflows" / "train_weights.py"
 SMALL = {"steps": 2, "batch": 1, "crop": 48, "validation": 0.0, "precision": "fp32"}
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("train_weights", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
