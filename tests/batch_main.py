@@ -18,6 +18,7 @@ if __name__ == "__main__":
         discover(Path(sys.argv[1])),
         Path(sys.argv[2]),
         CaseSettings(),
+        workers=1,  # so that cases end in their order
         runner=SmallWork(),
         on_event=lambda event: print(event["event"], event.get("case", ""), flush=True),
     )

@@ -82,7 +82,7 @@ def check_files(out: Path, events: list[dict[str, Any]], tmp_path: Path) -> None
 def test_a_case_that_hangs_and_is_deaf_ends_after_its_time(tmp_path: Path, runner: Any) -> None:
     study, out = make_study(tmp_path / "in", "hangs", "fine"), tmp_path / "out"
     summary = run_batch(study, out, SETTINGS, timeout_s=8, runner=runner)
-    hung, fine = summary.results
+    hung, fine = (by_case(summary)[name] for name in ("hangs", "fine"))
     assert hung.code == "E_TIMEOUT"
     assert "it took longer than 8 s" in hung.message
     assert hung.seconds >= 8
