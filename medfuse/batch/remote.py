@@ -70,10 +70,10 @@ def run_apart(
 
 def _process() -> subprocess.Popen[str]:
     """One that waits, or a new one."""
-    while _idle:
-        process = _idle.pop()
-        if process.poll() is None:
-            return process
+    with contextlib.suppress(IndexError):  # none is left; a worker may have several threads
+        while (process := _idle.pop()).poll() is not None:
+            pass
+        return process
     command = [sys.executable, "-m", "medfuse.batch.remote"]
     # Dask lets its workers give back memory at every free, which doubles the time of a fusion.
     environment = {k: v for k, v in os.environ.items() if k != "MALLOC_TRIM_THRESHOLD_"}
