@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medfuse.batch.ledger import BatchSummary, Ledger, read_ledger
 from medfuse.batch.lock import BatchLock
@@ -130,7 +131,8 @@ def run_batch(
         for skipped in named if shard.index == 1 else ():
             batch.end(CaseResult(skipped.case, "failed", code=skipped.code, message=skipped.reason))
         total = len(range(shard.index - 1, len(study.cases), shard.count)) + len(batch.results)
-        jobs = _jobs(study, out, settings, shard, (command, salt, max_memory_gb))
+        job = partial(Job, command=command, uid_salt=salt, max_memory_gb=max_memory_gb)
+        jobs = _jobs(study, out, settings, shard, job)
         return batch.run(jobs, total, workers, stop)
 
 
@@ -145,18 +147,17 @@ def _salt(study: Study, out: Path, given: Path | None) -> Path | None:
 
 
 def _jobs(
-    study: Study, out: Path, settings: CaseSettings, shard: Shard, of_all: tuple[Any, ...]
+    study: Study, out: Path, settings: CaseSettings, shard: Shard, job: Callable[..., Job]
 ) -> Iterator[Job]:
     common = settings.model_dump()
     for position, case in enumerate(study.cases):
         if shard.takes(position):
-            yield Job(
+            yield job(
                 case.name,
                 case.anatomical.absolute(),
                 case.functional.absolute(),
                 (out / case.name).absolute(),
                 {**common, **case.overrides},
-                *of_all,
             )
 
 
