@@ -86,7 +86,7 @@ def _ask(process: subprocess.Popen[str], request: str) -> str:
     """The line that it answers; nothing if it ends before."""
     assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError, ValueError):  # it ended; its case was dropped
         print(request, file=process.stdin, flush=True)
     return process.stdout.readline()
 
