@@ -123,6 +123,17 @@ def test_dry_run_writes_nothing_and_tells_what_the_inputs_are(fused, tmp_path, c
     assert not out.exists()
 
 
+def test_a_cluster_without_dask_names_the_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "medfuse.batch.cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    study = Path(__file__).resolve().parents[1] / "sample_data" / "study"
+    where = ["--study", str(study), "-o", str(tmp_path / "out")]
+    assert run(["batch", *where, "--cluster", "local"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Dask is not installed. Install it with: pip install 'medfuse[cluster]'" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_info_as_json_describes_a_series(capsys):
     study = Path(__file__).resolve().parents[1] / "sample_data" / "study"
     from medfuse.study import discover

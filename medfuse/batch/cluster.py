@@ -19,7 +19,7 @@ from medfuse.worker import Job, failure
 try:
     import dask
     import distributed
-except ImportError as error:  # pragma: no cover - depends on what is installed
+except ImportError as error:
     raise UsageError(
         "E_MISSING_EXTRA",
         what="Cannot use a cluster",
