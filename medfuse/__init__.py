@@ -5,17 +5,21 @@ Public names are imported on first use (PEP 562), so that ``import medfuse`` cos
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "load": "medfuse.imaging.reader",
-    "register": "medfuse.imaging.registration",
-    "Registration": "medfuse.imaging.registration",
-    "fuse": "medfuse.fusion",
-    "FusionResult": "medfuse.fusion",
+    "register": "medfuse.registration",
+    "Registration": "medfuse.registration",
+    "fuse": "medfuse.fusion.pair",
+    "FusionResult": "medfuse.fusion.pair",
     "MedfuseError": "medfuse.errors",
 }
 __all__ = [
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from medfuse.errors import MedfuseError
     from medfuse.fusion import FusionResult, fuse
     from medfuse.imaging.reader import load
-    from medfuse.imaging.registration import Registration, register
+    from medfuse.registration import Registration, register
 
 
 def __getattr__(name: str) -> Any:
@@ -45,3 +49,27 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+# Aliases, for one release: where modules lay that others import (docs/changes in CHANGELOG.md).
+_MOVED = {
+    "medfuse.pipeline": "medfuse.case.pipeline",
+    "medfuse.imaging.registration": "medfuse.registration",
+    "medfuse.kernel.fusion": "medfuse.kernel.blend",
+}
+
+
+class _Alias(MetaPathFinder, Loader):
+    """Finds a module that has moved under its old name; it is the same module object."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name in _MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return import_module(_MOVED[spec.name])
+
+    def exec_module(self, module: ModuleType) -> None:
+        """The module has run already."""
+
+
+sys.meta_path.append(_Alias())

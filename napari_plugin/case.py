@@ -14,7 +14,7 @@ from medfuse.audit import Check
 from napari_plugin.jobs import Job, Progress
 
 if TYPE_CHECKING:
-    from medfuse.imaging.registration import Registration
+    from medfuse.registration.result import Registration
     from napari_plugin.layers import Source
     from napari_plugin.work import Fusion, Pair
 
@@ -24,7 +24,7 @@ COMMAND = "napari: Fuse MRI+PET"
 
 def case_checks(registration: Registration, pair: Pair) -> list[Check]:
     """Checks of registration and unit, as ``medfuse fuse`` has them."""
-    from medfuse.case import registration_check, unit_check
+    from medfuse.case.record import registration_check, unit_check
 
     checks = [registration_check(registration)]
     return checks if pair.functional.rgb else [*checks, unit_check(pair.functional.volume())]
@@ -32,7 +32,7 @@ def case_checks(registration: Registration, pair: Pair) -> list[Check]:
 
 def record_text(fusion: Fusion) -> str:
     """Provenance of a fusion as JSON text, without files and the rows of the colour map."""
-    from medfuse.case import provenance_of
+    from medfuse.case.record import provenance_of
 
     record = provenance_of(_record(fusion, case=case_name(fusion), key=case_key(fusion)), {})
     if record["colormap"]:
@@ -49,8 +49,8 @@ def export_job(fusion: Fusion, out: Path) -> Job:
     """
 
     def work(progress: Progress) -> Path:
-        from medfuse.case import write_case
-        from medfuse.imaging.export import ResultFolder
+        from medfuse.case.record import write_case
+        from medfuse.results.export import ResultFolder
 
         record = _record(fusion, case=out.name, key=case_key(fusion))
         with ResultFolder(out, case=record.case, key=record.key) as folder:
@@ -68,7 +68,7 @@ def case_name(fusion: Fusion) -> str:
 
 def case_key(fusion: Fusion) -> str:
     """Resume key: of the command line where both images came from files, else of the voxels."""
-    from medfuse import pipeline
+    from medfuse.case import pipeline
 
     pair, settings = fusion.pair, case_settings(fusion)
     paths = [source.path for source in (pair.anatomical, pair.functional)]
@@ -81,7 +81,7 @@ def case_key(fusion: Fusion) -> str:
 
 def case_settings(fusion: Fusion) -> Any:
     """The panel's settings in the command line's form."""
-    from medfuse.case import CaseSettings
+    from medfuse.case.record import CaseSettings
 
     chosen = fusion.settings
     return CaseSettings(
@@ -98,7 +98,7 @@ def case_settings(fusion: Fusion) -> Any:
 
 
 def _record(fusion: Fusion, *, case: str, key: str) -> Any:
-    from medfuse.case import CaseRecord
+    from medfuse.case.record import CaseRecord
 
     anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
     return CaseRecord(

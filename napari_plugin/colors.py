@@ -9,7 +9,7 @@ import torch
 from napari.utils.colormaps import Colormap
 from numpy.typing import ArrayLike
 
-from medfuse.kernel.color import COLORMAPS, READABLE, measure_readability, read_back
+from medfuse.kernel.colormaps import COLORMAPS, READABLE, measure_readability, read_back
 
 UNSURE = 0.1  # of the window: wider than this is no reading
 

@@ -9,8 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medfuse.enhance import WARNING, Enhancement, enhance_planes, find_painter, measures, remarks
 from medfuse.errors import UsageError
+from medfuse.pictures.enhance import (
+    WARNING,
+    Enhancement,
+    enhance_planes,
+    find_painter,
+    measures,
+    remarks,
+)
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import TAG, TRANSFORM, LayerData
 

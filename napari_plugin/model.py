@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
-from medfuse.fusion import DEFAULT_COLORMAP
-from medfuse.imaging.registration import Registration
+from medfuse.fusion.pair import DEFAULT_COLORMAP
 from medfuse.imaging.windows import Window, default_window
+from medfuse.registration.result import Registration
 from napari_plugin import outputs
 from napari_plugin.choice import LayerChoice
 from napari_plugin.jobs import Job, Progress, Reporter

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from numpy.typing import ArrayLike, NDArray
 
 from medfuse.imaging.grid import Grid, Matrix, transform_points
-from medfuse.imaging.registration import Registration
+from medfuse.registration.result import Registration
 
 if TYPE_CHECKING:
     from napari_plugin.work import Aligned

@@ -13,10 +13,10 @@ from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 
 from medfuse.fusion import FusionResult
-from medfuse.fusion_slices import plain
-from medfuse.imaging.export import to_bytes
+from medfuse.fusion.slices import plain
 from medfuse.imaging.windows import default_window
-from medfuse.kernel.color import COLORMAPS
+from medfuse.kernel.colormaps import COLORMAPS
+from medfuse.results.export import to_bytes
 from napari_plugin.colors import WEIGHTS, napari_colormap
 from napari_plugin.layers import TAG, TRANSFORM, Source, shown
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medfuse.fusion import fuse
-from medfuse.fusion_slices import Sources, plain, run_slices
-from medfuse.imaging.export import to_bytes
+from medfuse.fusion.slices import Sources, plain, run_slices
 from medfuse.imaging.grid import Grid, coverage, slice_axis
-from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window, apply_window, default_window
+from medfuse.registration.result import Registration
+from medfuse.results.export import to_bytes
 from napari_plugin import outputs
 from napari_plugin.layers import Source, shown
 from napari_plugin.moving import resample_on

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from medfuse.audit import Audit
 from medfuse.errors import RegistrationError, SeriesError
-from medfuse.fusion import FusionResult, Mode, fuse
-from medfuse.fusion_slices import plain
-from medfuse.imaging.registration import Registration, register
+from medfuse.fusion.pair import FusionResult, Mode, fuse
+from medfuse.fusion.slices import plain
 from medfuse.kernel.color import luma
-from medfuse.methods.base import Method, Painter, get_method
+from medfuse.methods.base import Method, Painter
+from medfuse.methods.registry import get_method
+from medfuse.registration.result import Registration, register
 from napari_plugin import outputs
 from napari_plugin.case import case_checks, record_text
 from napari_plugin.guides import RememberingGuide

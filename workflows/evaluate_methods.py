@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from medfuse.cli.terminal import out
 from medfuse.errors import MedfuseError
-from medfuse.evaluation import EvaluationTable, Row, evaluate, render
-from medfuse.evaluation_files import find_pairs, read_picture
-from medfuse.kernel.metrics import METRICS, PROFILES
-from medfuse.terminal import out
+from medfuse.evaluation.evaluate import EvaluationTable, Row, evaluate, render
+from medfuse.evaluation.metrics import METRICS, PROFILES
+from medfuse.evaluation.pairs import find_pairs
+from medfuse.imaging.pictures import read_picture
 
 
 def worst_pair(row: Row, metric: str) -> int | None:

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from medfuse.errors import MedfuseError, UsageError
-from medfuse.methods.base import get_method
 from medfuse.methods.network import NetworkGuide
+from medfuse.methods.registry import get_method
 
 #: Neither side of the first is a multiple of anything: so tracing keeps the padding.
 SIZES = ((2, 45, 70), (1, 256, 256), (3, 31, 200))

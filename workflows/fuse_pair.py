@@ -16,7 +16,7 @@ from typing import Any
 from monai.transforms import Compose, LoadImaged
 
 from medfuse.errors import MedfuseError
-from medfuse.imaging.reader import ClinicalReader
+from medfuse.imaging.monai_reader import ClinicalReader
 from medfuse.transforms import AuditFusiond, FuseLuminanced, RegisterRigidd, SaveFusiond
 
 STUDY = Path(__file__).resolve().parent.parent / "sample_data" / "study"

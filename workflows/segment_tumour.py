@@ -42,7 +42,7 @@ from monai.transforms import (
 from monai.utils import set_determinism
 from torch import Tensor
 
-from medfuse.imaging.reader import ClinicalReader
+from medfuse.imaging.monai_reader import ClinicalReader
 from medfuse.imaging.windows import apply_window, default_window
 from medfuse.transforms import FuseLuminanced, RegisterRigidd
 

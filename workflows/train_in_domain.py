@@ -14,11 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from medfuse.cli.terminal import progress_bar
 from medfuse.errors import MedfuseError
-from medfuse.study_slices import DIGITS, write_study_slices
-from medfuse.terminal import progress_bar
-from medfuse.training.loop import TrainingProgress, TrainingResult, run_training
+from medfuse.training.from_study import DIGITS, write_study_slices
+from medfuse.training.loop import TrainingProgress
 from medfuse.training.recipes import get_recipe
+from medfuse.training.train import TrainingResult, run_training
 
 SHOWN = ("VIF_A", "VIF_B", "Qabf", "SSIM", "uptake_correlation")
 

@@ -8,7 +8,7 @@ import torch
 
 from medfuse.audit.model import Check, Evidence, ReadBack
 from medfuse.audit.sums import Sums
-from medfuse.kernel.color import read_back
+from medfuse.kernel.colormaps import read_back
 
 MANY_CHANGED, MANY_DRIFTED, MANY_SATURATED, LITTLE_COVERED = 0.25, 0.01, 0.05, 0.25
 READ_BACK_ERROR = 0.05

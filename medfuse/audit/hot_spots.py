@@ -15,8 +15,9 @@ from torch.nn.functional import avg_pool3d, conv3d, max_pool3d
 
 from medfuse.audit.model import Check, Evidence
 from medfuse.audit.sums import slabs, uptake
-from medfuse.kernel.color import READABLE, luma, read_back
-from medfuse.kernel.fusion import SLAB
+from medfuse.kernel.blend import SLAB
+from medfuse.kernel.color import luma
+from medfuse.kernel.colormaps import READABLE, read_back
 
 RADIUS_MM = 6.204  # of a sphere of 1 cm3, in which SUVpeak is the mean (PERCIST)
 SURROUND_MM = (12.0, 20.0)  # shell that a hot spot is compared with

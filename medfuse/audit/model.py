@@ -88,7 +88,7 @@ class Evidence:
     ``a``, ``b``: luminance of the sources; ``luminance``: of the result; ``rgb`` (S, 3, R, K): the
     picture. What only our own fusion knows may be None: ``weights``; ``from_a``, ``from_b``: the
     contributions; ``share``: the anatomical part; ``overshoot``: see
-    :func:`medfuse.kernel.fusion.overshoot`; ``bound_change``: what the projection into the local
+    :func:`medfuse.kernel.blend.overshoot`; ``bound_change``: what the projection into the local
     bounds added; ``painted``: what a network added to the weighted sources; ``gamut_change``: what
     the gamut policy changed (luminance for ``fit``, the largest channel for ``clip``);
     ``chroma_change``: largest change of Cb or Cr after that;

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from medfuse.audit.model import GREY_LEVEL, Evidence
-from medfuse.kernel import fusion
+from medfuse.kernel import blend
 
 SLAB = 4  # slices at a time stay in the cache of a core
 BINS = 1024  # of functional values, for the share by region
@@ -71,7 +71,7 @@ def gather(e: Evidence) -> Sums:
 
 def slabs(e: Evidence) -> list[slice]:
     """A few slices at a time."""
-    return fusion.slabs(len(e.a), SLAB)
+    return blend.slabs(len(e.a), SLAB)
 
 
 def uptake(e: Evidence, part: slice) -> Tensor:

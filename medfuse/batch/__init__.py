@@ -16,12 +16,13 @@ from medfuse.batch.loop import Batch, OnEvent
 from medfuse.batch.memory import USABLE, Budget, available_bytes
 from medfuse.batch.pool import Pool, ProcessPool
 from medfuse.batch.shard import Shard
+from medfuse.batch.worker import Job, PipelineRunner, Runner
 from medfuse.errors import UsageError
-from medfuse.imaging.folder import writing
-from medfuse.privacy import salt_beside, study_salt
+from medfuse.kernel.cores import usable_cores
+from medfuse.record.privacy import salt_beside, study_salt
+from medfuse.results.folder import writing
 from medfuse.settings import CaseResult, CaseSettings
 from medfuse.study import Study
-from medfuse.worker import Job, PipelineRunner, Runner, usable_cores
 
 if TYPE_CHECKING:
     from medfuse.batch.cluster import Cluster
@@ -85,7 +86,7 @@ def run_batch(
         File with the secret with which DICOM UIDs are hashed, made once; default
         ``<out>.uid-salt`` beside the output folder.
     max_memory_gb : float, optional
-        What each case may hold in memory (`medfuse.pipeline.run_case`).
+        What each case may hold in memory (`medfuse.case.pipeline.run_case`).
 
     Returns
     -------

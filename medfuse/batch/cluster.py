@@ -13,8 +13,8 @@ from typing import Any, Literal
 from medfuse.batch.pool import Ended, Progress, keep_log
 from medfuse.batch.remote import run_apart
 from medfuse.batch.shipping import Parcel, pack, run_parcel, unpack_result
+from medfuse.batch.worker import Job, failure
 from medfuse.errors import InputError, MedfuseError, UsageError
-from medfuse.worker import Job, failure
 
 try:
     import dask

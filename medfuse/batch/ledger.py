@@ -16,12 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import medfuse
-from medfuse.imaging.folder import BIDS_DESCRIPTION, write_through, writing
-from medfuse.report_study import ledger_events, result_folders
+from medfuse.results.folder import BIDS_DESCRIPTION, write_through, writing
+from medfuse.results.ledger_files import SUMMARY, ledger_events, result_folders
 from medfuse.settings import CaseResult
 from medfuse.study.scan import LEDGER, dataset_type
 
-SUMMARY = "summary.csv"
 COLUMNS = ("case", "status", "verdict", "code", "seconds", "message", "notes", "report")
 BIDS_VERSION = "1.10.0"
 MAX_LEVELS = 4  # of folders between an output and the data set that it lies in

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from medfuse.errors import OutputError
-from medfuse.imaging.folder import writing
+from medfuse.results.folder import writing
 
 try:
     import fcntl

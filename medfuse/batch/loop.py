@@ -22,12 +22,12 @@ from medfuse.batch.ledger import (
 from medfuse.batch.lock import BatchLock
 from medfuse.batch.pool import Ended, Pool
 from medfuse.batch.shard import Shard
+from medfuse.batch.worker import Job, Runner
 from medfuse.errors import MedfuseError, OutputError
-from medfuse.imaging.folder import remove_stale
-from medfuse.report_study import write_study_report
+from medfuse.report.study import write_study_report
+from medfuse.results.folder import remove_stale
 from medfuse.settings import CaseResult
 from medfuse.study.spill import Spill
-from medfuse.worker import Job, Runner
 
 EXIT_OK, EXIT_OUTPUT, EXIT_FAILED, EXIT_INTERRUPTED = 0, 4, 8, 130
 #: So many results in a row that could not be written mean that none can be.

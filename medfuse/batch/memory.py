@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
+from medfuse.batch.worker import Job
 from medfuse.imaging.volume import CASE_BASE_BYTES, CASE_BYTES_PER_VOXEL
-from medfuse.worker import Job
 
 #: Part of the free memory that cases may have; the rest is for the system's file cache.
 USABLE = 0.9

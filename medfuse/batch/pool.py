@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from medfuse.batch.memory import Budget
-from medfuse.privacy import sanitize_text
-from medfuse.worker import Job, Runner, crash, timed_out, work
+from medfuse.batch.worker import Job, Runner, crash, timed_out, work
+from medfuse.record.privacy import sanitize_text
 
 if TYPE_CHECKING:  # Windows has no ForkServerContext
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # Windows has no ForkServerContext
 POLL_S = 0.2
 GRACE_S = 3.0
 #: Modules that every case needs; the server imports them once for all cases.
-PRELOAD = ["medfuse.preload"]
+PRELOAD = ["medfuse.batch.preload"]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from typing import Any
 
 from medfuse.batch.memory import Budget
 from medfuse.batch.pool import POLL_S, Ended, ProcessPool
-from medfuse.worker import Job, crash
+from medfuse.batch.worker import Job, crash
 
 #: Processes of this worker that wait for their next case.
 _idle: list[subprocess.Popen[str]] = []

@@ -11,7 +11,7 @@ from typing import Self
 
 from medfuse.batch.lock import LOCK_NAME
 from medfuse.errors import UsageError
-from medfuse.imaging.folder import writing
+from medfuse.results.folder import writing
 from medfuse.study.scan import LEDGER
 
 try:

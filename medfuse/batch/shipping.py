@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.batch.remote import run_apart
-from medfuse.imaging.folder import MANIFEST, ResultFolder, input_files
-from medfuse.worker import Job
+from medfuse.batch.worker import Job
+from medfuse.results.folder import MANIFEST, ResultFolder, input_files
 
 
 @dataclass(frozen=True)

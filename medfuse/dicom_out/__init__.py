@@ -20,8 +20,8 @@ from medfuse.dicom_out.origin import Origin, read_patient, require_highdicom
 from medfuse.dicom_out.parametric_map import build_weight_map
 from medfuse.dicom_out.source import Source
 from medfuse.dicom_out.spatial_registration import build_registration
-from medfuse.imaging.folder import writing
 from medfuse.imaging.windows import Window
+from medfuse.results.folder import writing
 
 __all__ = [
     "Layout",

@@ -15,9 +15,9 @@ from pydicom.uid import MRImageStorage
 
 from medfuse.dicom_out.origin import Origin, require_highdicom
 from medfuse.dicom_out.source import Source, reference_items
-from medfuse.imaging.export import to_bytes
 from medfuse.imaging.windows import Window
-from medfuse.kernel.color import COLORMAPS
+from medfuse.kernel.colormaps import COLORMAPS
+from medfuse.results.export import to_bytes
 
 SERIES = 9004
 GRAY = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)

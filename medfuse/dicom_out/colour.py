@@ -14,7 +14,7 @@ from pydicom.uid import (
 
 from medfuse.dicom_out.origin import Origin, require_highdicom
 from medfuse.errors import UsageError
-from medfuse.imaging.export import to_bytes
+from medfuse.results.export import to_bytes
 
 SERIES = 9001
 MAX_PIXEL_BYTES = 2**32 - 2  # an explicit length is 32 bits wide

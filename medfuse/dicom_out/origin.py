@@ -18,10 +18,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 import medfuse
 from medfuse.dicom_out.source import Source, coded, refer_to_instances, source_items
 from medfuse.errors import MedfuseError, UsageError
-from medfuse.imaging.dicom_header import quiet_pydicom
-from medfuse.imaging.dicom_scan import choose_series, scan_file_series, scan_folder
+from medfuse.imaging.dicom.header import quiet_pydicom
+from medfuse.imaging.dicom.scan import choose_series, scan_file_series, scan_folder
 from medfuse.imaging.grid import LPS_FROM_RAS, DisplayOrder, Grid
-from medfuse.privacy import pseudonym
+from medfuse.record.privacy import pseudonym
 
 if TYPE_CHECKING:
     from highdicom import VolumeGeometry

@@ -13,7 +13,7 @@ from pydicom.valuerep import DSfloat
 from medfuse.dicom_out.origin import Origin, require_highdicom
 from medfuse.dicom_out.source import Source, coded, reference_items
 from medfuse.imaging.grid import lps_from_ras
-from medfuse.imaging.registration_refine import is_rigid
+from medfuse.registration.refine import is_rigid
 
 SERIES = 9003
 

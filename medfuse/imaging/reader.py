@@ -9,15 +9,16 @@ from __future__ import annotations
 import gzip
 import zlib
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from medfuse.errors import InputError, MedfuseError, UnitError
-from medfuse.imaging.dicom import Frame, describe_dicom, read_dicom
-from medfuse.imaging.nifti import describe_nifti, read_nifti
-from medfuse.imaging.suv import SUV_UNITS, suv_unavailable
+from medfuse.imaging.dicom.series import Frame, describe_dicom, read_dicom
+from medfuse.imaging.nifti.volume import describe_nifti, read_nifti
+from medfuse.imaging.pet.suv import SUV_UNITS, suv_unavailable
 from medfuse.imaging.volume import (
     Volume,
     display_name,
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
     from monai.data.meta_tensor import MetaTensor
 
-    from medfuse.imaging.monai_reader import ClinicalReader
 
-__all__ = ["ClinicalReader", "describe", "load", "read_volume"]
+__all__ = ["describe", "load", "read_volume"]
 
 UnitWish = Literal["auto", "suv", "sul", "suvbsa", "proportion"]
 _ARCHIVES = {
@@ -68,7 +68,7 @@ def load(
 ) -> MetaTensor:
     """Load a scan: a DICOM folder, one file of a DICOM series, or a NIfTI file.
 
-    PET in Bq/ml becomes SUVbw where its header allows it (`medfuse.imaging.suv`); CT is in HU.
+    PET in Bq/ml becomes SUVbw where its header allows it (`medfuse.imaging.pet.suv`); CT is in HU.
 
     Parameters
     ----------
@@ -276,8 +276,7 @@ def _foreign(code: str, name: str, cause: str) -> MedfuseError:
 
 
 def __getattr__(name: str) -> Any:
+    """Alias, for one release: MONAI workflows import the reader from here."""
     if name == "ClinicalReader":
-        from medfuse.imaging.monai_reader import ClinicalReader
-
-        return ClinicalReader
+        return import_module("medfuse.imaging.monai_reader").ClinicalReader
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

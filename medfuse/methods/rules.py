@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from medfuse.kernel.pyramid import expand, gaussian_pyramid
-from medfuse.methods.base import Rule, register_method
+from medfuse.methods.base import Entry, Rule
 
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:
@@ -50,11 +51,11 @@ RULES = (
 )
 
 
-def register_all() -> None:
-    """Put the rules into the registry."""
+def catalogue() -> Iterator[Entry]:
+    """The rules for the registry."""
     for rule in RULES:
-        register_method(rule.name, _always(rule), rule.summary)
+        yield rule.name, partial(_same, rule), rule.summary
 
 
-def _always(rule: Rule) -> Callable[[], Rule]:
-    return lambda: rule
+def _same(rule: Rule) -> Rule:
+    return rule

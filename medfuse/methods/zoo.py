@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from medfuse.errors import WeightsError
-from medfuse.methods.base import BF16, Method, MethodInfo, Painter, register_method
+from medfuse.methods.base import BF16, Entry, Method, MethodInfo, Painter
 from medfuse.methods.gifnet import VARIANTS, GifNet, GifnetPainter
 from medfuse.methods.network import NetworkGuide, NetworkPainter, count_parameters
 from medfuse.methods.swift import SwiftGuide, SwiftNet
@@ -252,17 +253,17 @@ def load_shipped(name: str) -> Method | Painter:
     return load_guide(path)
 
 
-def register_all() -> None:
-    """Put the weights of the package into the registry; they are loaded when first used."""
+def catalogue() -> Iterator[Entry]:
+    """The weights of the package for the registry; they are loaded when first used."""
     for name in shipped():
         card = read_card(WEIGHTS / f"{name}.safetensors")
-        summary = card.summary if card else name
+        load_it = partial(load_shipped, name)
         if name == DEFAULT:
-            register_method("swift", lambda: load_shipped(DEFAULT), f"the default, {DEFAULT}")
-        register_method(name, lambda name=name: load_shipped(name), summary)  # type: ignore[misc]
+            yield "swift", load_it, f"the default, {DEFAULT}"
+        yield name, load_it, card.summary if card else name
         if card is not None and card.architecture == "gifnet":
             for variant, how in VARIANTS.items():
-                register_method(f"{name}-{variant}", partial(_variant, name, variant), how)
+                yield f"{name}-{variant}", partial(_variant, name, variant), how
 
 
 def weights_name(method: str) -> str:

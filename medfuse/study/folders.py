@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medfuse.imaging.nifti_facts import modality_of_name
+from medfuse.imaging.nifti.facts import modality_of_name
 from medfuse.study.model import REMEDY, Case, Skipped, place
 from medfuse.study.scan import Image, Node, Scanner, mr_kind
 

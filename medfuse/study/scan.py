@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pydicom
 
-from medfuse.imaging.dicom_header import DicomFile, integer, quiet_pydicom, read_header, texts
-from medfuse.imaging.dicom_scan import PICTURE_TYPES, VOLUME_MODALITIES
-from medfuse.imaging.folder import BIDS_DESCRIPTION, read_manifest
-from medfuse.imaging.nifti_facts import find_facts, modality_of_name
+from medfuse.imaging.dicom.header import DicomFile, integer, quiet_pydicom, read_header, texts
+from medfuse.imaging.dicom.scan import PICTURE_TYPES, VOLUME_MODALITIES
+from medfuse.imaging.nifti.facts import find_facts, modality_of_name
 from medfuse.imaging.volume import short_hash
+from medfuse.results.folder import BIDS_DESCRIPTION, read_manifest
 from medfuse.study.model import Skipped
 
 LEDGER = "batch.jsonl"

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from medfuse.kernel.fusion import blend
-from medfuse.kernel.metrics import compute
+from medfuse.evaluation.metrics import compute
+from medfuse.kernel.blend import blend
 from medfuse.methods import zoo
 from medfuse.methods.base import MethodInfo, Painter
 from medfuse.methods.network import count_parameters, level_maps, network_input

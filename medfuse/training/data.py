@@ -14,7 +14,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from medfuse.errors import InputError, UsageError
-from medfuse.kernel.color import apply_colormap, luma
+from medfuse.kernel.color import luma
+from medfuse.kernel.colormaps import apply_colormap
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,25 +17,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from medfuse.kernel.fusion import blend
+from medfuse.kernel.blend import blend
 from medfuse.methods import zoo
 from medfuse.methods.network import level_maps, network_input
-from medfuse.training.cards import (
-    CardFacts,
-    start_metrics,
-    validation_metrics,
-    write_weights,
-)
 from medfuse.training.checkpoint import (
     restore_state,
     save_state,
     update_average,
 )
-from medfuse.training.data import Pairs, load_pairs, split_validation
+from medfuse.training.data import Pairs
 from medfuse.training.losses import Losses, fusion_loss
-from medfuse.training.recipes import Recipe, get_recipe
+from medfuse.training.recipes import Recipe
 from medfuse.training.sampling import Sampler
-from medfuse.training.start import fresh_state, like_init
+from medfuse.training.start import fresh_state
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -58,149 +51,7 @@ class TrainingProgress:
     weights: dict[str, Tensor] | None = None
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What training left behind."""
-
-    weights: Path
-    card: Path
-    steps: int
-    seconds: float
-    stopped: Literal["finished", "early", "interrupted"]
-    first_loss: float
-    last_loss: float
-    validation: dict[str, float] = field(default_factory=dict)
-    before: dict[str, float] = field(default_factory=dict)  # the same pairs, by ``init`` as given
-    resumed_at: int = 0
-
-
 OnProgress = Callable[[TrainingProgress], None]
-
-
-def run_training(
-    *,
-    a: Path,
-    b: Path,
-    out: Path,
-    method: str = "swift",
-    recipe: Recipe | str | None = None,
-    init: str | None = None,
-    minutes: float | None = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    data_name: str = "",
-    command: str = "",
-    on_progress: OnProgress | None = None,
-    **overrides: Any,
-) -> TrainingResult:
-    """Train on two folders and write weights, card and validation pictures.
-
-    Parameters
-    ----------
-    a, b : Path
-        Folders of functional and anatomical images; see :func:`medfuse.training.data.load_pairs`.
-    out : Path
-        The ``.safetensors`` file to write. The card goes beside it as ``.json``, pictures into a
-        folder ``<name>.validation``; while training runs there is also a checkpoint, and the same
-        call continues from it.
-    method : {"swift", "unet"}
-        Which recipe to use where ``recipe`` is not given.
-    recipe : Recipe or str, optional
-    init : str, optional
-        Name of shipped weights or a path to start from.
-    minutes, steps : optional
-        Length; one replaces the other.
-    seed : int, optional
-    data_name : str, optional
-        What the card calls the data.
-    command : str, optional
-        The command line, for the card.
-    on_progress : callable, optional
-        Called after every step.
-    **overrides
-        Fields of :class:`~medfuse.training.recipes.Recipe`.
-
-    Raises
-    ------
-    InputError
-        If the data are missing, unpaired, constant or unreadable.
-    UsageError, WeightsError, OutputError
-    """
-    chosen = recipe if isinstance(recipe, Recipe) else get_recipe(recipe or method)
-    chosen = chosen.override(init=init, minutes=minutes, steps=steps, seed=seed, **overrides)
-    if chosen.first and chosen.init is None:
-        start = out.with_name(f"{out.stem}.first.safetensors")
-        if not start.is_file() or _checkpoint(start).is_file():
-            stage = run_training(
-                a=a, b=b, out=start, recipe=chosen.first, seed=chosen.seed, data_name=data_name,
-                command=command, on_progress=on_progress,
-            )  # fmt: skip
-            if stage.stopped == "interrupted":
-                return stage
-        chosen = chosen.override(init=str(start))
-    chosen = like_init(chosen)
-    pairs = load_pairs(a, b)
-    training, validation = split_validation(
-        pairs, fraction=chosen.validation, group_digits=chosen.group_digits
-    )
-    return train(
-        chosen,
-        training,
-        validation,
-        out=out,
-        data_name=data_name or f"{a.name} and {b.name}",
-        command=command,
-        on_progress=on_progress,
-    )
-
-
-def train(
-    recipe: Recipe,
-    training: Pairs,
-    validation: Pairs,
-    *,
-    out: Path,
-    data_name: str = "",
-    command: str = "",
-    on_progress: OnProgress | None = None,
-) -> TrainingResult:
-    """Train on pairs in memory; see :func:`run_training`."""
-    run = _kind_of_run(recipe)(recipe, training, validation, out, on_progress)
-    resumed_at = run.resume()
-    with _interruptible() as interrupted:
-        stopped = run.loop(interrupted)
-    state = run.state
-    if stopped == "interrupted":
-        save_state(run.checkpoint, state, run.key)
-    weights = state.best or state.weights()
-    metrics = validation_metrics(recipe, weights, run.validation)
-    if state.best:
-        metrics["loss"] = round(state.best_loss, 4)
-    facts = CardFacts(
-        data_name=data_name,
-        training=run.training,
-        validation=run.validation,
-        steps=state.step,
-        seconds=state.seconds,
-        device=run.device.type,
-        command=command,
-        metrics=metrics,
-    )
-    write_weights(out, recipe, weights, facts)
-    if stopped != "interrupted":
-        run.checkpoint.unlink(missing_ok=True)
-    return TrainingResult(
-        weights=out,
-        card=out.with_suffix(".json"),
-        steps=state.step,
-        seconds=state.seconds,
-        stopped=stopped,
-        first_loss=state.first_loss or math.nan,
-        last_loss=state.last_loss or math.nan,
-        validation=metrics,
-        before=start_metrics(recipe, run.validation),
-        resumed_at=resumed_at,
-    )
 
 
 class Run:
@@ -221,7 +72,7 @@ class Run:
         self.sampler = Sampler(training, recipe)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.state = fresh_state(recipe, self.device)
-        self.checkpoint = _checkpoint(out)
+        self.checkpoint = checkpoint_path(out)
         what = recipe.model_dump_json() + training.sha256()
         self.key = hashlib.sha256(what.encode()).hexdigest()
 
@@ -369,19 +220,7 @@ class PaintingRun(Run):
         return fusion_loss(a * 2 - 1, b * 2 - 1, weights.float() * 2 - 1, self.recipe.loss)
 
 
-def _kind_of_run(recipe: Recipe) -> type[Run]:
-    if recipe.architecture == "gifnet":
-        from medfuse.training.gifnet import GifnetRun
-
-        return GifnetRun
-    if recipe.architecture.startswith("unfolding"):
-        from medfuse.training.unfolding import UnfoldingRun
-
-        return UnfoldingRun
-    return PaintingRun if zoo.paints(recipe.architecture, recipe.options) else Run
-
-
-def _checkpoint(out: Path) -> Path:
+def checkpoint_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.checkpoint.safetensors")
 
 
@@ -419,23 +258,3 @@ def _spread(pairs: Pairs, count: int) -> Pairs:
     if len(pairs) <= count:
         return pairs
     return pairs.select([int(i) for i in np.linspace(0, len(pairs) - 1, count).round()])
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into a flag that the loop reads between two steps; a second one breaks off."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def note(number: int, frame: object) -> None:
-        flag.set()
-        signal.signal(signal.SIGINT, previous)
-
-    previous = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, previous)

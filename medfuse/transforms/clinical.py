@@ -14,10 +14,10 @@ from monai.transforms import InvertibleTransform, MapTransform, SpatialResample,
 from monai.utils import TraceKeys, TransformBackends, ensure_tuple_rep
 from torch import Tensor
 
+from medfuse.case.pipeline import CaseSettings, align
 from medfuse.errors import UsageError
-from medfuse.imaging.registration import Registration
-from medfuse.imaging.suv import suv_unavailable
-from medfuse.pipeline import CaseSettings, align
+from medfuse.imaging.pet.suv import suv_unavailable
+from medfuse.registration.result import Registration
 from medfuse.transforms.facts import (
     batchable,
     collatable,

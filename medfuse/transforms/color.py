@@ -12,10 +12,11 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 
-from medfuse.fusion import DEFAULT_COLORMAP
-from medfuse.fusion_slices import plain
+from medfuse.fusion.pair import DEFAULT_COLORMAP
+from medfuse.fusion.slices import plain
 from medfuse.imaging.windows import Window, apply_window, default_window
-from medfuse.kernel.color import COLORMAPS, apply_colormap, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.color import rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.colormaps import COLORMAPS, apply_colormap
 
 
 class ColorizeFunctional(Transform):

@@ -14,12 +14,12 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
 from torch import Tensor
 
-from medfuse.case import registration_check, unit_check
+from medfuse.case.record import registration_check, unit_check
 from medfuse.fusion import FusionResult, fuse
-from medfuse.fusion_slices import Gamut, Mode
-from medfuse.imaging.registration import Registration
+from medfuse.fusion.slices import Gamut, Mode
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, Painter
+from medfuse.registration.result import Registration
 from medfuse.transforms.facts import (
     IMAGES,
     audit_of,

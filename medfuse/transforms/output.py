@@ -15,12 +15,12 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 import medfuse
-from medfuse.case import CaseRecord, write_case
-from medfuse.imaging.export import ResultFolder
+from medfuse.case.record import CaseRecord, write_case
 from medfuse.imaging.grid import Grid, coverage
-from medfuse.imaging.registration import Registration
 from medfuse.imaging.windows import Window, apply_window
-from medfuse.report_figures import ReportVolumes
+from medfuse.registration.result import Registration
+from medfuse.report.figures import ReportVolumes
+from medfuse.results.export import ResultFolder
 from medfuse.settings import CaseSettings
 from medfuse.transforms.facts import IMAGES, audit_of, case_name, require_unchanged, require_volume
 

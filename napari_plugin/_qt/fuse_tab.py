@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medfuse.kernel.color import COLORMAPS
-from medfuse.methods.base import list_methods
+from medfuse.kernel.colormaps import COLORMAPS
+from medfuse.methods.registry import list_methods
 from napari_plugin._qt.adjust import AdjustBox
 from napari_plugin._qt.fields import LayerField, NumberSlider, WindowField, narrow, small
 from napari_plugin.cards import is_painter, method_card

@@ -14,7 +14,7 @@ from napari_plugin._qt.beside import beside, warm_up
 
 def _panel_class() -> type:
     """Import the panel, with torch, measure colour maps, read cards: it takes seconds."""
-    warm_up("napari_plugin._qt.panel", "medfuse.case")
+    warm_up("napari_plugin._qt.panel", "medfuse.case.record")
     colors, cards = (import_module(f"napari_plugin.{name}") for name in ("colors", "cards"))
     for name in colors.COLORMAPS:
         colors.explain(name)

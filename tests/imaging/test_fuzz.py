@@ -27,7 +27,7 @@ from nibabel.wrapstruct import WrapStructError
 from medfuse.errors import MedfuseError
 from medfuse.imaging.reader import read_volume
 from medfuse.imaging.volume import Volume
-from tests.imaging import make
+from tests._helpers import make
 
 TESTS = 12
 MINUTES = float(os.environ.get("MEDFUSE_FUZZ_MINUTES", 0)) / TESTS

@@ -21,10 +21,11 @@ from monai.transforms import Compose, LoadImaged
 
 import medfuse
 from medfuse.errors import MedfuseError, SuvUnavailable, UsageError
-from medfuse.imaging.dicom_header import quiet_pydicom
-from medfuse.imaging.reader import ClinicalReader, describe, load
-from medfuse.privacy import sanitize
-from tests.imaging import make
+from medfuse.imaging.dicom.header import quiet_pydicom
+from medfuse.imaging.monai_reader import ClinicalReader
+from medfuse.imaging.reader import describe, load
+from medfuse.record.privacy import sanitize
+from tests._helpers import make
 
 META_KEYS = ("modality", "unit", "spacing", "source", "suv", "notes")
 REAL = [

@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medfuse.kernel.color import (
-    COLORMAPS,
-    READABLE,
-    apply_colormap,
     clip_gamut,
     fit_gamut,
     luma,
     luminance_band,
-    measure_readability,
-    read_back,
     rgb_to_ycbcr,
     ycbcr_to_rgb,
+)
+from medfuse.kernel.colormaps import (
+    COLORMAPS,
+    READABLE,
+    apply_colormap,
+    measure_readability,
+    read_back,
 )
 
 

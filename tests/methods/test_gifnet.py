@@ -7,9 +7,10 @@ from torch.nn.functional import pad
 from medfuse.errors import UsageError
 from medfuse.kernel.threads import one_thread
 from medfuse.methods import zoo
-from medfuse.methods.base import MethodInfo, Painter, get_method, list_methods
+from medfuse.methods.base import MethodInfo, Painter
 from medfuse.methods.gifnet import Block, GifNet, GifnetPainter, WindowAttention
 from medfuse.methods.network import build_seeded, count_parameters, has_bfloat16
+from medfuse.methods.registry import get_method, list_methods
 
 
 def _trained_like(*, seed: int = 1, **options) -> GifNet:

@@ -5,7 +5,7 @@ import torch
 
 from medfuse.errors import UsageError
 from medfuse.methods import zoo
-from medfuse.methods.base import Method, get_method
+from medfuse.methods.base import Method
 from medfuse.methods.network import (
     CHUNK_PIXELS,
     build_seeded,
@@ -16,6 +16,7 @@ from medfuse.methods.network import (
     network_input,
     pad_to_multiple,
 )
+from medfuse.methods.registry import get_method
 from medfuse.methods.swift import SwiftGuide, SwiftNet
 from medfuse.methods.unet import UNet, UnetGuide
 from medfuse.training.recipes import get_recipe

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import medfuse
-from medfuse.kernel.fusion import fuse_luminance, overshoot
+from medfuse.kernel.blend import fuse_luminance, overshoot
 from medfuse.methods.base import Method, MethodInfo
 from medfuse.methods.equilibrium import equilibrium, solve
 from medfuse.methods.network import build_seeded, count_parameters, has_bfloat16, network_input

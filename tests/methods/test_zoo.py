@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 
 from medfuse.errors import UsageError, WeightsError
 from medfuse.methods import zoo
-from medfuse.methods.base import Painter, get_method, list_methods
+from medfuse.methods.base import Painter
 from medfuse.methods.network import build_seeded
+from medfuse.methods.registry import get_method, list_methods
 from medfuse.methods.swift import SwiftNet
 
 HEADER = {"medfuse": json.dumps({"architecture": "swift", "options": {}})}

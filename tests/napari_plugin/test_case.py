@@ -9,9 +9,9 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from medfuse.case.pipeline import run_case
 from medfuse.errors import InputError
-from medfuse.imaging.export import is_complete, write_nifti
-from medfuse.pipeline import run_case
+from medfuse.results.export import is_complete, write_nifti
 from napari_plugin import outputs
 from napari_plugin.case import case_settings, export_job, record_text
 from napari_plugin.jobs import Done, Stopped

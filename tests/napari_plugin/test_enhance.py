@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from napari.layers import Image, Points
 
-from medfuse.enhance import WARNING
 from medfuse.errors import UsageError
+from medfuse.pictures.enhance import WARNING
 from napari_plugin.enhance import enhance_shown, read_shown
 from napari_plugin.layers import TAG, read_layer
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from medfuse.errors import UsageError
-from medfuse.kernel.color import COLORMAPS, READABLE
-from medfuse.methods.base import get_method
+from medfuse.kernel.colormaps import COLORMAPS, READABLE
+from medfuse.methods.registry import get_method
 from napari_plugin.colors import explain, napari_colormap, read_colour
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Done, Failed, Job, Stopped

@@ -10,7 +10,7 @@ from napari.layers import Image
 
 from medfuse.errors import RegistrationError, UsageError
 from medfuse.fusion import fuse
-from medfuse.imaging.export import is_complete
+from medfuse.results.export import is_complete
 from napari_plugin import outputs
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Stopped
@@ -379,7 +379,7 @@ def test_flat_images_are_fused_as_flat_layers_and_exported(tmp_path):
 
 
 def test_a_coloured_functional_layer_keeps_its_colours(viewer, make):
-    from medfuse.kernel.color import apply_colormap
+    from medfuse.kernel.colormaps import apply_colormap
 
     scalar = make.uptake()
     rgb = apply_colormap((scalar.as_tensor() / 7)[None], "hot")[0]

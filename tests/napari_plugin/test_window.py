@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QTableWidget,
 )
 
-from medfuse.imaging.export import is_complete
+from medfuse.results.export import is_complete
 from napari_plugin import outputs
 from napari_plugin.layers import linear_map
 

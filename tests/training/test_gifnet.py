@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medfuse.kernel.metrics import compute
-from medfuse.methods.base import get_method
+from medfuse.evaluation.metrics import compute
+from medfuse.methods.registry import get_method
 from medfuse.training.gifnet import activity_weight, ms_ssim, soften
-from medfuse.training.loop import run_training
 from medfuse.training.recipes import GifnetRecipe, LossWeights
+from medfuse.training.train import run_training
 
 torch.set_num_threads(1)
 NONE = LossWeights(maximum=0, consistency=0, gradient=0, ssim_a=0, ssim_b=0)

@@ -13,10 +13,11 @@ import torch
 
 from medfuse.errors import WeightsError
 from medfuse.methods import zoo
-from medfuse.methods.base import get_method
+from medfuse.methods.registry import get_method
 from medfuse.training import loop
-from medfuse.training.loop import learning_rate, run_training
+from medfuse.training.loop import learning_rate
 from medfuse.training.recipes import RECIPES, Recipe
+from medfuse.training.train import run_training
 
 torch.set_num_threads(1)
 SMALL = Recipe(

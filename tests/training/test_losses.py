@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import correlate
 
-from medfuse.kernel.metrics import compute
+from medfuse.evaluation.metrics import compute
 from medfuse.training.data import load_pairs
 from medfuse.training.losses import (
     LossWeights,

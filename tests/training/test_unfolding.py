@@ -10,10 +10,11 @@ import textwrap
 import pytest
 import torch
 
-from medfuse.methods.base import Painter, get_method
+from medfuse.methods.base import Painter
+from medfuse.methods.registry import get_method
 from medfuse.training.data import load_pairs
-from medfuse.training.loop import run_training
 from medfuse.training.recipes import UnfoldingRecipe, get_recipe
+from medfuse.training.train import run_training
 from medfuse.training.unfolding import UnfoldingRun, answer_loss, gradient_transfer_loss
 
 NAMES = ("unfolding", "unfolding-features")

@@ -13,8 +13,8 @@ import pytest
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 
 import medfuse
-from medfuse.imaging.folder import is_complete
-from medfuse.methods.base import get_method
+from medfuse.methods.registry import get_method
+from medfuse.results.folder import is_complete
 
 BUNDLE = Path(__file__).resolve().parents[2] / "workflows" / "bundle"
 INFERENCE = BUNDLE / "configs" / "inference.json"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from medfuse.methods.base import get_method
 from medfuse.methods.network import network_input
+from medfuse.methods.registry import get_method
 
 
 @pytest.fixture(scope="module")

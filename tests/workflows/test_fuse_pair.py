@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medfuse.imaging.folder import is_complete
+from medfuse.results.folder import is_complete
 
 
 def test_it_fuses_a_case_of_the_sample_study(script, sample_data, tmp_path, capsys):

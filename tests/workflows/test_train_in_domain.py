@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medfuse.methods.base import get_method
+from medfuse.methods.registry import get_method
 
 
 @pytest.mark.slow

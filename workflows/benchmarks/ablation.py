@@ -27,13 +27,13 @@ import torch
 from oracle import FOLDERS, fuse, load
 from torch import Tensor
 
+from medfuse.evaluation.metrics import Judge
 from medfuse.kernel.color import rgb_to_ycbcr
-from medfuse.kernel.metrics import Judge
 from medfuse.methods import zoo
-from medfuse.methods.base import get_method
 from medfuse.methods.network import network_input
-from medfuse.training.loop import run_training
+from medfuse.methods.registry import get_method
 from medfuse.training.recipes import Recipe, get_recipe
+from medfuse.training.train import run_training
 
 METRICS = ("VIF_A", "VIF_B", "Qabf", "SSIM", "uptake_correlation")
 METHODS = ("anatomical-luma", "max", "swift-msrs")  # the same pairs, nothing trained

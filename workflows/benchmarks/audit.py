@@ -31,15 +31,16 @@ from medfuse.audit import audit_fusion, structure, sums
 from medfuse.audit.colour import uptake_read_back
 from medfuse.audit.hot_spots import lesion_contrast
 from medfuse.audit.orientation import laterality
-from medfuse.evaluation_files import find_pairs, read_picture
-from medfuse.fusion_evidence import evidence_of
+from medfuse.case.pipeline import CaseSettings, align, load_pair
+from medfuse.evaluation.metrics import compute
+from medfuse.evaluation.pairs import find_pairs
+from medfuse.fusion.evidence import evidence_of
 from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.pictures import read_picture
+from medfuse.kernel.blend import bound_luminance, fuse_luminance, overshoot
 from medfuse.kernel.color import luma
-from medfuse.kernel.fusion import bound_luminance, fuse_luminance, overshoot
-from medfuse.kernel.metrics import compute
-from medfuse.methods.base import get_method
+from medfuse.methods.registry import get_method
 from medfuse.methods.unet import UnetGuide
-from medfuse.pipeline import CaseSettings, align, load_pair
 from medfuse.study import discover
 
 GUIDES = ("swift", "swift-pet", "swift-ct")

@@ -15,9 +15,9 @@ from matplotlib import colormaps
 from scipy.ndimage import gaussian_filter
 
 import medfuse
-from medfuse.foreign import Options, audit_picture
-from medfuse.imaging.export import write_nifti
 from medfuse.imaging.windows import apply_window, default_window
+from medfuse.results.export import write_nifti
+from medfuse.verification.foreign import Options, audit_picture
 
 STUDY = Path(__file__).resolve().parents[2] / "sample_data" / "study" / "sts001-aligned"
 WINDOW = (0.0, 6.0)

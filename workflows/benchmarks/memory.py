@@ -26,7 +26,7 @@ from pathlib import Path
 from pipeline import on_shape
 
 import medfuse
-from medfuse.imaging.export import write_nifti
+from medfuse.results.export import write_nifti
 
 BRAIN = Path(__file__).resolve().parents[2] / "sample_data" / "study" / "simulated-brain"
 NAMES = ("t1.nii.gz", "simulated-pet.nii.gz", "simulated-pet.json")

@@ -28,15 +28,16 @@ from sample_slices import sample_slices, sheet
 from torch import Tensor
 
 from medfuse.audit import Evidence, audit_fusion
-from medfuse.evaluation_files import IMAGE_SUFFIXES, read_picture
+from medfuse.evaluation.metrics import Judge, compute
 from medfuse.fusion import fuse
+from medfuse.imaging.pictures import IMAGE_SUFFIXES, read_picture
+from medfuse.kernel.blend import overshoot
 from medfuse.kernel.color import clip_gamut, luma, rgb_to_ycbcr, ycbcr_to_rgb
-from medfuse.kernel.fusion import overshoot
-from medfuse.kernel.metrics import Judge, compute
 from medfuse.methods import zoo
-from medfuse.methods.base import Method, MethodInfo, Painter, fuse_by, get_method
+from medfuse.methods.base import Method, MethodInfo, Painter
 from medfuse.methods.network import build_seeded
-from medfuse.pictures import fuse_pictures
+from medfuse.methods.registry import fuse_by, get_method
+from medfuse.pictures.fuse import fuse_pictures
 from medfuse.training.synthetic import exposure_pair, focus_pair
 
 RULES = ("anatomical-luma", "max", "mean", "saliency")

@@ -27,12 +27,12 @@ from PIL import Image
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "kernel"))
+sys.path.insert(0, str(ROOT / "tests" / "_helpers"))
 
 from naive_metrics import Naive  # noqa: E402
 
+from medfuse.evaluation.metrics import Judge, compute  # noqa: E402
 from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb  # noqa: E402
-from medfuse.kernel.metrics import Judge, compute  # noqa: E402
 
 CHUNK = 4
 RESULTS = 3

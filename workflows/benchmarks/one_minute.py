@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 
-from medfuse.evaluation import evaluate
+from medfuse.evaluation.evaluate import evaluate
 from medfuse.methods import zoo
 from medfuse.methods.base import Method, MethodInfo
 from medfuse.training.data import find_pair_folders
-from medfuse.training.loop import TrainingProgress, run_training
+from medfuse.training.loop import TrainingProgress
 from medfuse.training.recipes import Recipe, get_recipe
+from medfuse.training.train import run_training
 
 METRICS = ("VIF", "VIF_A", "VIF_B", "Qabf", "SSIM", "uptake_correlation")
 

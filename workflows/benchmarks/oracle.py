@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from medfuse.evaluation_files import find_pairs, read_picture
+from medfuse.evaluation.metrics import Judge
+from medfuse.evaluation.pairs import find_pairs
+from medfuse.imaging.pictures import read_picture
+from medfuse.kernel.blend import blend
 from medfuse.kernel.color import clip_gamut, luma, rgb_to_ycbcr, ycbcr_to_rgb
-from medfuse.kernel.fusion import blend
-from medfuse.kernel.metrics import Judge
 from medfuse.kernel.pyramid import Kernel
-from medfuse.methods.base import get_method
 from medfuse.methods.network import level_maps
+from medfuse.methods.registry import get_method
 from medfuse.training.losses import LossWeights, fusion_loss
 
 METRICS = ("VIF", "VIF_A", "VIF_B", "Qabf", "SSIM", "uptake_correlation")

@@ -26,11 +26,11 @@ import SimpleITK as sitk
 from monai.data import MetaTensor
 
 import medfuse
-from medfuse.imaging.export import write_nifti
+from medfuse.case.pipeline import CaseSettings, run_case
 from medfuse.imaging.grid import Grid, from_sitk, to_sitk
-from medfuse.methods.base import get_method
+from medfuse.methods.registry import get_method
 from medfuse.methods.unet import UnetGuide
-from medfuse.pipeline import CaseSettings, run_case
+from medfuse.results.export import write_nifti
 from medfuse.study import discover
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ STARTS = {
     "medfuse --help": ["-m", "medfuse.cli", "--help"],
     "import medfuse": ["-c", "import medfuse"],
     "import medfuse.batch": ["-c", "import medfuse.batch"],
-    "import medfuse.pipeline": ["-c", "import medfuse.pipeline"],
+    "import medfuse.case.pipeline": ["-c", "import medfuse.case.pipeline"],
 }
 Table = dict[str, dict[str, float]]
 STAGES = ("colour", "guide", "kernel", "picture", "audit")

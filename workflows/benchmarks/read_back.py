@@ -25,21 +25,18 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 import medfuse
+from medfuse.evaluation.structure import Fidelity
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.windows import apply_window
 from medfuse.kernel.color import (
-    COLORMAPS,
-    READABLE,
-    apply_colormap,
     clip_gamut,
     fit_gamut,
     luma,
     luminance_band,
-    read_back,
     rgb_to_ycbcr,
     ycbcr_to_rgb,
 )
-from medfuse.kernel.metrics_structure import Fidelity
+from medfuse.kernel.colormaps import COLORMAPS, READABLE, apply_colormap, read_back
 from medfuse.kernel.pyramid import expand, gaussian_pyramid
 
 ROOT = Path(__file__).resolve().parents[2] / "sample_data"

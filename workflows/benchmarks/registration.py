@@ -47,10 +47,10 @@ from monai.data.meta_tensor import MetaTensor
 import medfuse
 from medfuse.errors import MedfuseError
 from medfuse.imaging.grid import Grid, from_sitk, to_sitk, transform_points
-from medfuse.imaging.registration_inputs import prepare
-from medfuse.imaging.registration_refine import euler_transform, ras_matrix
-from medfuse.imaging.registration_search import rotation_matrix
-from medfuse.imaging.registration_strategy import PRESETS, distance_mm
+from medfuse.registration.inputs import prepare
+from medfuse.registration.refine import euler_transform, ras_matrix
+from medfuse.registration.search import rotation_matrix
+from medfuse.registration.strategy import PRESETS, distance_mm
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "sample_data"

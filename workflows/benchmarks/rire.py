@@ -34,7 +34,7 @@ import numpy as np
 
 from medfuse.errors import InputError, MedfuseError
 from medfuse.imaging.grid import lps_from_ras, transform_points
-from medfuse.imaging.registration_start import read_matrix
+from medfuse.registration.start import read_matrix
 
 TITLE = "Transformation Parameters"
 POINTS = 8

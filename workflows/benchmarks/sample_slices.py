@@ -9,12 +9,12 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from medfuse.case.pipeline import CaseSettings, align, load_pair
 from medfuse.fusion import fuse
-from medfuse.imaging.export import to_bytes
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.windows import apply_window
-from medfuse.kernel.color import apply_colormap
-from medfuse.pipeline import CaseSettings, align, load_pair
+from medfuse.kernel.colormaps import apply_colormap
+from medfuse.results.export import to_bytes
 from medfuse.study import discover
 
 STUDY = Path(__file__).resolve().parents[2] / "sample_data" / "study"

@@ -53,7 +53,7 @@ REPORT = """
 import json, resource, sys, time
 from pathlib import Path
 from medfuse.batch.ledger import write_summary
-from medfuse.report_study import write_study_report
+from medfuse.report.study import write_study_report
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 begun = time.perf_counter()
 write_study_report(Path(sys.argv[1]))

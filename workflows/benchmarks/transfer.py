@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from oracle import FOLDERS
 
-from medfuse.kernel.metrics import compute
+from medfuse.evaluation.metrics import compute
 from medfuse.methods import zoo
-from medfuse.methods.base import fuse_by
+from medfuse.methods.registry import fuse_by
 from medfuse.training.data import Pairs, load_pairs, split_validation
-from medfuse.training.loop import run_training
 from medfuse.training.losses import gradient_loss
 from medfuse.training.recipes import get_recipe
+from medfuse.training.train import run_training
 
 METRICS = ("VIF", "Qabf", "uptake_correlation")
 PAIRS = 12

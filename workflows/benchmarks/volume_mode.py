@@ -27,10 +27,10 @@ from monai.data import MetaTensor
 from PIL import Image
 
 import medfuse
+from medfuse.evaluation.metrics import compute
 from medfuse.fusion import FusionResult
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.kernel.color import rgb_to_ycbcr
-from medfuse.kernel.metrics import compute
 
 ROOT = Path(__file__).resolve().parents[2]
 BRAIN = ROOT / "sample_data" / "study" / "simulated-brain"

@@ -1,0 +1,340 @@
+"""One case, from files to a result folder that is whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+
+import medfuse
+from medfuse.case.record import (
+    CaseRecord,
+    registration_check,
+    start_matrix,
+    unit_check,
+    write_case,
+)
+from medfuse.dicom_out import Source, limits, read_patient, require_highdicom
+from medfuse.errors import InputError, RegistrationError, SeriesError, UsageError
+from medfuse.fusion import FusionResult, fuse
+from medfuse.imaging.pet.bids import find_weight
+from medfuse.imaging.reader import load
+from medfuse.imaging.volume import disk_for_case
+from medfuse.kernel.scratch import on_disk, require_disk, set_aside
+from medfuse.methods.registry import get_method
+from medfuse.record.privacy import study_salt
+from medfuse.record.provenance import Role, bids_fields
+from medfuse.registration.result import Registration, register
+from medfuse.registration.start import landmark_note, read_matrix
+from medfuse.results.export import ResultFolder, remove_stale
+from medfuse.results.export import is_complete as folder_is_complete
+from medfuse.results.folder import file_sha256, input_files
+from medfuse.settings import CaseResult, CaseSettings
+
+__all__ = [
+    "CaseResult",
+    "CaseSettings",
+    "align",
+    "case_key",
+    "fuse_case",
+    "is_complete",
+    "load_image",
+    "load_pair",
+    "read_matrix",
+    "run_case",
+]
+
+Progress = Callable[[float, str], None]
+#: Part of the allowed memory from which on files are let go; what is no file comes on top of it.
+HELD_SHARE = 0.5
+
+
+def case_key(anatomical: Path, functional: Path, settings: CaseSettings) -> str:
+    """Hash of all that decides a result: input bytes, settings, version, guide weights.
+
+    Raises
+    ------
+    InputError
+        If an input is missing or unreadable.
+    """
+    parts = {
+        "anatomical": _content_hash(anatomical),
+        "functional": _content_hash(functional),
+        "settings": settings.model_dump(mode="json", exclude={"initial"}),
+        "initial": _content_hash(Path(settings.initial)) if settings.initial else None,
+        "version": medfuse.__version__,
+        "weights": get_method(settings.method).info.weights_sha256,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def is_complete(folder: Path, key: str) -> bool:
+    """Whether a finished result with this key lies in ``folder``."""
+    return folder_is_complete(folder, key)
+
+
+def run_case(
+    anatomical: Path,
+    functional: Path,
+    out: Path,
+    settings: CaseSettings,
+    *,
+    case: str,
+    command: str = "",
+    uid_salt: Path | None = None,
+    max_memory_gb: float | None = None,
+    progress: Progress | None = None,
+) -> CaseResult:
+    """Load, register, fuse, audit and write one case.
+
+    Parameters
+    ----------
+    anatomical, functional : Path
+        NIfTI file, DICOM series folder, or one file of the series.
+    out : Path
+        Result folder; replaced as a whole when everything is written.
+    settings : CaseSettings
+    case : str
+        Name for reports; holds no patient data unless the user put it there.
+    command : str
+        What the user typed, for provenance.
+    uid_salt : Path, optional
+        File with the secret of the study, with which DICOM UIDs are hashed; made if it is not
+        there. Default: a secret of the case.
+    max_memory_gb : float, optional
+        What the case may hold in memory, by estimate. Where it needs more, its volumes lie in
+        nameless files beside `out`: slower, and the same bytes. Default: the machine's memory.
+    progress : callable (fraction, text), optional
+        Raise from it to cancel; then nothing is written.
+
+    Returns
+    -------
+    CaseResult
+        With ``status="done"``.
+
+    Raises
+    ------
+    MedfuseError
+        One line that says what is wrong and what to do; nothing has been written.
+    """
+    notify = progress or (lambda fraction, text: None)
+    clock = _Clock()
+    if settings.dicom:
+        require_highdicom()
+    key = case_key(anatomical, functional, settings)
+    salt = study_salt(uid_salt) if uid_salt and not settings.keep_uids else None
+    with clock("load"):
+        notify(0.0, "loading")
+        anat, func = load_pair(anatomical, functional, settings)
+    wanted = disk_for_case(
+        tuple(anat.shape[-3:]), anatomical.name, max_memory_gb, dicom=bool(settings.dicom)
+    )
+    with _on_disk(anat, func, out, wanted, max_memory_gb):
+        with clock("register"):
+            registration = align(anat, func, settings, progress=_part(notify, 0.1, 0.5))
+            on_grid = registration.resample(func)
+        with clock("fuse"):
+            result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
+            assert result.audit is not None  # fuse() was not told to leave it out
+            audit = result.audit.with_checks([registration_check(registration), unit_check(func)])
+        remove_stale(out.parent)
+        notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)
+        if settings.dicom:
+            notes += limits(Source.from_volume(anat), Source.from_volume(func))
+        patient = None
+        if settings.dicom and settings.keep_patient:
+            patient = read_patient(anatomical, settings.anatomical_series)
+        record = CaseRecord(
+            case, command, key, settings, anat, func, registration, on_grid, result, audit, notes,
+            salt, bids_fields(anatomical, functional), patient,
+        )  # fmt: skip
+        with ResultFolder(out, case=case, key=key) as folder, clock("write"):
+            timing = dict(clock.seconds)
+            write_case(folder.path, record, timing=timing, progress=_part(notify, 0.7, 1.0))
+    notify(1.0, "done")
+    return CaseResult(
+        case=case,
+        status="done",
+        folder=out,
+        verdict=audit.verdict,
+        notes=tuple(notes),
+        seconds=round(sum(clock.seconds.values()), 3),
+        timing=dict(clock.seconds),
+    )
+
+
+@contextmanager
+def _on_disk(
+    anat: MetaTensor, func: MetaTensor, out: Path, wanted: int, limit_gb: float | None
+) -> Iterator[None]:
+    """Let the volumes of a case lie in `wanted` bytes of disk beside its result; 0: in memory."""
+    if not wanted or limit_gb is None:
+        yield
+        return
+    folder = next(parent for parent in out.absolute().parents if parent.is_dir())
+    require_disk(folder, wanted)
+    with on_disk(folder, HELD_SHARE * limit_gb * 2**30):
+        for volume in (anat, func):
+            volume.data = set_aside(volume.as_tensor())
+        yield
+
+
+def load_pair(
+    anatomical: Path, functional: Path, settings: CaseSettings
+) -> tuple[MetaTensor, MetaTensor]:
+    """Read both images of a case as the settings say.
+
+    Raises
+    ------
+    SeriesError
+        ``E_MIXED_PATIENT`` if the headers name two patients and that was not allowed.
+    MedfuseError
+        As ``medfuse.load``.
+    """
+    anat = load_image(anatomical, "anatomical", settings)
+    func = load_image(functional, "functional", settings)
+    patients = {image.meta["source"].get("patient") for image in (anat, func)} - {None}
+    if len(patients) > 1 and not settings.allow_patient_mismatch:
+        raise SeriesError(
+            "E_MIXED_PATIENT",
+            what="Cannot fuse",
+            where=f"{anatomical.name} and {functional.name}",
+            cause="the headers name two different patients (ID, birth date or sex differ)",
+            remedy="Check the pairing, or pass --allow-patient-mismatch if you are certain",
+        )
+    return anat, func
+
+
+def load_image(path: Path, role: Role, settings: CaseSettings) -> MetaTensor:
+    """Read one image of a case as the settings say; errors as ``medfuse.load``."""
+    rules: dict[str, Any] = {
+        "tilt_correction": settings.tilt_correction,
+        "assume_identity": settings.assume_identity,
+    }
+    if role == "anatomical":
+        series, modality = settings.anatomical_series, settings.anatomical_modality
+        return load(path, series=series, modality=modality, **rules)
+    return load(
+        path,
+        **rules,
+        series=settings.functional_series,
+        unit=settings.unit,
+        frame=settings.frame,
+        modality=settings.functional_modality,
+        values_in=settings.functional_unit,
+    )
+
+
+def align(
+    anat: MetaTensor,
+    func: MetaTensor,
+    settings: CaseSettings,
+    *,
+    progress: Progress | None = None,
+) -> Registration:
+    """Register the functional to the anatomical image; refuse a suspect result.
+
+    Raises
+    ------
+    RegistrationError
+        ``E_REGISTRATION`` with the reasons, unless ``settings.accept_suspect``.
+    """
+    registration = register(
+        fixed=anat,
+        moving=func,
+        method=settings.registration,
+        preset=settings.preset,
+        initial=start_matrix(settings, anat, func),
+        seed=settings.seed,
+        progress=progress,
+    )
+    if settings.initial and settings.initial_kind == "landmarks":
+        reasons = (*registration.reasons, landmark_note(Path(settings.initial)))
+        registration = replace(registration, reasons=reasons)
+    if registration.verdict == "suspect" and not settings.accept_suspect:
+        raise RegistrationError(
+            "E_REGISTRATION",
+            what="Registration is suspect, nothing was fused",
+            cause="; ".join(registration.reasons),
+            remedy="Search with --registration rigid, or go on with --accept-suspect"
+            if settings.registration == "identity"
+            else "Give a start with --initial or --landmarks, trust the headers with "
+            "--registration identity, or go on with --accept-suspect",
+        )
+    return registration
+
+
+def fuse_case(
+    on_grid: MetaTensor,
+    anat: MetaTensor,
+    settings: CaseSettings,
+    *,
+    weights: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> FusionResult:
+    """Fuse a functional volume that lies on the anatomical grid, as the settings say.
+
+    ``weights`` (1, X, Y, Z) replays a fusion from its stored map instead of asking the guide.
+    """
+    try:
+        return fuse(
+            functional=on_grid,
+            anatomical=anat,
+            method=settings.method,
+            mode=settings.mode,
+            colormap=settings.colormap,
+            kernel=settings.kernel,
+            gamut=settings.gamut,
+            bias=settings.bias,
+            bounded=settings.bounded,
+            weights=weights,
+            window=settings.window,
+            anatomical_window=settings.anatomical_window,
+            progress=progress,
+        )
+    except ValueError as error:
+        raise UsageError(
+            "E_SETTINGS", what="Cannot fuse", cause=str(error), remedy="Change the option"
+        ) from error
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        spent = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+        self.seconds[stage] = round(spent, 3)
+
+
+def _part(notify: Progress, start: float, stop: float) -> Progress:
+    return lambda fraction, text: notify(start + (stop - start) * fraction, text)
+
+
+def _content_hash(path: Path) -> str:
+    """sha256 over the sorted hashes of all files, sidecar included: blind to names and order."""
+    try:
+        hashes = sorted(file_sha256(file) for file in input_files(path))
+        hashes.append(str(find_weight(path) or ""))  # a corrected weight changes the SUV
+    except OSError as error:
+        raise InputError(
+            "E_UNREADABLE",
+            what="Cannot read the input",
+            where=path.name,
+            cause=error.strerror or type(error).__name__,
+            remedy="Check the path and its permissions",
+        ) from error
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -1,0 +1,336 @@
+"""A case: its settings, its record, and the files that a result folder holds.
+
+Shared by the pipeline, the MONAI transforms and the napari panel, so that all write the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+
+import medfuse
+from medfuse.audit import Audit, Check
+from medfuse.dicom_out import Layout, Origin, Pictures, Source, write_dicom
+from medfuse.fusion import FusionResult
+from medfuse.imaging.grid import Grid
+from medfuse.imaging.pet.suv import SUV_UNITS
+from medfuse.imaging.windows import Window, apply_window
+from medfuse.kernel.scratch import empty
+from medfuse.kernel.threads import share_out
+from medfuse.record.privacy import case_secret
+from medfuse.record.provenance import build_provenance, write_provenance
+from medfuse.registration.result import Registration
+from medfuse.registration.start import read_matrix
+from medfuse.report.case import render_report
+from medfuse.report.figures import ReportVolumes, write_figures
+from medfuse.results.export import LUMA, SLICES, write_mip, write_nifti, write_pngs
+from medfuse.settings import CaseSettings
+
+Progress = Callable[[float, str], None]
+ROUNDING = 1e-6  # of luminance, float32
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """A fused case before it is written.
+
+    Attributes
+    ----------
+    anat, func : MetaTensor
+        As they were loaded; of ``func`` only shape, affine and meta are asked for.
+    on_grid : MetaTensor
+        The functional volume on the anatomical grid, in its unit.
+    result : FusionResult
+    audit : Audit
+        Of the fusion, with the checks of registration and unit.
+    notes : tuple of str
+    uid_salt : bytes, optional
+        Of the study, with which UIDs are hashed; default a secret of the case.
+    bids : dict, optional
+        From `provenance.bids_fields`.
+    patient : Dataset, optional
+        From `dicom_out.origin.read_patient`, for DICOM output; None blanks it.
+    """
+
+    case: str
+    command: str
+    key: str
+    settings: CaseSettings
+    anat: MetaTensor
+    func: MetaTensor
+    registration: Registration
+    on_grid: MetaTensor
+    result: FusionResult
+    audit: Audit
+    notes: tuple[str, ...] = ()
+    uid_salt: bytes | None = None
+    bids: dict[str, Any] | None = None
+    patient: Any = None
+
+
+def write_case(
+    folder: Path,
+    record: CaseRecord,
+    *,
+    volumes: ReportVolumes | None = None,
+    timing: dict[str, float] | None = None,
+    report: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Write all files of a case into a folder that :class:`ResultFolder` has made.
+
+    Parameters
+    ----------
+    folder : Path
+    record : CaseRecord
+    volumes : ReportVolumes, optional
+        For the report; default :func:`report_volumes`.
+    timing : dict, optional
+        Seconds by stage, for provenance.
+    report : bool
+        Also figures and report.html.
+    progress : callable (fraction, text), optional
+
+    Raises
+    ------
+    OutputError
+        ``E_WRITE``.
+    """
+    notify = progress or (lambda fraction, text: None)
+    notify(0.0, "writing")
+    _write_images(folder, record)
+    if record.settings.dicom:
+        _write_dicom(folder / "dicom", record, record.settings.dicom)
+    _write_json(folder / "audit.json", {**record.audit.to_dict(), "case": record.case})
+    if report:
+        notify(0.4, "figures")
+        write_figures(folder, volumes or report_volumes(record))
+    write_provenance(folder, provenance_of(record, timing or {}))
+    if report:
+        notify(0.8, "report")
+        render_report(folder)
+
+
+def registration_check(registration: Registration) -> Check:
+    """Audit check: the verdict of the registration and its numbers."""
+    mirrors = bool(np.linalg.det(registration.matrix[:3, :3]) < 0)
+    suspect = registration.verdict == "suspect"
+    reasons = "; ".join(registration.reasons)
+    return Check(
+        "registration",
+        "Registration",
+        registration.overlap,
+        "overlap",
+        None,
+        "fail" if suspect or mirrors else "pass",
+        ("The transform MIRRORS the functional image. " if mirrors else "")
+        + f"{registration.method}: moved {registration.shift_mm:.1f} mm and "
+        f"{registration.rotation_deg:.1f} degrees; mutual information "
+        f"{registration.metric_before:.3f} before, {registration.metric_after:.3f} after. "
+        + (f"SUSPECT: {reasons}. " if suspect else "")
+        + "Mutual information cannot prove accuracy: look at the checkerboard.",
+        {
+            "verdict": registration.verdict,
+            "reasons": list(registration.reasons),
+            "mirrors": mirrors,
+        },
+    )
+
+
+def unit_check(func: MetaTensor) -> Check:
+    """Audit check: whether a PET is in SUV and a CT in HU."""
+    unit, modality = func.meta["unit"], func.meta["modality"]
+    expected = {"PET": tuple(SUV_UNITS.values()), "CT": ("HU",)}.get(modality, (unit,))
+    ok = unit in expected
+    why = next((note for note in func.meta["notes"] if "SUV" in note or "unit" in note.lower()), "")
+    return Check(
+        "unit",
+        "Unit of the functional image",
+        float(ok),
+        unit,
+        None,
+        "pass" if ok else "look",
+        f"{modality} in {unit}."
+        + ("" if ok else f" {expected[0]} was not available: {why or 'the file does not say'}"),
+    )
+
+
+def start_matrix(settings: CaseSettings, anat: MetaTensor, func: MetaTensor) -> np.ndarray | None:
+    """4x4 point map from which registration starts, where the user gave one."""
+    if not settings.initial:
+        return None
+    path, kind = Path(settings.initial), settings.initial_kind
+    return read_matrix(path, kind=kind, fixed=anat, moving=func)
+
+
+def _write_images(folder: Path, record: CaseRecord) -> None:
+    result, on_grid = record.result, record.on_grid
+    affine = np.asarray(on_grid.affine, dtype=float)
+    volumes = {
+        "fused_rgb": result.rgb,
+        "luminance": result.luminance,
+        "weight_map": result.weights,
+        "anatomical_share": result.share,
+        "gamut_change": _gamut_change(np.asarray(result.rgb), np.asarray(result.luminance)[0]),
+        "functional_on_anatomical": on_grid,
+    }
+    volumes |= result.additions()
+
+    def write(name: str) -> None:
+        array = np.asarray(volumes[name])
+        write_nifti(folder / f"{name}.nii.gz", array if len(array) == 3 else array[0], affine)
+
+    share_out(write, list(volumes))
+    record.registration.write_tfm(folder / "transform.tfm")
+    _write_json(folder / "transform.json", record.registration.to_dict())
+    if record.settings.png:
+        rank = np.asarray(on_grid)
+        write_pngs(folder / "png", np.asarray(result.rgb), affine)
+        write_mip(
+            folder / "png",
+            np.asarray(result.rgb),
+            affine,
+            rank=rank[0] if len(rank) == 1 else None,
+        )
+
+
+def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
+    result = record.result
+    sources = [image.meta.get("source") or {} for image in (record.anat, record.func)]
+    origin = Origin(
+        anatomical=Source.from_volume(record.anat),
+        functional=Source.from_volume(record.func),
+        grid=Grid.from_volume(record.anat),
+        key=record.key,
+        salt=record.uid_salt or case_secret(sources),
+        description=_description(result),
+        patient=record.patient,
+    )
+    pictures = Pictures(
+        rgb=np.asarray(result.rgb),
+        weights=np.asarray(result.weights)[0],
+        matrix=record.registration.matrix,
+        windows=(result.anatomical_window, result.window),
+        colormap=result.colormap,
+    )
+    write_dicom(folder, origin, pictures, layout)
+
+
+def _description(result: FusionResult) -> str:
+    """What was done, for people who find the picture alone."""
+    window, guide = result.window, result.method
+    shown = f"{window.low:g} to {window.high:g} {window.unit}" if window else "as given"
+    sha256 = guide.weights_sha256
+    return (
+        f"medfuse {medfuse.__version__}: functional image ({shown}, colour map {result.colormap}) "
+        f"resampled to the anatomical grid; luminance blended by method {guide.name}"
+        + (f" (weights sha256 {sha256[:16]})" if sha256 else "")
+        + ". Research use only, not for diagnosis."
+    )
+
+
+def _gamut_change(rgb: np.ndarray, luminance: np.ndarray) -> np.ndarray:
+    """Luminance of the picture less that of the luminance file, (1, X, Y, Z)."""
+    change = empty((1, *luminance.shape)).numpy()
+    for z in range(0, luminance.shape[-1], SLICES):
+        part = np.s_[..., z : z + SLICES]
+        gap = np.tensordot(LUMA, rgb[part], 1) - luminance[part]
+        gap[np.abs(gap) < ROUNDING] = 0
+        change[0][part] = gap
+    return change
+
+
+def report_volumes(record: CaseRecord) -> ReportVolumes:
+    """What the report shows of a case, with the functional volume before registration."""
+    result, on_grid = record.result, record.on_grid
+    values = np.asarray(on_grid)[0]
+    return ReportVolumes(
+        anatomical=np.asarray(result.anatomical)[0],
+        functional=_shown(values, result.window) if result.window else values,
+        fused=np.asarray(result.rgb),
+        weights=np.asarray(result.weights)[0],
+        share=np.asarray(result.share)[0],
+        coverage=np.asarray(result.coverage)[0],
+        affine=np.asarray(on_grid.affine, dtype=float),
+        functional_values=values,
+        functional_before=_before(record),
+        colormap=result.colormap or "gray",
+        window=result.window,
+        anatomical_window=result.anatomical_window,
+    )
+
+
+def _before(record: CaseRecord) -> np.ndarray | None:
+    """The functional volume where registration began; None where it was not moved."""
+    settings, registration = record.settings, record.registration
+    initial = start_matrix(settings, record.anat, record.func)
+    start = np.eye(4) if initial is None else initial
+    window = record.result.window
+    if np.array_equal(start, registration.matrix) or window is None:
+        return None
+    unmoved = replace(registration, matrix=start).resample(record.func)
+    return _shown(np.asarray(unmoved)[0], window)
+
+
+def _shown(values: np.ndarray, window: Window) -> np.ndarray:
+    """(X, Y, Z) in its window, [0, 1]."""
+    shown = empty(values.shape).numpy()
+    for x in range(0, len(values), SLICES):
+        shown[x : x + SLICES] = apply_window(values[x : x + SLICES], window)
+    return shown
+
+
+def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any]:
+    """The record of a case, as ``provenance.json`` holds it but for the hashes of its outputs."""
+    result = record.result
+    windows = {
+        "functional": asdict(result.window) if result.window else None,
+        "anatomical": asdict(result.anatomical_window) if result.anatomical_window else None,
+    }
+    registration = record.registration.to_dict()
+    initial = start_matrix(record.settings, record.anat, record.func)
+    start = {"seed": record.settings.seed, "initial": initial}
+    steps = [
+        {"name": "register", "parameters": start, "result": registration},
+        {"name": "resample", "parameters": {"interpolation": "linear"}, "result": {}},
+        {"name": "window", "parameters": windows, "result": {}},
+        {"name": "colour", "parameters": {"colormap": result.colormap}, "result": {}},
+        {
+            "name": "fuse",
+            "parameters": {
+                "method": result.method.name,
+                "mode": result.mode,
+                "kernel": result.kernel,
+                "levels": result.levels,
+                "gamut": result.gamut,
+                "bias": record.settings.bias,
+                "bounded": record.settings.bounded,
+            },
+            "result": result.diagnostics,
+        },
+    ]
+    return build_provenance(
+        case=record.case,
+        command=record.command,
+        key=record.key,
+        settings=record.settings.model_dump(mode="json"),
+        inputs={"anatomical": record.anat, "functional": record.func},
+        steps=steps,
+        guide=result.method,
+        colormap=result.colormap,
+        audit=record.audit.to_dict(),
+        notes=record.notes,
+        timing=timing,
+        uid_salt=record.uid_salt,
+        bids=record.bids,
+    )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n")

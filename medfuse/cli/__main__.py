@@ -1,0 +1,5 @@
+"""``python -m medfuse.cli``."""
+
+from medfuse.cli.app import main
+
+main()

@@ -1,0 +1,126 @@
+"""The commands about trust: verify, sign, keygen. Parse, call, print; heavy imports inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medfuse.cli import terminal
+from medfuse.cli.options import AsJson
+
+EXIT_FAILED = 8
+EXIT_CODES = "Exit codes:  0 all agrees   |   8 something differs   |   2 wrong use"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Hang the commands into the command line."""
+    app.command(
+        epilog="Examples:  medfuse verify results/case1   |   "
+        "medfuse verify results/ --inputs study/   |   "
+        f"medfuse verify results/ --public-key lab.key.pub\n\n{EXIT_CODES}"
+    )(verify)
+    app.command(
+        epilog="Examples:  medfuse sign results/ --key lab.key   |   "
+        "minisign -Vm results/manifests.sha256 -p lab.key.pub"
+    )(sign)
+    app.command(epilog="Example:  medfuse keygen ~/keys/lab.key")(keygen)
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Result folder of a case, or of a whole batch.")],
+    inputs: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the input images (any names): the run is repeated too."),
+    ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="Must be signed with this key (.pub of keygen or minisign).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check results: hashes, records, the picture painted again; with the inputs the whole run.
+
+    Without the inputs, a forger who remakes every file consistently is found by a signature alone.
+    """
+    from medfuse.results.folder import read_manifest
+    from medfuse.verification.verify import verify as verify_case
+    from medfuse.verification.verify import verify_study
+
+    chosen: dict[str, Any] = {"inputs": inputs, "public_key": public_key}
+    is_case = read_manifest(folder) is not None
+    with terminal.progress_bar("medfuse verify", enabled=not as_json) as progress:
+        if is_case:
+            found = {folder.name: verify_case(folder, progress=progress, **chosen)}
+        else:
+            found = verify_study(folder, progress=progress, **chosen)
+    if as_json:
+        plain = {case: [vars(f) for f in findings] for case, findings in found.items()}
+        terminal.print_json(plain[folder.name] if is_case else plain)
+    elif is_case:
+        rows = [(f.what, _word(f.ok), f.text) for f in found[folder.name]]
+        terminal.table("Verification", ("what", "verdict", "finding"), rows)
+    else:
+        _show_study(found)
+    if not as_json:
+        _hint(folder, inputs, public_key)
+    if not all(finding.ok for findings in found.values() for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def sign(
+    folder: Annotated[Path, typer.Argument(help="Result folder of a case, or of a whole batch.")],
+    key: Annotated[Path, typer.Option(help="Secret key (medfuse keygen, or minisign -G -W).")],
+) -> None:
+    """Sign a result or a whole batch: ed25519, in the format of minisign.
+
+    Anything that is changed, added or removed afterwards is found by medfuse verify --public-key.
+    """
+    from medfuse.verification import signing
+
+    path, public, count = signing.sign(folder, key)
+    terminal.say(f"Signed {count} result(s) with key {public.name}: {path}", style="green")
+
+
+def keygen(
+    key: Annotated[
+        Path, typer.Argument(help="File for the secret key; KEY.pub is the public one.")
+    ],
+) -> None:
+    """Make a key pair for medfuse sign; nothing is ever overwritten.
+
+    The secret key is not locked with a password: its file can be read by its owner alone.
+    """
+    from medfuse.verification import signing
+
+    beside, public = signing.make_key(key)
+    terminal.say(f"Wrote {key} (secret: keep it) and {beside} (public key {public.name}: give it)")
+
+
+def _hint(folder: Path, inputs: Path | None, public_key: Path | None) -> None:
+    """Say what was not asked for: agreement with oneself proves less than a replay."""
+    if inputs is None:
+        terminal.say("Checked against itself; --inputs DIR repeats the run from its images.")
+    if public_key is None and any(folder.glob("*.minisig")):
+        terminal.say("It is signed; --public-key FILE checks by whom.")
+
+
+def _show_study(found: Mapping[str, Sequence[Any]]) -> None:
+    rows = []
+    for case, findings in found.items():
+        wrong = [f"{f.what}: {_brief(f.text)}" for f in findings if not f.ok]
+        brief = "; ".join(wrong) or ("; ".join(f.text for f in findings) if not case else "")
+        text = brief or f"{len(findings)} checks"
+        rows.append((case or "(signature)", _word(not wrong), text))
+    terminal.table("Verification", ("case", "verdict", "finding"), rows)
+
+
+def _brief(text: str) -> str:
+    """The first names of a long list; the whole list is shown for the case alone."""
+    names = text.split(", ")
+    return text if len(names) < 5 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
+def _word(ok: bool) -> str:
+    return "pass" if ok else "fail"

@@ -1,0 +1,1 @@
+"""Methods judged on pictures: metrics, pairs, tables."""

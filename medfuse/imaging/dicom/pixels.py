@@ -1,0 +1,252 @@
+"""Stored pixels of DICOM files, checked, and rescaled to the unit of their modality."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pydicom
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import iter_pixels
+
+from medfuse.errors import InputError, UnitError
+from medfuse.imaging.dicom.header import (
+    PARSE_FAILURES,
+    DicomFile,
+    integer,
+    items,
+    text,
+)
+from medfuse.imaging.dicom.planes import Plane
+from medfuse.imaging.volume import AIR_HU, Place, read_failure
+
+_PIXEL_TAG_NAMES = """
+    SOPClassUID SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows
+    Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelData ExtendedOffsetTable
+    ExtendedOffsetTableLengths
+"""
+_REEXPORT = "Export or copy the file again"
+
+
+def require_readable(planes: Sequence[Plane], place: Place) -> None:
+    """Check from the headers alone that every plane can be decoded and rescaled.
+
+    Raises
+    ------
+    InputError
+        ``E_CODEC``, ``E_PHOTOMETRIC``, ``E_TRUNCATED``
+    UnitError
+        ``E_NOT_QUANTITATIVE`` (colour), ``E_RESCALE``
+    """
+    for file in {id(p.file): p.file for p in planes}.values():
+        _require_codec(file, place)
+        _require_grey(file, place)
+        _require_length(file, place)
+    for plane in planes:
+        _require_rescale(plane, place)
+
+
+def decode(
+    file: DicomFile, frames: Sequence[int], place: Place
+) -> tuple[str, Iterator[np.ndarray]]:
+    """Read a file once: its sha256, and the stored values of some of its frames.
+
+    Returns
+    -------
+    sha256 : str
+        Of the whole file, hexadecimal.
+    stored : iterator of (rows, columns) integer arrays
+        In the order of `frames`. High bits beyond BitsStored are removed.
+
+    Raises
+    ------
+    InputError
+        ``E_UNREADABLE``; and while iterating ``E_CORRUPT``.
+    """
+    try:
+        data = file.path.read_bytes()
+    except OSError as error:
+        raise read_failure(error, file.name) from None
+    return hashlib.sha256(data).hexdigest(), _decoded(data, file, frames, place)
+
+
+def _decoded(
+    data: bytes, file: DicomFile, frames: Sequence[int], place: Place
+) -> Iterator[np.ndarray]:
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=_PIXEL_TAG_NAMES.split())
+        yield from iter_pixels(dataset, indices=list(frames), raw=True)
+    except PARSE_FAILURES:
+        raise place.error(
+            InputError,
+            "E_CORRUPT",
+            f"the pixel data ({file.transfer_syntax.name}) cannot be decoded",
+            _REEXPORT,
+            where=file.name,
+        ) from None
+
+
+def fingerprint(plane: Plane, place: Place) -> bytes:
+    """Hash of the stored values of one plane, whatever their encoding."""
+    _, arrays = decode(plane.file, [plane.frame], place)
+    return hashlib.sha256(next(arrays).astype("<i8").tobytes()).digest()
+
+
+def rescale(stored: np.ndarray, plane: Plane) -> tuple[np.ndarray, int]:
+    """Turn stored into rescaled values (HU, Bq/ml, counts, or a.u. for MR).
+
+    Padding outside the scanner's field becomes air in CT and 0 in MR. MONOCHROME1 is inverted in
+    MR, whose values have no unit; where they have one it only says how to show them.
+
+    Parameters
+    ----------
+    stored : (rows, columns) integer
+
+    Returns
+    -------
+    values : (rows, columns) float32
+    padded : int
+        Number of padding pixels whose value changed.
+
+    References
+    ----------
+    DICOM PS3.3 C.11.1 (modality LUT), C.7.5.1.1.2 (pixel padding), C.7.6.3.1.2 (photometric
+    interpretation).
+    """
+    modality = plane.file.modality
+    padding = _padding(stored, plane.file) if modality in ("CT", "MR") else None
+    if modality == "MR" and _photometric(plane.file) == "MONOCHROME1":
+        stored = _invert(stored, plane.file)
+    slope = 1.0 if plane.slope is None else plane.slope
+    intercept = 0.0 if plane.intercept is None else plane.intercept
+    values = (stored * np.float64(slope) + intercept).astype(np.float32)
+    if padding is None:
+        return values, 0
+    fill = AIR_HU if modality == "CT" else 0.0
+    changed = int(np.count_nonzero(padding & (values != fill)))
+    values[padding] = fill
+    return values, changed
+
+
+def _photometric(file: DicomFile) -> str:
+    return (text(file.header, "PhotometricInterpretation") or "").upper()
+
+
+def _invert(stored: np.ndarray, file: DicomFile) -> np.ndarray:
+    bits = integer(file.header, "BitsStored") or 16
+    signed = integer(file.header, "PixelRepresentation") == 1
+    return (-1 if signed else 2**bits - 1) - stored.astype(np.int64)
+
+
+def _padding(stored: np.ndarray, file: DicomFile) -> np.ndarray | None:
+    value = integer(file.header, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = integer(file.header, "PixelPaddingRangeLimit")
+    low, high = sorted(_as_stored(v, file) for v in (value, value if limit is None else limit))
+    return (stored >= low) & (stored <= high)
+
+
+def _as_stored(value: int, file: DicomFile) -> int:
+    """Read a padding value (US or SS, often with the wrong sign) as the pixels are read."""
+    span = 2 ** (integer(file.header, "BitsAllocated") or 16)
+    if integer(file.header, "PixelRepresentation") == 1:
+        return value - span if value >= span // 2 else value
+    return value + span if value < 0 else value
+
+
+def _require_codec(file: DicomFile, place: Place) -> None:
+    syntax = file.transfer_syntax
+    try:
+        readable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        readable = False
+    if not readable:
+        compressed = syntax.is_transfer_syntax and not syntax.is_private and syntax.is_compressed
+        raise place.error(
+            InputError,
+            "E_CODEC",
+            f"no decoder for {syntax.name if compressed else 'an unknown transfer syntax'} is "
+            "installed",
+            "Install the codecs with: pip install 'medfuse[codecs]', or export uncompressed images",
+            where=file.name,
+        )
+
+
+def _require_grey(file: DicomFile, place: Place) -> None:
+    samples = integer(file.header, "SamplesPerPixel") or 1
+    photometric = _photometric(file)
+    if samples != 1 or photometric in ("RGB", "PALETTE COLOR") or photometric.startswith("YBR"):
+        raise place.error(
+            UnitError,
+            "E_NOT_QUANTITATIVE",
+            "the images are colour pictures, not measured values",
+            "Export the original grey-scale series",
+            where=file.name,
+        )
+    bits = [integer(file.header, k) or 0 for k in ("BitsAllocated", "BitsStored", "HighBit")]
+    sound = bits[0] in (8, 16, 32) and 1 <= bits[1] <= bits[0] and bits[2] == bits[1] - 1
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or not sound:
+        known = photometric if photometric in ("MONOCHROME1", "MONOCHROME2") else "unknown"
+        raise place.error(
+            InputError,
+            "E_PHOTOMETRIC",
+            f"photometric interpretation {known} with {bits[1]} of {bits[0]} bits, high bit "
+            f"{bits[2]}, cannot be read",
+            "Export the series as MONOCHROME2",
+            where=file.name,
+        )
+
+
+def _require_length(file: DicomFile, place: Place) -> None:
+    """A native image that is shorter than its header says; compressed ones fail in decoding."""
+    header = file.header
+    rows, columns = integer(header, "Rows") or 0, integer(header, "Columns") or 0
+    need = file.frames * max(0, rows) * max(0, columns)
+    need *= (integer(header, "BitsAllocated") or 0) // 8
+    if need and file.transfer_syntax.is_compressed:
+        return
+    held = file.pixel_bytes - (8 if file.transfer_syntax.is_implicit_VR else 12)  # tag, VR, length
+    if need == 0 or held < need:
+        raise place.error(
+            InputError,
+            "E_TRUNCATED",
+            f"the pixel data end after {held} of {need} bytes"
+            if need
+            else "the header gives no valid Rows, Columns or BitsAllocated",
+            _REEXPORT,
+            where=file.name,
+        )
+
+
+def _require_rescale(plane: Plane, place: Place) -> None:
+    required = plane.file.modality in ("CT", "PT")
+    for name, value, lowest in (
+        ("RescaleSlope", plane.slope, 0.0),
+        ("RescaleIntercept", plane.intercept, -math.inf),
+    ):
+        missing = value is None and required
+        if missing or (value is not None and not (math.isfinite(value) and value > lowest)):
+            raise place.error(
+                UnitError,
+                "E_RESCALE",
+                f"{name} is {'missing' if value is None else f'{value:g}, not a usable number'}",
+                "Export the series again: without it the values have no unit",
+                where=plane.name,
+            )
+    if items(plane.file.header, "ModalityLUTSequence"):
+        raise place.error(
+            UnitError,
+            "E_RESCALE",
+            "values go through a Modality LUT Sequence, which is not supported",
+            "Export the series with RescaleSlope and RescaleIntercept",
+            where=plane.name,
+        )
+
+
+def is_lossy(file: DicomFile) -> bool:
+    """True where the pixels went through lossy compression at some time."""
+    return text(file.header, "LossyImageCompression") == "01"

@@ -1,0 +1,1 @@
+"""Units of PET: SUV, nuclides, sidecars."""

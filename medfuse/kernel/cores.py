@@ -1,0 +1,21 @@
+"""Cores of the machine, and how threads wait on them; imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+
+
+def wait_asleep() -> None:
+    """Let OpenMP threads sleep while they wait; to be called before torch is loaded.
+
+    The threads of GNU OpenMP spin at the end of every parallel region and so take the cores from
+    the cases beside them (docs/studies.md has the figures).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: of the machine, or what a scheduler left it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

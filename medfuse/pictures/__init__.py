@@ -1,0 +1,1 @@
+"""Two-dimensional work: pictures fused or enhanced without geometry."""

@@ -1,0 +1,1 @@
+"""What was done, to what, with what, and what may be told of it."""

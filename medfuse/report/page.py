@@ -1,0 +1,85 @@
+"""Making self-contained pages: templates that escape everything, pictures inside the file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+# A page stays under 6 MB: base64 makes 4 bytes of 3, and some room is left for the text.
+PICTURE_BUDGET = 4_200_000
+
+
+def render(template: str, script: str, **content: Any) -> str:
+    """Fill a template; everything that is not the template's own text is escaped.
+
+    The page forbids itself every connection, and every script but its own, by its hash.
+    """
+    environment = Environment(
+        loader=PackageLoader("medfuse.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"num": number, "measured": measured}
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, script)
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        **content, script=Markup(source), script_sha256=digest
+    )
+
+
+def inline_pictures(paths: Iterable[Path]) -> dict[str, str]:
+    """PNG files as data URIs by file name; all are made smaller when they are too much together."""
+    files = {path.name: path.read_bytes() for path in paths}
+    total = sum(map(len, files.values()))
+    if total > PICTURE_BUDGET:
+        scale = math.sqrt(PICTURE_BUDGET / total)
+        files = {name: _shrink(content, scale) for name, content in files.items()}
+    return {name: data_uri(content, "image/png") for name, content in files.items()}
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def number(value: Any) -> str:
+    """Show a number with four significant digits, anything else as text; a dash for nothing."""
+    if isinstance(value, list | tuple):
+        return ", ".join(number(v) for v in value)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, float):
+        return str(value)
+    if 1e4 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"
+
+
+def measured(value: float | None, unit: str) -> str:
+    """A number with its unit; what is a fraction of something is said in percent."""
+    if value is not None and unit.startswith("fraction"):
+        return f"{number(100 * float(value))} %{unit.removeprefix('fraction')}"
+    return f"{number(value)} {unit}".strip()
+
+
+def _shrink(content: bytes, scale: float) -> bytes:
+    with Image.open(io.BytesIO(content)) as picture:
+        size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
+        small = picture.resize(size, Image.Resampling.LANCZOS) if picture.height > 1 else picture
+        buffer = io.BytesIO()
+        small.save(buffer, "PNG", compress_level=9)
+    return buffer.getvalue()

@@ -1,0 +1,185 @@
+"""The report of a study: one page over all cases of an output folder, the odd ones first."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import medfuse
+from medfuse.report.page import PICTURE_BUDGET, data_uri, render
+from medfuse.results.folder import write_through
+from medfuse.results.ledger_files import LEDGERS, SUMMARY, ledger_events, result_folders
+
+FINAL = frozenset({"done", "skipped", "failed"})
+RANK = {"fail": 0, "look": 1, "pass": 2}
+THUMBNAIL_HEIGHT = 96
+MIN_CASES = 5
+ODD = 3.5
+_REGISTRATION = {"shift_mm": "Shift", "rotation_deg": "Rotation", "metric_after": "Similarity"}
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """What the study page says about one finished case; a study may have 10,000.
+
+    Attributes
+    ----------
+    worries : tuple of str
+        Titles of the checks that did not pass.
+    numbers : dict
+        What is compared between the cases, by title.
+    """
+
+    name: str
+    verdict: str
+    worries: tuple[str, ...]
+    modality: str
+    unit: str
+    registration: str
+    shift_mm: float
+    overlap: float
+    notice: str
+    numbers: dict[str, float]
+    oddity: float = 0.0
+    odd: str = ""
+
+
+def write_study_report(out: Path) -> Path:
+    """Write ``study.html`` into an output folder.
+
+    Finished cases come from the result folders, failures from ``batch.jsonl`` (or, without one,
+    ``summary.csv``): the last word on each case counts.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of result folders.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    OutputError
+        ``E_WRITE``.
+    """
+    out = Path(out)
+    rows = _with_oddity([row for folder in result_folders(out) if (row := _row(folder))])
+    rows.sort(key=lambda row: (RANK[row.verdict], -row.oddity, row.name))
+    page = render(
+        "study.html.j2",
+        "study.js",
+        study=out.resolve().name,
+        version=medfuse.__version__,
+        notice=rows[0].notice if rows else "",
+        rows=rows,
+        failures=_failures(out),
+        counts=Counter(row.verdict for row in rows),
+        thumbnails=_thumbnails(out, rows),
+        min_cases=MIN_CASES,
+        odd=ODD,
+    )
+    path = out / "study.html"
+    write_through(path, page.encode())
+    return path
+
+
+def _row(folder: Path) -> CaseRow | None:
+    """None for a result folder that somebody has taken apart."""
+    try:
+        audit, provenance, transform = (
+            json.loads((folder / f"{name}.json").read_text("utf-8"))
+            for name in ("audit", "provenance", "transform")
+        )
+        numbers = {sys.intern(c["title"]): c["value"] for c in audit["checks"]}
+        numbers |= {title: transform[name] for name, title in _REGISTRATION.items()}
+        functional = provenance["inputs"]["functional"]
+        row = CaseRow(
+            folder.name,
+            audit["verdict"],
+            tuple(sys.intern(c["title"]) for c in audit["checks"] if c["verdict"] != "pass"),
+            sys.intern(functional["modality"]),
+            sys.intern(functional["unit"]),
+            sys.intern(transform["verdict"]),
+            float(transform["shift_mm"]),
+            float(transform["overlap"]),
+            sys.intern(provenance["notice"]),
+            {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)},
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return row if row.verdict in RANK else None
+
+
+def _with_oddity(rows: list[CaseRow]) -> list[CaseRow]:
+    """Find for every case the number that lies farthest from the other cases.
+
+    Distance is the modified z-score: 0.6745 |x - median| / MAD (Iglewicz & Hoaglin 1993), with
+    MAD not below 1 % of the median, so that rounding is no outlier.
+    """
+    if len(rows) < MIN_CASES:
+        return rows
+    farthest = dict.fromkeys((row.name for row in rows), (0.0, ""))
+    for title in sorted({title for row in rows for title in row.numbers}):
+        having = [row for row in rows if title in row.numbers]
+        values = np.array([row.numbers[title] for row in having])
+        middle = float(np.median(values))
+        spread = max(float(np.median(np.abs(values - middle))), 0.01 * abs(middle), 1e-6)
+        for row, distance in zip(having, 0.6745 * np.abs(values - middle) / spread, strict=True):
+            farthest[row.name] = max(farthest[row.name], (float(distance), title))
+    return [
+        replace(row, oddity=oddity, odd=title if oddity > ODD else "")
+        for row, (oddity, title) in zip(rows, farthest.values(), strict=True)
+    ]
+
+
+def _failures(out: Path) -> list[dict[str, str | None]]:
+    """Cases whose last final word is a failure; damaged lines are passed over."""
+    failed: dict[str, dict[str, str | None]] = {}
+    for event in _events(out):
+        case, status = event.get("case"), event.get("status")
+        if not case or status not in FINAL:
+            continue
+        failed.pop(case, None)
+        if status == "failed":
+            failed[case] = {key: event.get(key) for key in ("case", "code", "message")}
+    return list(failed.values())
+
+
+def _events(out: Path) -> Iterable[dict[str, Any]]:
+    if any(out.glob(LEDGERS)):
+        yield from ledger_events(out)
+    elif (out / SUMMARY).is_file():
+        with (out / SUMMARY).open(newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)
+
+
+def _thumbnails(out: Path, rows: list[CaseRow]) -> dict[str, str]:
+    """Small pictures by case name, until the page would grow beyond its limit."""
+    pictures, left = {}, PICTURE_BUDGET
+    for row in rows:
+        try:
+            with Image.open(out / row.name / "figures" / "thumbnail.png") as picture:
+                width = max(1, round(picture.width * THUMBNAIL_HEIGHT / picture.height))
+                buffer = io.BytesIO()
+                small = picture.resize((width, THUMBNAIL_HEIGHT), Image.Resampling.LANCZOS)
+                small.convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0)
+        except OSError:
+            continue
+        left -= buffer.tell()
+        if left < 0:
+            break
+        pictures[row.name] = data_uri(buffer.getvalue(), "image/jpeg")
+    return pictures

@@ -1,0 +1,1 @@
+"""Files of results: folders that are whole or absent, volumes, ledgers."""

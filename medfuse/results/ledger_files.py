@@ -1,0 +1,35 @@
+"""What lies in an output folder of many cases: ledgers of the batches, and whole result folders."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medfuse.results.folder import read_manifest
+
+LEDGERS = "batch*.jsonl"  # each shard has its own
+
+
+SUMMARY = "summary.csv"
+
+
+def result_folders(out: Path) -> Iterator[Path]:
+    """Whole result folders of an output folder, by name."""
+    for name in sorted(os.listdir(out)):
+        if not name.startswith(".") and read_manifest(out / name) is not None:
+            yield out / name
+
+
+def ledger_events(out: Path) -> Iterator[dict[str, Any]]:
+    """Events of all batches and shards on an output folder; unfinished lines are left out."""
+    for path in sorted(out.glob(LEDGERS)):
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict):
+                        yield event

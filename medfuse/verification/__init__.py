@@ -1,0 +1,1 @@
+"""Is a result, or another tool's picture, what it says it is?"""
