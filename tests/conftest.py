@@ -7,6 +7,18 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+# No limit of time for one example: on a busy machine it would say nothing about the code. In CI
+# (`.ci/run`) the examples are the same every time, elsewhere new ones are tried.
+hypothesis_settings.register_profile(
+    "medfuse",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("medfuse")
 
 # A shell that starts the tests in the background leaves Ctrl-C ignored, here and in every child;
 # the tests of Ctrl-C need it as a person at a terminal has it.

@@ -454,16 +454,16 @@ FAULTS: tuple[Fault, ...] = (
 
 #: Faults of the machine and of whole runs, which one file cannot show, and the tests for them.
 ELSEWHERE = {
-    14: "test_study.py::test_a_line_that_cannot_be_used_fails_alone",
+    14: "study/test_study.py::test_a_line_that_cannot_be_used_fails_alone",
     48: "imaging/test_windows.py::test_metal_and_background_do_not_set_the_scale_of_mr",
-    49: "test_laterality.py::test_the_left_spot_is_left_in_every_output",
-    51: "imaging/test_registration.py::test_resampling_is_trilinear_and_never_extrapolates",
-    52: "imaging/test_registration.py::test_each_rule_alone_makes_a_result_suspect_and_says_why",
-    53: "imaging/test_registration.py::test_shared_frame_that_the_images_contradict_is_suspect",
+    49: "case/test_laterality.py::test_the_left_spot_is_left_in_every_output",
+    51: "registration/test_result.py::test_resampling_is_trilinear_and_never_extrapolates",
+    52: "registration/test_quality.py::test_each_rule_alone_makes_a_result_suspect_and_says_why",
+    53: "registration/test_strategy.py::test_shared_frame_that_the_images_contradict_is_suspect",
     55: "kernel/test_pyramid.py::test_collapse_restores_the_image_for_every_size_level_and_kernel",
-    57: "test_batch_faults.py::test_a_full_disk_is_named_and_a_rerun_with_space_completes",
-    58: "test_batch_faults.py::"
+    57: "batch/test_faults.py::test_a_full_disk_is_named_and_a_rerun_with_space_completes",
+    58: "batch/test_faults.py::"
     "test_a_parent_that_is_killed_again_and_again_loses_running_cases_alone",
-    59: "test_batch_faults.py::test_a_second_batch_on_the_same_output_is_told_who_holds_it",
+    59: "batch/test_faults.py::test_a_second_batch_on_the_same_output_is_told_who_holds_it",
     60: "methods/test_zoo.py::test_pickle_under_a_false_name_is_refused",
 }

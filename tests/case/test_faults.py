@@ -17,7 +17,7 @@ from tests._helpers.fault_cases import ELSEWHERE, FAULTS, Fault, pet
 
 REFUSED = [fault for fault in FAULTS if fault.code]
 LOADED = [fault for fault in FAULTS if not fault.code]
-HERE = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +85,4 @@ def test_the_table_is_complete() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
     for place in ELSEWHERE.values():
         path, _, name = place.partition("::")
-        assert f"def {name}(" in (HERE / path).read_text()
+        assert f"def {name}(" in (TESTS / path).read_text()

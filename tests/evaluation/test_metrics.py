@@ -217,7 +217,7 @@ def test_sums_are_the_sums_of_their_terms():
 
 
 @profiles
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 99))
 def test_swapping_gray_sources_swaps_the_terms_and_keeps_the_sums(profile, seed):
     a, b, fused = pictures(seed=seed)
@@ -328,7 +328,7 @@ def test_a_picture_smaller_than_the_window_is_nan(metric, side):
     assert small[f"{metric}_A"].isnan()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(weight=st.floats(0, 1), seed=st.integers(0, 20))
 def test_hot_spot_share_is_the_weight_of_a_plain_blend(weight, seed):
     a, b, _ = pictures(seed=seed)
@@ -337,7 +337,7 @@ def test_hot_spot_share_is_the_weight_of_a_plain_blend(weight, seed):
     assert share.item() == pytest.approx(weight, abs=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(gain=st.floats(0.1, 1), gamma=st.floats(0.5, 2))
 def test_uptake_correlation_does_not_mind_a_monotone_change_of_brightness(gain, gamma):
     a, b, _ = pictures()
@@ -356,7 +356,7 @@ def test_rounding_noise_does_not_change_the_uptake_correlation(shared_data):
     assert one.item() == pytest.approx(other.item(), abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(gain=st.floats(-0.5, 0.5))
 def test_lesion_contrast_is_the_gain_of_the_result(gain):
     a, b, _ = pictures()
@@ -436,7 +436,7 @@ def test_reference_ssim_in_single_precision_is_exact_on_saturated_backgrounds():
     assert found.item() == pytest.approx(expected, abs=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.sampled_from([3, 5, 11]),
     st.integers(1, 3),

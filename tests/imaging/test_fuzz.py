@@ -121,7 +121,6 @@ def fuzz(examples: Callable[[], None]) -> None:
 
 quick = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

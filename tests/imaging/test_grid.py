@@ -59,7 +59,7 @@ def affines(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(affines(), small_shapes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_array_and_affine_survive_the_way_through_itk(matrix: np.ndarray, shape: tuple) -> None:
     array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     back, back_affine = from_sitk(to_sitk(array, matrix))
@@ -101,7 +101,7 @@ def covered_one_by_one(grid: Grid, source: Grid, source_from_grid: np.ndarray) -
 
 
 @given(affines(), affines(), affines(), small_shapes, small_shapes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_coverage_is_what_asking_every_voxel_gives(
     one: np.ndarray, two: np.ndarray, move: np.ndarray, shape: tuple, other_shape: tuple
 ) -> None:
@@ -169,7 +169,7 @@ DIRECTIONS = {
     st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
     st.integers(0, 2),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_display_order_goes_to_the_sides_a_radiologist_expects(
     tilt: tuple, order: list[int], flip: tuple, axis: int
 ) -> None:
@@ -192,7 +192,7 @@ def test_display_order_goes_to_the_sides_a_radiologist_expects(
     affines(),
     st.integers(0, 2),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_display_order_is_undone_exactly_for_arrays_and_tensors(
     array: np.ndarray, matrix: np.ndarray, axis: int
 ) -> None:
@@ -210,7 +210,7 @@ def test_display_order_is_undone_exactly_for_arrays_and_tensors(
     st.integers(0, 2),
     st.integers(0, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_display_order_follows_another_in_parts_or_at_once(
     array: np.ndarray, matrix: np.ndarray, axis: int, other: int, start: int
 ) -> None:

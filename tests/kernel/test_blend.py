@@ -30,7 +30,7 @@ def pair(size: tuple[int, ...], seed: int = 0) -> tuple[torch.Tensor, torch.Tens
     return a, b, w
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sizes, kernels, st.floats(0, 1), st.integers(0, 6))
 def test_constant_weight_reproduces_the_plain_blend(size, kernel, weight, levels):
     a, b, _ = pair(size)
@@ -50,7 +50,7 @@ def test_weights_0_and_1_reproduce_the_sources(kernel, size):
     assert only_b.from_a.abs().max() == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, kernels, st.integers(0, 5), st.integers(0, 99))
 def test_contributions_sum_to_the_result(size, kernel, levels, seed):
     a, b, w = pair(size, seed)
@@ -58,7 +58,7 @@ def test_contributions_sum_to_the_result(size, kernel, levels, seed):
     assert torch.allclose(fused.from_a + fused.from_b, fused.luminance, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.tuples(*[st.integers(1, 40)] * 3), kernels, st.integers(0, 5), st.integers(0, 99))
 def test_a_volume_in_slabs_is_the_volume_at_once(size, kernel, levels, seed):
     a, b, w = (x[0, 0] for x in pair(size, seed))
@@ -146,7 +146,7 @@ def test_wrong_shapes_are_refused_with_both_shapes():
         fuse_luminance(a, b, [w, w])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, st.integers(0, 99))
 def test_bounds_are_the_extremes_of_both_sources_nearby(size, seed):
     a, b, _ = pair(size, seed)
@@ -156,7 +156,7 @@ def test_bounds_are_the_extremes_of_both_sources_nearby(size, seed):
     assert torch.equal(low, -pool(-torch.minimum(a, b), 3, 1, 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, st.integers(0, 99))
 def test_bounding_takes_the_overshoot_away_and_accounts_for_it(size, seed):
     a, b, w = pair(size, seed)

@@ -26,7 +26,7 @@ from medfuse.kernel.colormaps import (
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_rgb_survives_the_round_trip(seed):
     rgb = torch.rand((2, 3, 5, 4), generator=torch.Generator().manual_seed(seed))
@@ -79,7 +79,7 @@ def test_unknown_colour_map_is_refused_with_the_choices():
         apply_colormap(torch.zeros(1, 1, 2), "jet2000")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_fitted_luminance_keeps_chroma_and_stays_inside_the_gamut(seed):
     generator = torch.Generator().manual_seed(seed)

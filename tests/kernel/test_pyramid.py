@@ -31,7 +31,7 @@ def image(size: tuple[int, ...], seed: int = 0, batch: int = 2) -> torch.Tensor:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(*[st.integers(1, 24)] * 3), st.data(), kernels)
 def test_some_slices_of_a_level_are_those_of_the_whole_level(size, data, kernel):
     x = image(size, batch=1)
@@ -50,7 +50,7 @@ def test_some_slices_of_a_level_are_those_of_the_whole_level(size, data, kernel)
     assert torch.allclose(sample_part(x[0, 0], half, low), sampled[0, 0, low], atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes, st.integers(0, 6), kernels)
 def test_collapse_restores_the_image_for_every_size_level_and_kernel(size, levels, kernel):
     x = image(size)
@@ -60,7 +60,7 @@ def test_collapse_restores_the_image_for_every_size_level_and_kernel(size, level
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, st.integers(1, 5))
 def test_binomial_kernel_keeps_a_constant_exactly_constant(size, levels):
     x = torch.full((1, 1, *size), 0.7, dtype=torch.float64)
@@ -115,7 +115,7 @@ def test_paper_weights_are_sampled_bilinearly_from_full_resolution(size):
         assert torch.allclose(level, expected, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(sizes, kernels)
 def test_weights_stay_between_0_and_1_at_every_level(size, kernel):
     w = (image(size) > 0.5).double()

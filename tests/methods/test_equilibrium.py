@@ -29,7 +29,7 @@ def exact(matrix: Tensor, offset: Tensor) -> Tensor:
     return torch.linalg.solve(torch.eye(SIZE) - matrix, offset)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), rate=st.floats(0.1, 0.9))
 def test_the_fixed_point_of_a_linear_map_is_that_of_algebra(seed, rate):
     matrix, offset = linear(seed, 2, rate=rate)

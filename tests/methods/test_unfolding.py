@@ -22,7 +22,7 @@ from medfuse.methods.unfolding import UnfoldingGuide, UnfoldingNet, descend
 LARGEST = 99.0
 UNIT = st.floats(0, 1, width=32)
 TRUST = st.floats(0, LARGEST, width=32)
-SETTINGS = settings(max_examples=200, deadline=None)
+SETTINGS = settings(max_examples=200)
 
 
 def stirred(seed: int = 0) -> UnfoldingNet:
@@ -96,7 +96,7 @@ def test_full_trust_in_a_brighter_source_gives_the_maximum_but_for_its_last_part
     assert (missing <= (b - a).abs() / (1 + LARGEST) + 1e-6).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), rows=st.integers(1, 40), columns=st.integers(1, 40))
 def test_the_result_stays_between_its_sources_for_every_size_and_network(seed, rows, columns):
     a, b = images(2, 1, rows, columns, seed=seed)

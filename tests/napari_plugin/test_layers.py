@@ -42,7 +42,7 @@ def signed_permutations():
     return st.tuples(st.permutations(range(3)), st.tuples(*[st.sampled_from([-1, 1])] * 3))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     signed_permutations(), st.tuples(*[st.floats(0.5, 5)] * 3), st.tuples(*[st.floats(-99, 99)] * 3)
 )
@@ -57,7 +57,7 @@ def test_a_volume_comes_back_from_its_layer_unchanged(way, spacing, origin):
     np.testing.assert_array_equal(back.affine, affine)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(signed_permutations(), st.tuples(*[st.floats(0.5, 5)] * 3))
 def test_every_voxel_of_an_upright_volume_is_shown_at_its_place(way, spacing):
     axes, signs = way

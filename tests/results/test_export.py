@@ -121,7 +121,7 @@ def test_missing_folder_is_one_error_with_the_file_name(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(caught.value)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     hnp.arrays(np.float32, 20, elements=st.floats(-3, 3, width=32) | st.just(float("nan"))),
 )

@@ -84,7 +84,7 @@ def test_ms_ssim_of_large_images_follows_the_definition_of_the_metric():
     assert float(ms_ssim(x, y, published=True)) < float(ms_ssim(x, y))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.integers(16, 80), st.integers(16, 80))
 def test_ms_ssim_lies_in_unit_range_for_any_size(seed, height, width):
     generator = torch.Generator().manual_seed(seed)

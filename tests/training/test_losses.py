@@ -152,7 +152,7 @@ def test_uptake_term_is_zero_for_any_rising_line_of_a_and_two_for_the_negative()
     assert float(uptake_loss(torch.zeros_like(a), a)) == 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.sampled_from([(1, 1, 48, 48), (2, 1, 51, 67)]))
 def test_perfect_agreement_costs_nothing_and_nothing_is_negative(seed, shape):
     a, b, fused = _images(seed, shape)

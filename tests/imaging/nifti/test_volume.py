@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medfuse.errors import MedfuseError
@@ -170,7 +170,7 @@ def test_the_qform_serves_where_there_is_no_sform(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_nifti(tmp_path / "t1.nii").affine, make.affine_ras(), atol=1e-3)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(
     flips=st.tuples(*[st.sampled_from([-1, 1])] * 3),
     order=st.permutations([0, 1, 2]),
