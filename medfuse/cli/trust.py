@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +12,18 @@ import typer
 
 from medfuse.cli import terminal
 from medfuse.cli.options import AsJson
+from medfuse.errors import UsageError
 
 EXIT_FAILED = 8
 EXIT_CODES = "Exit codes:  0 all agrees   |   8 something differs   |   2 wrong use"
+PASSWORD_VARIABLE = "MEDFUSE_KEY_PASSWORD"
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File whose first line is the password of the key, for scripts. Without it the "
+        f"environment variable {PASSWORD_VARIABLE} is used, or the terminal asks."
+    ),
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -71,15 +82,17 @@ def verify(
 
 def sign(
     folder: Annotated[Path, typer.Argument(help="Result folder of a case, or of a whole batch.")],
-    key: Annotated[Path, typer.Option(help="Secret key (medfuse keygen, or minisign -G -W).")],
+    key: Annotated[Path, typer.Option(help="Secret key of medfuse keygen or minisign -G.")],
+    password_file: PasswordFile = None,
 ) -> None:
-    """Sign a result or a whole batch: ed25519, in the format of minisign.
+    """Sign a result or a whole batch in the format of minisign.
 
-    Anything that is changed, added or removed afterwards is found by medfuse verify --public-key.
+    If the key is locked, the terminal asks for its password. medfuse verify --public-key finds
+    whatever is changed, added or removed after signing.
     """
     from medfuse.verification import signing
 
-    path, public, count = signing.sign(folder, key)
+    path, public, count = signing.sign(folder, key, lambda: _password(key, password_file))
     terminal.say(f"Signed {count} result(s) with key {public.name}: {path}", style="green")
 
 
@@ -87,15 +100,50 @@ def keygen(
     key: Annotated[
         Path, typer.Argument(help="File for the secret key; KEY.pub is the public one.")
     ],
+    password: Annotated[
+        bool, typer.Option("--password", help="Lock the secret key with a password.")
+    ] = False,
+    password_file: PasswordFile = None,
 ) -> None:
-    """Make a key pair for medfuse sign; nothing is ever overwritten.
+    """Make a key pair for medfuse sign. Existing files are never overwritten.
 
-    The secret key is not locked with a password: its file can be read by its owner alone.
+    Without --password or --password-file the secret key is not encrypted, and whoever can read its
+    file can sign. The file is readable by its owner alone.
     """
     from medfuse.verification import signing
 
-    beside, public = signing.make_key(key)
-    terminal.say(f"Wrote {key} (secret: keep it) and {beside} (public key {public.name}: give it)")
+    locked = password or password_file is not None
+    ask = (lambda: _password(key, password_file, new=True)) if locked else None
+    beside, public = signing.make_key(key, ask)
+    lock = "locked with the password" if locked else "not encrypted; --password would lock it"
+    terminal.say(f"Wrote the secret key {key} ({lock}). Keep it where only you can read it.")
+    terminal.say(f"Wrote the public key {beside} (number {public.name}). Give it to receivers.")
+
+
+def _password(key: Path, file: Path | None, *, new: bool = False) -> str:
+    """Password from the file, the environment or the terminal, in this order."""
+    cause = "there is no terminal to ask for its password"
+    remedy = f"Give --password-file FILE or set {PASSWORD_VARIABLE}"
+    if file is not None:
+        try:
+            return file.read_text("utf-8-sig").partition("\n")[0]
+        except OSError as error:
+            cause = f"the password file {file.name} cannot be read: {error.strerror}"
+        except ValueError:
+            cause = f"the password file {file.name} is not UTF-8 text"
+        remedy = "Give a text file whose first line is the password"
+    elif PASSWORD_VARIABLE in os.environ:
+        return os.environ[PASSWORD_VARIABLE]
+    elif sys.stdin.isatty():
+        text = f"New password for {key.name}" if new else f"Password of {key.name}"
+        default = None if new else ""  # minisign allows keys with an empty password
+        answer: str = typer.prompt(
+            text, default, hide_input=True, confirmation_prompt=new, show_default=False, err=True
+        )
+        return answer
+    raise UsageError(
+        "E_PASSWORD", what="Cannot use the key", where=key.name, cause=cause, remedy=remedy
+    )
 
 
 def _hint(folder: Path, inputs: Path | None, public_key: Path | None) -> None:

@@ -1,19 +1,19 @@
-"""Signatures over results: ed25519 in the format of minisign, which checks them without medfuse.
+"""Signatures over results in the format of minisign, which checks them without medfuse.
 
 A result folder is signed by its manifest, which holds the hash of every file; a study by the list
-of its manifests.
+of its manifests. The package py-minisign does the cryptography.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
-import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medfuse.errors import InputError, UsageError
 from medfuse.results.folder import (
@@ -27,12 +27,9 @@ from medfuse.results.folder import (
     writing,
 )
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-_ALGORITHM, _PREHASHED, _CHECKSUM = b"Ed", b"ED", b"B2"
-_UNENCRYPTED = bytes(2 + 32 + 8 + 8)  # after the algorithm: KDF, its salt and limits
 STUDY_FILES = ("summary.csv", "dataset_description.json", "study.html")
+_SCRYPT = {"opslimit": 1 << 25, "memlimit": 1 << 30}  # the cost that minisign -G sets
+AskPassword = Callable[[], str]
 
 
 class BadSignature(Exception):
@@ -41,19 +38,21 @@ class BadSignature(Exception):
 
 @dataclass(frozen=True)
 class PublicKey:
-    """Key number (8 bytes, to tell keys apart) and ed25519 public key (32 bytes)."""
+    """A ``minisign.PublicKey`` with the name that minisign shows."""
 
-    number: bytes
-    key: bytes
+    key: Any
 
     @property
     def name(self) -> str:
-        """As minisign shows it."""
-        return self.number[::-1].hex().upper()
+        """Key number, which tells keys apart."""
+        return _number(self.key.to_base64())
 
 
-def make_key(path: Path) -> tuple[Path, PublicKey]:
+def make_key(path: Path, ask_password: AskPassword | None = None) -> tuple[Path, PublicKey]:
     """Write a new secret key (mode 0600) and, beside it, ``<name>.pub``.
+
+    The password that ``ask_password`` returns locks the key. Without it the key is not encrypted,
+    as with ``minisign -G -W``.
 
     Returns
     -------
@@ -65,35 +64,39 @@ def make_key(path: Path) -> tuple[Path, PublicKey]:
     ------
     UsageError
         ``E_KEY`` where one of the files is there already: keys are never overwritten.
+        ``E_PASSWORD`` where the password is empty or cannot be had. ``E_EXTRA``.
     OutputError
         ``E_WRITE``.
-
-    References
-    ----------
-    minisign(1), "Secret key format": the key is not encrypted, as with ``minisign -G -W``.
     """
     beside = path.with_name(f"{path.name}.pub")
     for existing in (path, beside):
         if existing.exists():
-            raise _bad_key(existing, "it exists, and keys are never overwritten", "another name")
-    ed25519 = _ed25519()
-    private = ed25519.Ed25519PrivateKey.generate()
-    seed, key = private.private_bytes_raw(), private.public_key().public_bytes_raw()
-    public = PublicKey(secrets.token_bytes(8), key)
-    whole = public.number + seed + key
-    check = hashlib.blake2b(_ALGORITHM + whole, digest_size=32).digest()
-    secret = _ALGORITHM + _UNENCRYPTED[:2] + _CHECKSUM + _UNENCRYPTED[2:] + whole + check
+            cause = "it exists, and keys are never overwritten"
+            raise _bad_key(existing, cause, "Give another name")
+    pair = _minisign().KeyPair.generate()
+    secret, public = pair.secret_key, PublicKey(pair.public_key)
+    secret.untrusted_comment = f"medfuse secret key {public.name}"
+    public.key.untrusted_comment = f"medfuse public key {public.name}"
+    if ask_password is not None:
+        password = ask_password()
+        if not password:
+            raise _bad_key(path, "the password is empty", "Give a password", "E_PASSWORD")
+        with _unlocking(path):
+            secret.encrypt(password, **_SCRYPT)
     with writing(path):
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(f"untrusted comment: medfuse secret key {public.name}\n{_text(secret)}\n")
-        text = _text(_ALGORITHM + public.number + key)
-        beside.write_text(f"untrusted comment: medfuse public key {public.name}\n{text}\n")
+        with os.fdopen(handle, "wb") as file:
+            file.write(bytes(secret) + b"\n")
+        beside.write_bytes(bytes(public.key) + b"\n")
     return beside, public
 
 
-def sign(folder: Path, key: Path) -> tuple[Path, PublicKey, int]:
+def sign(
+    folder: Path, key: Path, ask_password: AskPassword | None = None
+) -> tuple[Path, PublicKey, int]:
     """Sign a result folder, or a study folder with all its results.
+
+    The secret key is one of `make_key` or minisign; ``ask_password`` is called if it is locked.
 
     Returns
     -------
@@ -109,11 +112,12 @@ def sign(folder: Path, key: Path) -> tuple[Path, PublicKey, int]:
     InputError
         ``E_NOT_A_RESULT``: nothing to sign; ``E_ALTERED``: a file is not what its manifest says.
     UsageError
-        ``E_KEY``, ``E_EXTRA``.
+        ``E_KEY``, ``E_PASSWORD``, ``E_EXTRA``.
     OutputError
         ``E_WRITE``.
     """
-    private, public = _read_secret(key)
+    secret = _read_secret(key, ask_password)
+    public = PublicKey(secret.get_public_key())
     is_study = read_manifest(folder) is None
     results = _whole_results(folder) if is_study else _whole([folder])
     target, count = folder / MANIFEST, len(results)
@@ -122,16 +126,12 @@ def sign(folder: Path, key: Path) -> tuple[Path, PublicKey, int]:
         write_through(target, _list(folder).encode())
     path = target.with_name(target.name + SIGNATURE_SUFFIX)
     today = datetime.now(UTC).date().isoformat()
-    trusted = f"{today}, {count} result{'s' if count > 1 else ''}, {target.name}"
-    signature = private.sign(_digest(target))
-    whole = private.sign(signature + trusted.encode())
-    lines = (
-        f"untrusted comment: signature by medfuse key {public.name}",
-        _text(_PREHASHED + public.number + signature),
-        f"trusted comment: {trusted}",
-        _text(whole),
+    signature = secret.sign(
+        target.read_bytes(),
+        untrusted_comment=f"signature by medfuse key {public.name}",
+        trusted_comment=f"{today}, {count} result{'s' if count > 1 else ''}, {target.name}",
     )
-    write_through(path, ("\n".join(lines) + "\n").encode())
+    write_through(path, bytes(signature) + b"\n")
     return path, public, count
 
 
@@ -143,29 +143,24 @@ def check_signature(target: Path, public: PublicKey) -> str:
     BadSignature
         Unsigned, signed by another key, altered after signing, or no signature at all.
     """
-    exceptions = _exceptions()
     path = target.with_name(target.name + SIGNATURE_SUFFIX)
     try:
-        _, first, comment, second = path.read_text("utf-8").splitlines()
-        blob, whole = base64.b64decode(first, validate=True), base64.b64decode(second)
+        signature = _minisign().Signature.from_file(path)
     except FileNotFoundError:
         raise BadSignature(f"{target.name} is not signed") from None
     except (OSError, ValueError):
         raise BadSignature(f"{path.name} is not a minisign signature") from None
-    trusted = comment.removeprefix("trusted comment: ")
-    algorithm, number, signature = blob[:2], blob[2:10], blob[10:]
-    if number != public.number:
-        raise BadSignature(
-            f"signed by key {PublicKey(number, b'').name}, the public key is {public.name}"
-        )
-    message = _digest(target) if algorithm == _PREHASHED else target.read_bytes()
-    key = _ed25519().Ed25519PublicKey.from_public_bytes(public.key)
+    signer = _number(bytes(signature).splitlines()[1])
+    if signer != public.name:
+        raise BadSignature(f"signed by key {signer}, the public key is {public.name}")
     try:
-        key.verify(signature, message)
-        key.verify(whole, signature + trusted.encode())
-    except exceptions.InvalidSignature:
+        with target.open("rb") as file:
+            public.key.verify(file, signature)
+    except OSError:
+        raise BadSignature(f"{target.name} is signed, but cannot be read") from None
+    except ValueError:
         raise BadSignature(f"{target.name} was altered after it was signed") from None
-    return trusted
+    return str(signature.trusted_comment)
 
 
 def read_public(path: Path) -> PublicKey:
@@ -173,13 +168,10 @@ def read_public(path: Path) -> PublicKey:
 
     Raises
     ------
-    InputError
-        ``E_KEY``.
+    UsageError
+        ``E_KEY``, ``E_EXTRA``.
     """
-    blob = _read_key(path)
-    if len(blob) != 42 or blob[:2] != _ALGORITHM:
-        raise _bad_key(path, "it is not a minisign public key", "the .pub file")
-    return PublicKey(blob[2:10], blob[10:])
+    return PublicKey(_read_key(path, "PublicKey", "public key", "Give the .pub file"))
 
 
 def result_folders(study: Path) -> list[Path]:
@@ -236,58 +228,60 @@ def _list(study: Path) -> str:
     return "".join(f"{file_sha256(study / name)}  {name}\n" for name in names)
 
 
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=64)).digest()
+def _read_secret(path: Path, ask_password: AskPassword | None) -> Any:
+    secret = _read_key(path, "SecretKey", "secret key", "Give the secret key, not the .pub file")
+    if secret.is_encrypted():
+        if ask_password is None:
+            raise _bad_key(path, "it has a password", "Give ask_password", "E_PASSWORD")
+        password = ask_password()
+        with _unlocking(path):
+            secret.decrypt(password)
+    try:  # minisign -W writes no checksum, so that damage shows in a trial signature alone
+        secret.get_public_key().verify(b"", secret.sign(b""))
+    except ValueError:
+        raise _bad_key(path, "the file is damaged", "Give a sound copy") from None
+    return secret
 
 
-def _read_secret(path: Path) -> tuple[Ed25519PrivateKey, PublicKey]:
-    blob = _read_key(path)
-    if len(blob) != 158 or blob[:2] != _ALGORITHM:
-        raise _bad_key(path, "it is not a minisign secret key", "the file that keygen wrote")
-    if blob[2:4] != _UNENCRYPTED[:2]:
-        raise _bad_key(path, "it is locked with a password", "a key of medfuse keygen")
-    number, seed, key = blob[54:62], blob[62:94], blob[94:126]
-    check = hashlib.blake2b(_ALGORITHM + number + seed + key, digest_size=32).digest()
-    if check != blob[126:]:
-        raise _bad_key(path, "its checksum does not fit: the file is damaged", "a sound copy")
-    return _ed25519().Ed25519PrivateKey.from_private_bytes(seed), PublicKey(number, key)
-
-
-def _read_key(path: Path) -> bytes:
+def _read_key(path: Path, kind: str, name: str, remedy: str) -> Any:
     try:
-        return base64.b64decode(path.read_text("utf-8").splitlines()[1], validate=True)
+        return getattr(_minisign(), kind).from_bytes(path.read_bytes().rstrip())
     except OSError as error:
-        raise _bad_key(path, (error.strerror or "unreadable").lower(), "the key file") from None
-    except (ValueError, IndexError):
-        raise _bad_key(path, "it is not a key file", "a file that keygen wrote") from None
+        cause = (error.strerror or "unreadable").lower()
+    except ValueError:
+        cause = f"it is not a minisign {name}"
+    raise _bad_key(path, cause, remedy)
 
 
-def _text(blob: bytes) -> str:
-    return base64.b64encode(blob).decode()
+def _number(line: bytes) -> str:
+    """Key number in a line of a key or signature; minisign shows the last byte first."""
+    return base64.b64decode(line)[2:10][::-1].hex().upper()
 
 
-def _bad_key(path: Path, cause: str, remedy: str) -> UsageError:
-    return UsageError(
-        "E_KEY", what="Cannot use the key", where=path.name, cause=cause, remedy=f"Give {remedy}"
-    )
-
-
-def _ed25519() -> Any:
+@contextmanager
+def _unlocking(path: Path) -> Iterator[None]:
     try:
-        from cryptography.hazmat.primitives.asymmetric import ed25519
+        yield
+    except MemoryError:
+        cause = "its password takes up to 1 GiB of memory, and less is free"
+        raise _bad_key(path, cause, "Close other programs", "E_PASSWORD") from None
+    except ValueError:
+        cause = "the password is wrong, or the file is damaged"
+        raise _bad_key(path, cause, "Give the right password", "E_PASSWORD") from None
+
+
+def _bad_key(path: Path, cause: str, remedy: str, code: str = "E_KEY") -> UsageError:
+    return UsageError(code, what="Cannot use the key", where=path.name, cause=cause, remedy=remedy)
+
+
+def _minisign() -> Any:
+    try:
+        import minisign
     except ImportError as error:
         raise UsageError(
             "E_EXTRA",
             what="Cannot sign or check signatures",
-            cause="the package cryptography is not installed",
+            cause="the package py-minisign is not installed",
             remedy="pip install 'medfuse[sign]'",
         ) from error
-    return ed25519
-
-
-def _exceptions() -> Any:
-    _ed25519()
-    from cryptography import exceptions
-
-    return exceptions
+    return minisign
