@@ -16,7 +16,7 @@ def method_card(name: str, summary: str) -> str:
     Parameters
     ----------
     name, summary : str
-        As ``medfuse.methods.base.list_methods`` gives them.
+        As ``medfuse.methods.registry.list_methods`` gives them.
     """
     try:
         card = _card(name)

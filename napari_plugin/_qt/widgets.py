@@ -18,7 +18,7 @@ def _panel_class() -> type:
     colors, cards = (import_module(f"napari_plugin.{name}") for name in ("colors", "cards"))
     for name in colors.COLORMAPS:
         colors.explain(name)
-    for name, _ in import_module("medfuse.methods.base").list_methods():
+    for name, _ in import_module("medfuse.methods.registry").list_methods():
         cards.is_painter(name)
     return import_module("napari_plugin._qt.panel").FusePanel
 

@@ -16,7 +16,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 import napari_plugin
-from medfuse.methods import base, zoo
+from medfuse.methods import base, registry, zoo
 from napari_plugin import cards
 from napari_plugin.layers import layer_data
 
@@ -107,8 +107,8 @@ class Painter:
 @pytest.fixture
 def painter(monkeypatch, tmp_path) -> str:
     """Name of a method that paints, with the card of a network that paints."""
-    base.list_methods()
-    monkeypatch.setitem(base._FACTORIES, "painter", (Painter, "for tests"))
+    registry.list_methods()
+    monkeypatch.setitem(registry._FACTORIES, "painter", (Painter, "for tests"))
     card = zoo.read_card(zoo.WEIGHTS / f"{zoo.DEFAULT}.safetensors")
     told = {"architecture": "unet", "options": {"base": 4, "paints": True}}
     text = card.model_copy(update=told).model_dump_json(by_alias=True)
