@@ -16,7 +16,7 @@ from napari_plugin.jobs import Job, Progress
 if TYPE_CHECKING:
     from medfuse.registration.result import Registration
     from napari_plugin.layers import Source
-    from napari_plugin.work import Fusion, Pair
+    from napari_plugin.records import Fusion, Pair
 
 _NUMBERS = re.compile(r"\[\s+[-+.\de,\s]+\]")  # a list of numbers reads better in one line
 COMMAND = "napari: Fuse MRI+PET"
@@ -70,7 +70,7 @@ def case_key(fusion: Fusion) -> str:
     """Resume key: of the command line where both images came from files, else of the voxels."""
     from medfuse.case import pipeline
 
-    pair, settings = fusion.pair, case_settings(fusion)
+    pair, settings = fusion.pair, fusion.settings
     paths = [source.path for source in (pair.anatomical, pair.functional)]
     if all(path is not None and Path(path).exists() for path in paths):
         return str(pipeline.case_key(Path(paths[0]), Path(paths[1]), settings))
@@ -79,40 +79,22 @@ def case_key(fusion: Fusion) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def case_settings(fusion: Fusion) -> Any:
-    """The panel's settings in the command line's form."""
-    from medfuse.case.record import CaseSettings
-
-    chosen = fusion.settings
-    return CaseSettings(
-        method=chosen.method,
-        mode=chosen.mode,
-        bias=chosen.bias,
-        colormap=chosen.colormap,
-        registration=chosen.registration,
-        window=chosen.window,
-        anatomical_window=chosen.anatomical_window,
-        accept_suspect=chosen.accept_suspect,
-        allow_patient_mismatch=chosen.allow_patient_mismatch,
-    )
-
-
 def _record(fusion: Fusion, *, case: str, key: str) -> Any:
     from medfuse.case.record import CaseRecord
 
     anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
     return CaseRecord(
-        case,
-        COMMAND,
-        key,
-        case_settings(fusion),
-        anat,
-        func,
-        fusion.registration,
-        fusion.on_grid,
-        fusion.result,
-        fusion.audit,
-        (*anat.meta["notes"], *func.meta["notes"], *fusion.registration.reasons),
+        case=case,
+        command=COMMAND,
+        key=key,
+        settings=fusion.settings,
+        anat=anat,
+        func=func,
+        registration=fusion.registration,
+        on_grid=fusion.on_grid,
+        result=fusion.result,
+        audit=fusion.audit,
+        notes=(*anat.meta["notes"], *func.meta["notes"], *fusion.registration.reasons),
     )
 
 

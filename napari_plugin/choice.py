@@ -11,7 +11,7 @@ from psygnal import Signal
 from medfuse.errors import UsageError
 from napari_plugin import outputs
 from napari_plugin.layers import facts, linear_map, missing, read_layer, state
-from napari_plugin.work import Pair
+from napari_plugin.records import Pair
 
 FUNCTIONAL_FIRST = ("PET", "SPECT", "CT")
 ANATOMICAL_FIRST = ("MRI", "CT")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medfuse.errors import MedfuseError
+from medfuse.settings import Progress
+from napari_plugin.settings import words
 
-Progress = Callable[[float, str], None]
 log = logging.getLogger(__name__)
 
 
@@ -106,9 +107,9 @@ class Job:
 
 
 def failure(error: BaseException) -> Failed:
-    """Say an error in one line; ours have one already."""
+    """Say an error in one line, in the words of the panel."""
     if isinstance(error, MedfuseError):
-        return Failed(str(error), error.code)
+        return Failed(error.told(words), error.code)
     if isinstance(error, ValueError):  # medfuse.fuse says wrong settings so
         text = " ".join(str(error).split())
         return Failed(f"Cannot do this: {text}. Change the setting. [E_SETTINGS]", "E_SETTINGS")

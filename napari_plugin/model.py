@@ -7,7 +7,6 @@ thread; what it brings back is put into the viewer by the ``show_*`` methods in 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,15 @@ from psygnal import Signal
 from medfuse.fusion.pair import DEFAULT_COLORMAP
 from medfuse.imaging.windows import Window, default_window
 from medfuse.registration.result import Registration
+from medfuse.settings import CaseSettings, settings_from
 from napari_plugin import outputs
 from napari_plugin.choice import LayerChoice
 from napari_plugin.jobs import Job, Progress, Reporter
-from napari_plugin.layers import Source
 from napari_plugin.moving import moved_by_hand
-from napari_plugin.preview import PaintedSlice, first_slice, fuse_slice
+from napari_plugin.preview import first_slice, fuse_slice
 from napari_plugin.readout import describe_point
+from napari_plugin.records import Aligned, Early, Fusion, PaintedSlice, Refused
 from napari_plugin.work import (
-    Aligned,
-    Fusion,
-    Refused,
-    Settings,
     align,
     before_view,
     bring_to_grid,
@@ -42,14 +38,6 @@ from napari_plugin.work import (
 Vector = tuple[float, float, float]
 STILL: Vector = (0.0, 0.0, 0.0)
 BEFORE = "before"
-
-
-@dataclass(frozen=True, eq=False)
-class Early:
-    """The picture of a run that goes on, with one slice fused."""
-
-    picture: outputs.Output
-    source: Source
 
 
 class FusionModel(LayerChoice):
@@ -69,7 +57,7 @@ class FusionModel(LayerChoice):
     fusion_changed = Signal()
 
     def __init__(self, viewer: Any) -> None:
-        self.settings = Settings()
+        self.settings = CaseSettings()
         self.fusion: Fusion | None = None
         self._aligned: Aligned | None = None
         self._moved: Registration | None = None  # by hand, after it was found
@@ -274,9 +262,15 @@ class FusionModel(LayerChoice):
         self.registration_changed.emit()
 
     def choose(self, **changes: Any) -> None:
-        """Change settings; a new way of registering makes the old registration void."""
+        """Change settings; a new way of registering makes the old registration void.
+
+        Raises
+        ------
+        UsageError
+            ``E_SETTINGS``, which names the setting; nothing was changed.
+        """
         before = self.settings
-        self.settings = replace(before, **changes)
+        self.settings = settings_from({**dict(before), **changes})
         if self.settings.registration != before.registration and self.registration is not None:
             self.forget_registration()
 

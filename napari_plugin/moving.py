@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from monai.data import MetaTensor
@@ -11,9 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medfuse.imaging.grid import Grid, Matrix, transform_points
 from medfuse.registration.result import Registration
-
-if TYPE_CHECKING:
-    from napari_plugin.work import Aligned
+from napari_plugin.records import Aligned
 
 RAS_FROM_LPI = -np.eye(
     3

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medfuse.fusion import fuse
@@ -17,26 +16,19 @@ from medfuse.imaging.grid import Grid, coverage, slice_axis
 from medfuse.imaging.windows import Window, apply_window, default_window
 from medfuse.registration.result import Registration
 from medfuse.results.export import to_bytes
+from medfuse.settings import CaseSettings
 from napari_plugin import outputs
 from napari_plugin.layers import Source, shown
 from napari_plugin.moving import resample_on
-from napari_plugin.work import Aligned, Fusion, Settings, loaded_guide, preview_guide
+from napari_plugin.records import Aligned, Fusion, PaintedSlice
+from napari_plugin.work import fusion_keywords, loaded_guide, preview_guide
 
 SURE = 1e-3  # weights shifted further than 1 - SURE to one side do not tell what they were
 
 
-@dataclass(frozen=True, eq=False)
-class PaintedSlice:
-    """One slice of a picture: ``rgb`` uint8 belongs at ``where`` in its array."""
-
-    fusion: Fusion
-    where: tuple[slice, ...]
-    rgb: NDArray[np.uint8]
-
-
 def fuse_slice(
     fusion: Fusion,
-    settings: Settings,
+    settings: CaseSettings,
     moved: Registration | None,
     index: Sequence[float],
 ) -> PaintedSlice:
@@ -46,7 +38,7 @@ def fuse_slice(
     ----------
     fusion : Fusion
         Earlier fusion of the same pair.
-    settings : Settings
+    settings : CaseSettings
         What is to be previewed. The slice is blended by itself, also where the volume is blended
         in 3-D; the weights are those of the volume where only the bias is new.
     moved : Registration or None
@@ -69,6 +61,7 @@ def fuse_slice(
         coverage=inside,
         gamut=result.gamut,
         bias=settings.bias,
+        bounded=settings.bounded,
         weights=None if moved else _known_weights(fusion, settings, axis, number),
         flat=False,
     )
@@ -79,13 +72,13 @@ def fuse_slice(
     return PaintedSlice(fusion, _where(source, axis, number), painted)
 
 
-def first_slice(aligned: Aligned, settings: Settings, index: Sequence[float]) -> outputs.Output:
+def first_slice(aligned: Aligned, settings: CaseSettings, index: Sequence[float]) -> outputs.Output:
     """A picture to look at while the volume is fused: one slice fused, the others anatomical.
 
     Parameters
     ----------
     aligned : Aligned
-    settings : Settings
+    settings : CaseSettings
     index : (3,) or (2,) float
         Data index in the anatomical layer that the slice goes through.
     """
@@ -100,15 +93,14 @@ def first_slice(aligned: Aligned, settings: Settings, index: Sequence[float]) ->
         affine=torch.from_numpy(plane.affine.copy()),
         meta={key: value for key, value in on_grid.meta.items() if key != "affine"},
     )
+    chosen = fusion_keywords(settings, rgb=len(on_grid) == 3)
+    chosen |= {name: (w.low, w.high) for name, w in windows.items() if w is not None}
     result = fuse(
         functional=functional,
         anatomical=plane.volume(),
         method=loaded_guide(settings.method),
-        mode="slices",
-        bias=settings.bias,
-        colormap=settings.colormap,
         audit=False,
-        **{name: (w.low, w.high) for name, w in windows.items() if w is not None},
+        **{**chosen, "mode": "slices"},
     )
     data = np.repeat(to_bytes(grey), 3, axis=0)
     data = np.ascontiguousarray(shown(data, source.order, flat=source.flat))
@@ -117,7 +109,7 @@ def first_slice(aligned: Aligned, settings: Settings, index: Sequence[float]) ->
 
 
 def _both_windows(
-    settings: Settings, functional: MetaTensor, anatomical: MetaTensor
+    settings: CaseSettings, functional: MetaTensor, anatomical: MetaTensor
 ) -> dict[str, Window | None]:
     """As they will be for the volume; None for RGB."""
     chosen = {
@@ -174,10 +166,10 @@ def _functional(
     return functional, inside[0]
 
 
-def _known_weights(fusion: Fusion, settings: Settings, axis: int, number: int) -> Tensor | None:
+def _known_weights(fusion: Fusion, settings: CaseSettings, axis: int, number: int) -> Tensor | None:
     """Weights of the last run, shifted by the new bias; None where the guide must be asked."""
     old = fusion.settings.bias
-    if replace(settings, bias=old) != fusion.settings or abs(old) > 1 - SURE:
+    if settings.model_copy(update={"bias": old}) != fusion.settings or abs(old) > 1 - SURE:
         return None
     weights = _slice(fusion.pair.anatomical, plain(fusion.result.weights), axis, number).clone()
     weights = (weights - max(old, 0.0)) / (1 - abs(old))

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medfuse.errors import MedfuseError
+
 if TYPE_CHECKING:
     from napari_plugin.layers import LayerData
 
@@ -50,6 +52,15 @@ def read_paths(path: str | list[str]) -> list[LayerData]:
 
 def while_window_lives(work: Callable[[], list[LayerData]]) -> list[LayerData]:
     """Do work that napari waits for; where there is a window, it is painted meanwhile."""
+    try:
+        return _while_window_lives(work)
+    except MedfuseError as error:  # napari prints it
+        from napari_plugin.settings import reworded
+
+        raise reworded(error) from error
+
+
+def _while_window_lives(work: Callable[[], list[LayerData]]) -> list[LayerData]:
     if "qtpy.QtWidgets" not in sys.modules:
         return work()
     from napari_plugin._qt.beside import beside, warm_up

@@ -5,22 +5,22 @@ Nothing here touches a viewer, a layer or a widget.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from medfuse.audit import Audit
-from medfuse.errors import RegistrationError, SeriesError
-from medfuse.fusion.pair import FusionResult, Mode, fuse
+from medfuse.errors import RegistrationError, SeriesError, option
+from medfuse.fusion.pair import FusionResult, fuse
 from medfuse.fusion.slices import plain
 from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import get_method
 from medfuse.registration.result import Registration, register
+from medfuse.settings import CaseSettings, names_in
 from napari_plugin import outputs
 from napari_plugin.case import case_checks, record_text
 from napari_plugin.guides import RememberingGuide
@@ -28,30 +28,10 @@ from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source
 from napari_plugin.moving import unmoved
 from napari_plugin.readout import Readable
+from napari_plugin.records import Aligned, Charts, Fusion, Pair
 
 BINS = 50
 SLAB = 16  # slices counted together
-RegistrationMode = Literal["auto", "rigid", "identity"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user chose besides the layers.
-
-    ``window``, ``anatomical_window``: (low, high) in the unit of the image; None takes the
-    default. ``bias``: -1 (functional) to 1 (anatomical). ``accept_suspect``: fuse although the
-    registration is suspect. ``allow_patient_mismatch``: fuse although headers name two patients.
-    """
-
-    registration: RegistrationMode = "auto"
-    method: str = "swift"
-    mode: Mode = "auto"
-    colormap: str | None = None
-    window: tuple[float, float] | None = None
-    anatomical_window: tuple[float, float] | None = None
-    bias: float = 0.0
-    accept_suspect: bool = False
-    allow_patient_mismatch: bool = False
 
 
 @lru_cache(maxsize=4)
@@ -67,96 +47,7 @@ def preview_guide(name: str) -> Method | Painter:
     return guide if isinstance(guide, Painter) else RememberingGuide(guide)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """The two layers as they were when a job began."""
-
-    anatomical: Source
-    functional: Source
-    key: tuple[Any, ...]
-
-    @property
-    def words(self) -> tuple[str, str]:
-        """Modality of the functional and of the anatomical image."""
-        return tuple(s.meta["modality"] for s in (self.functional, self.anatomical))
-
-
-@dataclass(frozen=True, eq=False)
-class Aligned:
-    """A pair, its registration and the resampled image.
-
-    ``on_grid``: (C, X, Y, Z) MetaTensor, functional, on the anatomical grid.
-    """
-
-    pair: Pair
-    registration: Registration
-    on_grid: MetaTensor
-
-
-@dataclass(frozen=True, eq=False)
-class Refused:
-    """An alignment that should not be fused unseen, and why."""
-
-    aligned: Aligned
-    error: RegistrationError
-
-
-@dataclass(frozen=True, eq=False)
-class Charts:
-    """What the plots of the audit show, inside the functional field of view.
-
-    ``weights``: (50,) voxels by weight from 0 to 1; ``profile``: mean share of the anatomical
-    image in every slice from superior, NaN where nothing was measured.
-    """
-
-    weights: NDArray[Any]
-    profile: NDArray[Any]
-
-    @classmethod
-    def of(cls, result: FusionResult, source: Source) -> Charts:
-        """Count once, in the thread; volumes are too large for the window's."""
-        inside, weights, share = (
-            source.order.apply(plain(x))[0] for x in (result.coverage, result.weights, result.share)
-        )
-        # Outside, 2 falls out of the histogram; a mask as an index would copy every voxel's place.
-        counts = sum(
-            torch.histc(torch.where(covered, w, 2.0), BINS, 0.0, 1.0)
-            for covered, w in zip(inside.split(SLAB), weights.split(SLAB), strict=True)
-        )
-        voxels = inside.sum(dim=(1, 2), dtype=torch.float64)
-        profile = torch.where(inside, share, 0.0).sum(dim=(1, 2), dtype=torch.float64) / voxels
-        return cls(counts.numpy(), profile.numpy())
-
-
-@dataclass(frozen=True, eq=False)
-class Fusion:
-    """A finished fusion and all that belongs to it; ``record`` is its provenance as text."""
-
-    aligned: Aligned
-    settings: Settings
-    result: FusionResult
-    audit: Audit
-    outputs: tuple[outputs.Output, ...]
-    charts: Charts
-    record: str = ""
-
-    @property
-    def pair(self) -> Pair:
-        """What was fused."""
-        return self.aligned.pair
-
-    @property
-    def registration(self) -> Registration:
-        """How it was aligned."""
-        return self.aligned.registration
-
-    @property
-    def on_grid(self) -> MetaTensor:
-        """(C, X, Y, Z) functional image on the anatomical grid."""
-        return self.aligned.on_grid
-
-
-def align(pair: Pair, settings: Settings, progress: Progress) -> Aligned:
+def align(pair: Pair, settings: CaseSettings, progress: Progress) -> Aligned:
     """Run the chosen registration; flat images that share a grid are not moved."""
     fixed, moving = pair.anatomical.volume(), pair.functional.volume()
     flat = pair.anatomical.flat and pair.functional.flat
@@ -166,7 +57,14 @@ def align(pair: Pair, settings: Settings, progress: Progress) -> Aligned:
         grey = luma(moving.as_tensor()[None])[0]
         meta = {key: value for key, value in moving.meta.items() if key != "affine"}
         moving = MetaTensor(grey, affine=moving.affine, meta=meta)
-    found = register(fixed=fixed, moving=moving, method=method, progress=progress)
+    found = register(
+        fixed=fixed,
+        moving=moving,
+        method=method,
+        preset=settings.preset,
+        seed=settings.seed,
+        progress=progress,
+    )
     return bring_to_grid(pair, found)
 
 
@@ -175,9 +73,15 @@ def bring_to_grid(pair: Pair, registration: Registration) -> Aligned:
     return Aligned(pair, registration, registration.resample(pair.functional.volume()))
 
 
+def fusion_keywords(settings: CaseSettings, *, rgb: bool) -> dict[str, Any]:
+    """Settings that `medfuse.fuse` takes under the same names, but for the method."""
+    chosen = {name: getattr(settings, name) for name in names_in(("Fusion",)) if name != "method"}
+    return chosen | dict.fromkeys(("colormap", "window"), None) if rgb else chosen
+
+
 def fuse_aligned(
     aligned: Aligned,
-    settings: Settings,
+    settings: CaseSettings,
     progress: Progress,
     *,
     views: frozenset[str] = frozenset(),
@@ -188,22 +92,33 @@ def fuse_aligned(
         functional=aligned.on_grid,
         anatomical=pair.anatomical.volume(),
         method=loaded_guide(settings.method),
-        bias=settings.bias,
-        mode=settings.mode,
-        colormap=None if pair.functional.rgb else settings.colormap,
-        window=None if pair.functional.rgb else settings.window,
-        anatomical_window=settings.anatomical_window,
         progress=part(progress, 0.1, 0.8),
+        **fusion_keywords(settings, rgb=pair.functional.rgb),
     )
     audit = result.audit.with_checks(case_checks(aligned.registration, pair))
     progress(0.85, "layers")
     layers = outputs.fusion_outputs(result, pair.anatomical, aligned.on_grid, words=pair.words)
     progress(0.95, "record")
-    fusion = Fusion(aligned, settings, result, audit, layers, Charts.of(result, pair.anatomical))
+    fusion = Fusion(aligned, settings, result, audit, layers, count_charts(result, pair.anatomical))
     checks = tuple(check_view(view, fusion) for view in sorted(views))
     return replace(
         fusion, outputs=(*layers, *checks), record=record_text(fusion), result=_lean(result)
     )
+
+
+def count_charts(result: FusionResult, source: Source) -> Charts:
+    """Count once, in the thread; volumes are too large for the window's."""
+    inside, weights, share = (
+        source.order.apply(plain(x))[0] for x in (result.coverage, result.weights, result.share)
+    )
+    # Outside, 2 falls out of the histogram; a mask as an index would copy every voxel's place.
+    counts = sum(
+        torch.histc(torch.where(covered, w, 2.0), BINS, 0.0, 1.0)
+        for covered, w in zip(inside.split(SLAB), weights.split(SLAB), strict=True)
+    )
+    voxels = inside.sum(dim=(1, 2), dtype=torch.float64)
+    profile = torch.where(inside, share, 0.0).sum(dim=(1, 2), dtype=torch.float64) / voxels
+    return Charts(counts.numpy(), profile.numpy())
 
 
 def _lean(result: FusionResult) -> FusionResult:
@@ -244,7 +159,7 @@ def readable(fusion: Fusion) -> Readable:
     )
 
 
-def suspect(registration: Registration, settings: Settings) -> RegistrationError | None:
+def suspect(registration: Registration, settings: CaseSettings) -> RegistrationError | None:
     """The error that stops a fusion on a suspect registration, unless that was accepted."""
     if settings.accept_suspect or registration.verdict != "suspect":
         return None
@@ -252,11 +167,12 @@ def suspect(registration: Registration, settings: Settings) -> RegistrationError
         "E_REGISTRATION",
         what="Registration is suspect, nothing was fused",
         cause="; ".join(registration.reasons),
-        remedy="Look at the overlay, move it by hand, or tick 'Accept suspect registration'",
+        remedy="Look at the overlay, move it by hand, or go on with "
+        f"{option('accept_suspect', 'True')}",
     )
 
 
-def refuse_mixed_patients(pair: Pair, settings: Settings) -> None:
+def refuse_mixed_patients(pair: Pair, settings: CaseSettings) -> None:
     sources = (pair.anatomical, pair.functional)
     patients = {(s.meta.get("source") or {}).get("patient") for s in sources} - {None}
     if len(patients) < 2 or settings.allow_patient_mismatch:
@@ -266,7 +182,7 @@ def refuse_mixed_patients(pair: Pair, settings: Settings) -> None:
         what="Cannot fuse",
         where=" and ".join(s.name for s in sources),
         cause="the headers name two different patients (ID, birth date or sex differ)",
-        remedy="Check the pairing, or tick 'Different patient IDs are right'",
+        remedy=f"Check the pairing, or go on with {option('allow_patient_mismatch', 'True')}",
     )
 
 

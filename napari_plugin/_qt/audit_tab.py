@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin._qt.fields import small
-from napari_plugin.model import Fusion, FusionModel
+from napari_plugin.model import FusionModel
+from napari_plugin.records import Fusion
 
 COLORS = {"pass": "#2e9e5e", "look": "#c98a1b", "fail": "#d9433b"}  # seen on dark and on light
 HEADLINES = {

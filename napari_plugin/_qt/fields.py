@@ -20,10 +20,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medfuse.settings import label_of
 from napari_plugin.layers import facts
+from napari_plugin.settings import choices_of
 
-MODALITIES = ("MRI", "PET", "SPECT", "CT")
-UNITS = ("SUVbw", "Bq/ml", "HU", "counts", "a.u.")
 ASK = "please state"
 
 
@@ -131,13 +131,17 @@ class LayerField(QWidget):
         self.questions = QWidget()
         form = QFormLayout(self.questions)
         form.setContentsMargins(0, 0, 0, 0)
-        self.modality = self._question("modality", MODALITIES, "What made this image?")
-        self.unit = self._question("unit", UNITS, "Unit of the voxel values; a.u. is no unit.")
+        modality, unit = f"{role}_modality", "functional_unit"
+        self.modality = self._question("modality", choices_of(modality), "What made this image?")
+        self.unit = self._question(
+            "unit", choices_of(unit), "Unit of the voxel values; a.u. is no unit."
+        )
         self.is_mm = QCheckBox("The layer's scale is in mm")
         self.is_mm.setToolTip("Tick if scale and translate of this layer are millimetres.")
         self.is_mm.toggled.connect(self._on_mm)
-        form.addRow("Modality", self.modality)
-        form.addRow("Unit", self.unit)
+        form.addRow(label_of(modality), self.modality)
+        # The command line asks for the unit of the functional image alone.
+        form.addRow(label_of(unit) if unit.startswith(role) else "Unit", self.unit)
         form.addRow(self.is_mm)
         self._form = form
         box = QVBoxLayout(self)

@@ -19,27 +19,18 @@ from qtpy.QtWidgets import (
 
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.methods.registry import list_methods
+from medfuse.settings import label_of, option_of
 from napari_plugin._qt.adjust import AdjustBox
 from napari_plugin._qt.fields import LayerField, NumberSlider, WindowField, narrow, small
 from napari_plugin.cards import is_painter, method_card
 from napari_plugin.colors import explain
 from napari_plugin.model import FusionModel
+from napari_plugin.settings import choices_of
 
-REGISTRATIONS = {
-    "auto": "Trust a shared frame of reference, else register (recommended).",
-    "rigid": "Always register: rotation and shift, by mutual information.",
-    "identity": "Trust the positions in the files; nothing is moved.",
-}
-MODES = {
-    "auto": "In 3-D for near-isotropic voxels, else slice by slice (recommended).",
-    "slices": "Slice by slice, as the guide was trained.",
-    "volume": "In 3-D: no steps between slices; about twice the time.",
-}
 AUTO_COLORMAP = "auto"
 EMPHASIS = (
-    "Shift the weights of the guide: left shows more of the functional, right more of the "
-    "anatomical image. The slice follows at once, blended by itself; the volume a moment later. "
-    "Recorded in the provenance."
+    f"{option_of('bias').help} The slice follows at once, blended by itself; the volume a moment "
+    "later. Recorded in the provenance."
 )
 NO_EMPHASIS = "{} paints the luminance itself: there are no weights that could be shifted."
 
@@ -110,10 +101,7 @@ class FuseTab(QWidget):
     def _align(self) -> QGroupBox:
         group = QGroupBox("2  Alignment")
         form = _form(group)
-        self.registration = narrow(QComboBox())
-        _fill(self.registration, REGISTRATIONS)
-        self.registration.setAccessibleName("Registration")
-        self.registration.setToolTip("How the functional image is brought to the anatomical one.")
+        self.registration = _choice("registration")
         self.register = QPushButton("&Register")
         self.register.setToolTip("Align now. Fuse does it by itself where it was not done.")
         row = QHBoxLayout()
@@ -122,12 +110,9 @@ class FuseTab(QWidget):
         row.addWidget(self.register)
         self.registration_text = small()
         self.registration_text.setAccessibleName("Registration result")
-        self.accept = QCheckBox("Accept suspect registration")
-        self.accept.setToolTip("Fuse although the registration is suspect. Look at it first.")
-        self.mismatch = QCheckBox("Different patient IDs are right")
-        self.mismatch.setToolTip("Fuse although the headers name two patients.")
+        self.accept, self.mismatch = _tick("accept_suspect"), _tick("allow_patient_mismatch")
         self.adjust = AdjustBox(self.model)
-        form.addRow("Register", row)
+        form.addRow(_label("registration"), row)
         form.addRow(self.registration_text)
         form.addRow(self.accept)
         form.addRow(self.mismatch)
@@ -148,18 +133,15 @@ class FuseTab(QWidget):
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         self.window_field = WindowField("functional")
         self.anatomical_window = WindowField("anatomical")
-        self.colormap = narrow(QComboBox())
-        _fill(
-            self.colormap,
+        self.colormap = _choice(
+            "colormap",
             {AUTO_COLORMAP: "grey for CT, else ember"}
             | {name: explain(name) for name in COLORMAPS},
         )
-        self.colormap.setAccessibleName("Colour map")
-        self.colormap.setToolTip("Colours of the functional image.")
         self.colormap_text = small()
-        form.addRow("Functional", self.window_field)
-        form.addRow("Anatomical", self.anatomical_window)
-        form.addRow("Colours", self.colormap)
+        form.addRow(_label("window"), self.window_field)
+        form.addRow(_label("anatomical_window"), self.anatomical_window)
+        form.addRow(_label("colormap"), self.colormap)
         form.addRow(self.colormap_text)
         self.window_field.changed.connect(self._on_look)
         self.anatomical_window.changed.connect(self._on_look)
@@ -169,25 +151,17 @@ class FuseTab(QWidget):
     def _guide(self) -> QGroupBox:
         group = QGroupBox("4  Fusion")
         form = _form(group)
-        self.method = narrow(QComboBox())
-        for name, summary in list_methods():
-            self.method.addItem(name)
-            self.method.setItemData(
-                self.method.count() - 1, method_card(name, summary), Qt.ItemDataRole.ToolTipRole
-            )
-        self.method.setAccessibleName("Method")
-        self.mode = narrow(QComboBox())
-        _fill(self.mode, MODES)
-        self.mode.setAccessibleName("Mode")
-        self.mode.setToolTip("\n".join(f"{name}: {tip}" for name, tip in MODES.items()))
-        self.bias = NumberSlider("Weight bias", 1.0, 0.05, "", EMPHASIS)
-        form.addRow("Method", self.method)
-        form.addRow("Mode", self.mode)
+        cards = {name: method_card(name, summary) for name, summary in list_methods()}
+        self.method = _choice("method", cards)
+        self.mode = _choice("mode")
+        self.bias = NumberSlider(label_of("bias"), 1.0, 0.05, "", EMPHASIS)
+        form.addRow(_label("method"), self.method)
+        form.addRow(_label("mode"), self.mode)
         self.emphasis = QWidget()
         ends = QHBoxLayout(self.emphasis)
         ends.setContentsMargins(0, 0, 0, 0)
         self.bias_low, self.bias_high = QLabel("PET"), QLabel("MRI")
-        ends.addWidget(QLabel("Emphasis"))
+        ends.addWidget(_label("bias"))
         ends.addWidget(self.bias_low)
         ends.addWidget(self.bias, 1)
         ends.addWidget(self.bias_high)
@@ -292,7 +266,27 @@ def _form(group: QGroupBox) -> QFormLayout:
     return form
 
 
-def _fill(combo: QComboBox, choices: dict[str, str]) -> None:
-    for text, tip in choices.items():
+def _label(name: str) -> QLabel:
+    """What stands beside the widget of a setting."""
+    label = QLabel(label_of(name))
+    label.setToolTip(option_of(name).help)
+    return label
+
+
+def _tick(name: str) -> QCheckBox:
+    """A setting that is on or off."""
+    box = QCheckBox(label_of(name))
+    box.setToolTip(option_of(name).help)
+    return box
+
+
+def _choice(name: str, choices: dict[str, str] | None = None) -> QComboBox:
+    """What may be chosen for a setting, by default as its type says; each entry with its tip."""
+    tip = option_of(name).help
+    combo = narrow(QComboBox())
+    for text, about in (choices or dict.fromkeys(choices_of(name), tip)).items():
         combo.addItem(text)
-        combo.setItemData(combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        combo.setItemData(combo.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
+    combo.setAccessibleName(label_of(name))
+    combo.setToolTip(tip)
+    return combo

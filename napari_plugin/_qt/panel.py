@@ -29,7 +29,8 @@ from napari_plugin._qt.record_tab import RecordTab
 from napari_plugin._qt.runner import REST_MS, JobRunner, report
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
-from napari_plugin.model import Early, FusionModel
+from napari_plugin.model import FusionModel
+from napari_plugin.records import Early
 
 if TYPE_CHECKING:
     import napari

@@ -13,7 +13,7 @@ from medfuse.case.pipeline import run_case
 from medfuse.errors import InputError
 from medfuse.results.export import is_complete, write_nifti
 from napari_plugin import outputs
-from napari_plugin.case import case_settings, export_job, record_text
+from napari_plugin.case import export_job, record_text
 from napari_plugin.jobs import Done, Stopped
 from napari_plugin.layers import layer_data
 from napari_plugin.model import FusionModel
@@ -60,7 +60,7 @@ def test_export_has_the_same_bytes_as_the_command_line(fused, tmp_path):
     fusion, files = fused
     outcome = export_job(fusion, tmp_path / "panel").run()
     assert isinstance(outcome, Done), outcome
-    settings = case_settings(fusion).model_copy(
+    settings = fusion.settings.model_copy(
         update={
             "anatomical_modality": "MRI",
             "functional_modality": "PET",

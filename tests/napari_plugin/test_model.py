@@ -16,7 +16,7 @@ from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Stopped
 from napari_plugin.layers import layer_data, linear_map
 from napari_plugin.model import STILL, FusionModel
-from napari_plugin.work import Aligned, Fusion
+from napari_plugin.records import Aligned, Fusion
 
 ROLES = [
     outputs.ON_GRID,
@@ -138,13 +138,11 @@ def test_a_run_on_another_pair_moves_the_layers_to_its_grid(viewer, make):
 
 
 def test_bias_moves_the_share_and_stands_in_the_record(viewer):
-    from napari_plugin.case import case_settings
-
     model = FusionModel(viewer)
     shares = [float(fused(model, bias=b).result.share.mean()) for b in (-0.5, 0.0, 0.5)]
     assert shares == sorted(shares)
     assert len(set(shares)) == 3
-    assert case_settings(model.fusion).bias == 0.5
+    assert model.fusion.settings.bias == 0.5
 
 
 def test_the_read_out_says_all_values_and_reads_the_uptake_from_the_colour(viewer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -20,10 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medfuse.settings import CaseSettings, label_of, option_of
 from napari_plugin import outputs
 from napari_plugin._qt.fields import WrappedLabel
 from napari_plugin.cards import method_card
 from napari_plugin.layers import linear_map
+from napari_plugin.settings import WIDGETS, choices_of, words
 
 pytestmark = pytest.mark.gl
 
@@ -319,6 +322,48 @@ def test_every_control_is_reachable_by_keyboard_and_has_a_tooltip(fused):
         name = f"{type(control).__name__} {control.accessibleName() or control.objectName()}"
         assert control.toolTip(), name
         assert control.focusPolicy() & Qt.FocusPolicy.TabFocus, name
+
+
+def test_every_setting_with_a_widget_has_its_label_its_help_and_its_choices(scene, monkeypatch):
+    """Also those that are only shown when they are needed."""
+    viewer, panel = scene
+    for name in ("plain 1", "plain 2"):
+        viewer.add_image(np.zeros((4, 5, 6), np.float32), name=name)
+    tab = panel.fuse_tab
+    pick(tab.anatomical.combo, "plain 1")
+    pick(tab.functional.combo, "plain 2")
+    monkeypatch.setattr(panel.model, "registration_text", lambda: ("SUSPECT", True))
+    monkeypatch.setattr(panel.model, "patients_differ", lambda: True)
+    tab.refresh()
+    tab._show_registration()
+    shown = [
+        widget
+        for kind in (QLabel, QAbstractButton)
+        for widget in panel.findChildren(kind)
+        if widget.isVisibleTo(panel)
+    ]
+    tips = {widget.text(): widget.toolTip() for widget in shown}
+    asked = {"anatomical_modality", "functional_modality", "functional_unit"}  # of the layer
+    for name in WIDGETS:
+        assert label_of(name) in tips
+        assert name in asked or tips[label_of(name)] == option_of(name).help
+        for value in ("", "True", "VALUE"):
+            said = re.findall(r'"([^"]+)"', words(name, value))
+            assert said == [label_of(name)]
+    for combo in (tab.registration, tab.mode):
+        name = combo.accessibleName().lower()
+        offered = [combo.itemText(index) for index in range(combo.count())]
+        assert tuple(offered) == choices_of(name)
+        assert combo.currentText() == getattr(panel.model.settings, name)
+
+
+def test_what_the_widgets_show_at_first_are_the_defaults(scene):
+    _, panel = scene
+    tab, settings = panel.fuse_tab, panel.model.settings
+    assert settings == CaseSettings()
+    assert tab.method.currentText() == settings.method
+    assert (tab.bias.value, tab.window_field.value) == (settings.bias, settings.window)
+    assert (tab.accept.isChecked(), tab.mismatch.isChecked()) == (False, False)
 
 
 def _is_ours(widget: QWidget) -> bool:

@@ -1,0 +1,109 @@
+"""What jobs hand over: a pair, how it lies, what was fused. Plain values, which import no work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+
+from medfuse.audit import Audit
+from medfuse.errors import RegistrationError
+from medfuse.fusion import FusionResult
+from medfuse.registration.result import Registration
+from medfuse.settings import CaseSettings
+from napari_plugin.layers import Source
+from napari_plugin.outputs import Output
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two layers as they were when a job began."""
+
+    anatomical: Source
+    functional: Source
+    key: tuple[Any, ...]
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Modality of the functional and of the anatomical image."""
+        return tuple(s.meta["modality"] for s in (self.functional, self.anatomical))
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """A pair, its registration and the resampled image.
+
+    ``on_grid``: (C, X, Y, Z) MetaTensor, functional, on the anatomical grid.
+    """
+
+    pair: Pair
+    registration: Registration
+    on_grid: MetaTensor
+
+
+@dataclass(frozen=True, eq=False)
+class Refused:
+    """An alignment that should not be fused unseen, and why."""
+
+    aligned: Aligned
+    error: RegistrationError
+
+
+@dataclass(frozen=True, eq=False)
+class Charts:
+    """What the plots of the audit show, inside the functional field of view.
+
+    ``weights``: (50,) voxels by weight from 0 to 1; ``profile``: mean share of the anatomical
+    image in every slice from superior, NaN where nothing was measured.
+    """
+
+    weights: NDArray[Any]
+    profile: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Fusion:
+    """A finished fusion and all that belongs to it; ``record`` is its provenance as text."""
+
+    aligned: Aligned
+    settings: CaseSettings
+    result: FusionResult
+    audit: Audit
+    outputs: tuple[Output, ...]
+    charts: Charts
+    record: str = ""
+
+    @property
+    def pair(self) -> Pair:
+        """What was fused."""
+        return self.aligned.pair
+
+    @property
+    def registration(self) -> Registration:
+        """How it was aligned."""
+        return self.aligned.registration
+
+    @property
+    def on_grid(self) -> MetaTensor:
+        """(C, X, Y, Z) functional image on the anatomical grid."""
+        return self.aligned.on_grid
+
+
+@dataclass(frozen=True, eq=False)
+class Early:
+    """The picture of a run that goes on, with one slice fused."""
+
+    picture: Output
+    source: Source
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedSlice:
+    """One slice of a picture: ``rgb`` uint8 belongs at ``where`` in its array."""
+
+    fusion: Fusion
+    where: tuple[slice, ...]
+    rgb: NDArray[np.uint8]

@@ -1,0 +1,68 @@
+"""Settings of a case as the panel offers them: which have a widget, and what errors call them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from medfuse.errors import MedfuseError, in_words
+from medfuse.settings import CaseSettings, as_flag, label_of, option_of
+
+#: Settings that have a widget in the panel, under the label of the setting.
+WIDGETS = frozenset(
+    {
+        "method",
+        "mode",
+        "colormap",
+        "bias",
+        "window",
+        "anatomical_window",
+        "registration",
+        "accept_suspect",
+        "allow_patient_mismatch",
+        "anatomical_modality",
+        "functional_modality",
+        "functional_unit",
+    }
+)
+
+# What a function calls the setting of one image, where it does not know the role of the image.
+_OF_EITHER_IMAGE = {
+    "series": ("anatomical_series", "functional_series"),
+    "modality": ("anatomical_modality", "functional_modality"),
+}
+# Everything else that the panel lacks is an option of `medfuse fuse`.
+_COMMANDS = {"timeout": "batch", "a": "train", "b": "train", "transform": "audit"}
+
+
+def choices_of(name: str) -> tuple[str, ...]:
+    """What may be chosen for a setting, in the order of its declaration."""
+    return option_of(name).choices or get_args(CaseSettings.model_fields[name].annotation)
+
+
+def words(name: str, value: str) -> str:
+    """The words of the panel: a widget and its state, or the command that has the setting.
+
+    They stand where a noun can stand: ``"Registration" set to rigid``, ``"Accept suspect"
+    ticked``, ``medfuse fuse --frame mean``.
+    """
+    if name in _OF_EITHER_IMAGE:
+        return " or ".join(words(other, value) for other in _OF_EITHER_IMAGE[name])
+    if name not in WIDGETS:
+        return f"medfuse {_COMMANDS.get(name, 'fuse')} {as_flag(name, value)}"
+    label = f'"{label_of(name)}"'
+    if value in ("True", "False"):
+        return f"{label} {'ticked' if value == 'True' else 'not ticked'}"
+    if value.isupper() and value not in choices_of(name):  # stands for what the user has to know
+        return f"values of your own in {label}"
+    return f"{label} set to {value}" if value else label
+
+
+def reworded(error: MedfuseError) -> MedfuseError:
+    """The same error in the words of the panel, for where napari prints it."""
+    return type(error)(
+        error.code,
+        what=in_words(error.what, words),
+        cause=in_words(error.cause, words),
+        remedy=in_words(error.remedy, words),
+        where=error.where,
+    )
