@@ -31,7 +31,13 @@ _OF_EITHER_IMAGE = {
     "modality": ("anatomical_modality", "functional_modality"),
 }
 # Everything else that the panel lacks is an option of `medfuse fuse`.
-_COMMANDS = {"timeout": "batch", "a": "train", "b": "train", "transform": "audit"}
+_COMMANDS = {
+    "timeout": "batch",
+    "a": "train",
+    "b": "train",
+    "transform": "audit",
+    "inputs": "verify",
+}
 
 
 def choices_of(name: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from napari.layers import Image
 from medfuse.errors import RegistrationError, UsageError
 from medfuse.fusion import fuse
 from medfuse.results.export import is_complete
+from medfuse.settings import label_of
 from napari_plugin import outputs
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Stopped
@@ -351,6 +352,7 @@ def test_two_patients_are_refused_until_the_user_insists(viewer):
     assert isinstance(outcome, Failed)
     assert outcome.code == "E_MIXED_PATIENT"
     assert "aaaa" not in outcome.text
+    assert f'"{label_of("allow_patient_mismatch")}" ticked' in outcome.text
     fused(model, allow_patient_mismatch=True)
 
 

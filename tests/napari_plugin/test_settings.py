@@ -10,20 +10,22 @@ import typer
 from napari.components import ViewerModel
 
 import medfuse
+import napari_plugin
 from medfuse.errors import SeriesError, UsageError, option
 from medfuse.settings import CaseSettings, label_of, option_of
 from napari_plugin.jobs import failure
 from napari_plugin.model import FusionModel
 from napari_plugin.settings import WIDGETS, choices_of, reworded, words
 
-SOURCE = Path(medfuse.__file__).parent
+SOURCES = [Path(package.__file__).parent for package in (medfuse, napari_plugin)]
 MENTION = re.compile(r"""\boption\(\s*["'](\w+)["'](?:,\s*f?["']([^"']*)["'])?\s*\)""")
 
 
 def mentions() -> list[tuple[str, str]]:
-    """Every setting that an error of medfuse mentions, with the value that it advises."""
-    files = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")]
-    return sorted({found for text in files for found in MENTION.findall(text)})
+    """Every setting that an error of ours mentions, with the value that it advises."""
+    files = [path for source in SOURCES for path in source.rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    return sorted({found for text in texts for found in MENTION.findall(text)})
 
 
 @pytest.mark.parametrize(
