@@ -67,19 +67,28 @@ QUICK = frozenset(
     }
 )
 
-#: Tests of these files that take two seconds or more, or need a fixture that does.
+#: Tests of these files that take more than a second or two, or need a fixture that does.
 TOO_LONG = frozenset(
     {
+        "test_a_rebuild_in_three_sittings_has_the_bytes_of_one",
+        "test_a_stored_weight_map_replays_the_fusion_to_the_bit",
+        "test_auto_mode_is_volume_for_near_isotropic_voxels_and_is_recorded_resolved",
         "test_blend_is_differentiable_in_the_weights",
+        "test_constant_weight_reproduces_the_plain_blend",
         "test_dry_run_writes_nothing_and_tells_what_the_inputs_are",
         "test_every_object_passes_the_validator_of_dicom3tools",
         "test_fuse_writes_the_whole_result_folder",
         "test_head_on_thigh_is_noticed",
         "test_locked_key_of_minisign_signs",
+        "test_measured_readability_tells_the_readable_maps_from_the_customary_ones",
+        "test_methods_as_json_names_the_default_and_the_baselines",
         "test_old_names_work_in_a_fresh_process_and_without_the_new_ones_loaded",
         "test_planes_on_disk_give_the_same_bytes",
         "test_results_are_hashed_and_verified_with_their_dicom",
         "test_rows_are_the_metrics_of_the_rules_pair_by_pair",
+        "test_shipped_weights_work_by_name",
+        "test_simpleitk_reads_the_colours_of_the_nifti_at_the_place_of_the_source",
+        "test_some_slices_of_a_level_are_those_of_the_whole_level",
         "test_the_audit_judges_registration_and_unit_too",
         "test_the_number_of_threads_of_torch_changes_no_bit",
         "test_volume_mode_takes_the_steps_between_slices_out_of_the_weights",
