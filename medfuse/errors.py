@@ -5,7 +5,39 @@ Imports nothing, so that every room may raise from here.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Self
+
+#: How a front end names a setting and the value that is advised ("" for none).
+Words = Callable[[str, str], str]
+
+# Private-use characters: a file name that we print cannot be mistaken for them.
+_OPEN, _BETWEEN, _CLOSE = "\ue000", "\ue001", "\ue002"
+_OPTION = re.compile(f"{_OPEN}(.*?){_BETWEEN}(.*?){_CLOSE}")
+
+
+def option(name: str, value: str = "") -> str:
+    """Mention a setting in a cause or a remedy; every front end says it in its own words.
+
+    Parameters
+    ----------
+    name : str
+        Keyword of the function that raises, or a field of `CaseSettings`.
+    value : str
+        What it should be set to, e.g. ``mean`` or ``LOW HIGH``.
+    """
+    return f"{_OPEN}{name}{_BETWEEN}{value}{_CLOSE}"
+
+
+def keyword(name: str, value: str) -> str:
+    """The words of Python: ``name=value``."""
+    return f"{name}={value}" if value else name
+
+
+def in_words(text: str, words: Words) -> str:
+    """Put the words of a front end in place of every `option`."""
+    return _OPTION.sub(lambda found: words(found[1], found[2]), text)
 
 
 class MedfuseError(Exception):
@@ -23,7 +55,7 @@ class MedfuseError(Exception):
     cause : str
         The reason, with numbers and units.
     remedy : str
-        What the user can do.
+        What the user can do. Settings are mentioned by :func:`option`, here and in `cause`.
     where : str, optional
         File (relative) or series.
     """
@@ -36,8 +68,30 @@ class MedfuseError(Exception):
         self.where = where
         self.cause = cause
         self.remedy = remedy
-        head = f"{what}: {where}" if where else what
-        super().__init__(f"{head}: {cause.rstrip('.')}. {remedy.rstrip('.')}. [{code}]")
+        super().__init__(code, what, cause, remedy, where)
+
+    def __str__(self) -> str:
+        return self.told(keyword)
+
+    def told(self, words: Words) -> str:
+        """The whole line, with settings named as a front end has them."""
+        head = f"{self.what}: {self.where}" if self.where else self.what
+        line = f"{head}: {self.cause.rstrip('.')}. {self.remedy.rstrip('.')}. [{self.code}]"
+        return in_words(line, words)
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same error for a caller that has other names for the settings of a function."""
+
+        def rename(text: str) -> str:
+            return in_words(text, lambda name, value: option(names.get(name, name), value))
+
+        return type(self)(
+            self.code,
+            what=rename(self.what),
+            cause=rename(self.cause),
+            remedy=rename(self.remedy),
+            where=self.where,
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.code, self.what, self.cause, self.remedy, self.where)

@@ -1,52 +1,281 @@
 """What a case is asked for and what became of it: plain values, no library that is slow to import.
 
-The process that starts and records cases, and a command line that only plans, need nothing more.
+A setting is declared here once, with its help, choices, default and group. The commands, the
+columns of a manifest, the panel and the MONAI transforms derive what they offer from it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medfuse.errors import UsageError, option
+
+#: Told how far long work is, ``(fraction, text)``; what it raises cancels the work.
+Progress = Callable[[float, str], None]
+
+Group = Literal["Reading", "Registration", "Fusion", "Output"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a setting is offered to people.
+
+    Attributes
+    ----------
+    group : str
+        The heading under which commands list it.
+    help : str
+        One or two sentences.
+    label : str
+        What the panel calls it; default the name with spaces.
+    common : bool
+        Listed first, before the groups.
+    short : str
+        Short flag, e.g. ``-m``.
+    metavar : str
+        What stands for the value in a help text.
+    choices : tuple of str
+        Words that are offered where the type allows any text.
+    single : bool
+        Belongs to one case: a batch takes it from a column of the manifest, not from a flag.
+    is_path : bool
+        Names a file of the user.
+    """
+
+    group: Group
+    help: str
+    label: str = ""
+    common: bool = False
+    short: str = ""
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    single: bool = False
+    is_path: bool = False
+
+
+_MODALITIES = ("MRI", "PET", "SPECT", "CT")
+_UNITS = ("SUVbw", "Bq/ml", "HU", "counts", "a.u.")
+_SERIES = "Series number or UID, if the {} folder holds several series."
 
 
 class CaseSettings(BaseModel):
-    """Everything that changes the pixels of a case; part of the resume key."""
+    """Everything that changes the files of a case; part of the resume key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str = "swift"
-    mode: Literal["auto", "slices", "volume"] = "auto"
-    kernel: Literal["binomial", "paper"] = "binomial"
-    colormap: str | None = None
-    gamut: Literal["fit", "clip"] = "fit"
-    bias: float = Field(default=0.0, ge=-1, le=1)
-    bounded: bool = False
-    registration: Literal["auto", "rigid", "affine", "identity"] = "auto"
-    preset: Literal["fast", "default", "thorough"] = "default"
-    initial: str | None = None
-    initial_kind: Literal["auto", "ras", "fsl", "landmarks"] = "auto"
-    accept_suspect: bool = False
-    allow_patient_mismatch: bool = False
-    unit: Literal["auto", "suv", "sul", "suvbsa", "proportion"] = "auto"
-    window: tuple[float, float] | None = None
-    anatomical_window: tuple[float, float] | None = None
-    anatomical_modality: str | None = None
-    functional_modality: str | None = None
-    functional_unit: str | None = None
-    anatomical_series: str | None = None
-    functional_series: str | None = None
-    frame: int | Literal["mean"] | None = None
-    tilt_correction: bool = True
-    assume_identity: bool = False
-    seed: int = 0
-    png: bool = False
-    dicom: Literal["multiframe", "slices"] | None = None
-    keep_patient: bool = False
-    keep_uids: bool = False
-    keep_names: bool = False
+    method: Annotated[
+        str,
+        Option(
+            "Fusion",
+            "Fusion method: a name from `medfuse methods` or a .safetensors file. Append +bf16 for "
+            "faster inference, which may differ slightly between processors.",
+            common=True,
+            short="-m",
+        ),
+    ] = "swift"
+    mode: Annotated[
+        Literal["auto", "slices", "volume"],
+        Option(
+            "Fusion",
+            "Fuse slice by slice, or in 3-D with weights averaged over three axes. auto: 3-D for "
+            "near-isotropic voxels.",
+        ),
+    ] = "auto"
+    kernel: Annotated[
+        Literal["binomial", "paper"],
+        Option("Fusion", "Pyramid filter: binomial is exact for constants, paper as published."),
+    ] = "binomial"
+    colormap: Annotated[
+        str | None,
+        Option(
+            "Fusion",
+            "Color map of a scalar PET, SPECT or CT; `medfuse colormaps` lists all of them.",
+            label="Color map",
+            common=True,
+        ),
+    ] = None
+    gamut: Annotated[
+        Literal["fit", "clip"],
+        Option(
+            "Fusion",
+            "Colors outside the RGB range: adjust luminance (fit) or clip channels (clip, as in "
+            "the paper).",
+        ),
+    ] = "fit"
+    bias: Annotated[
+        float,
+        Option(
+            "Fusion",
+            "Shift the weights toward the anatomical (+) or the functional image (-).",
+            label="Emphasis",
+        ),
+        Field(ge=-1, le=1),
+    ] = 0.0
+    bounded: Annotated[
+        bool,
+        Option(
+            "Fusion",
+            "Limit luminance to the range of both sources within one voxel; the change is saved.",
+        ),
+    ] = False
+    registration: Annotated[
+        Literal["auto", "rigid", "affine", "identity"],
+        Option(
+            "Registration",
+            "auto trusts a shared frame of reference; identity trusts the headers; affine also "
+            "fits scale and shear.",
+            common=True,
+        ),
+    ] = "auto"
+    preset: Annotated[
+        Literal["fast", "default", "thorough"],
+        Option("Registration", "Effort of the registration.", common=True),
+    ] = "default"
+    initial: Annotated[
+        str | None,
+        Option(
+            "Registration",
+            "Initial transform: ITK or ANTs file (.tfm, .txt, .h5, .mat), transform.json of a "
+            "result, or 4x4 text (fixed -> moving point, RAS mm).",
+            label="Initial transform",
+            metavar="FILE",
+            single=True,
+            is_path=True,
+        ),
+    ] = None
+    initial_kind: Annotated[
+        Literal["auto", "ras", "fsl", "landmarks"],
+        Option(
+            "Registration",
+            "What the text file holds: a RAS matrix, a matrix of FLIRT (fsl; functional image as "
+            "-in, anatomical as -ref), or landmarks.",
+            single=True,
+        ),
+    ] = "auto"
+    accept_suspect: Annotated[
+        bool, Option("Registration", "Fuse even if the registration is suspect.")
+    ] = False
+    allow_patient_mismatch: Annotated[
+        bool, Option("Reading", "Fuse even if the headers name two different patients.")
+    ] = False
+    unit: Annotated[
+        Literal["auto", "suv", "sul", "suvbsa", "proportion"],
+        Option(
+            "Reading",
+            "auto: SUVbw if the header allows it. suv, sul (lean mass), suvbsa (surface): stop if "
+            "it does not. proportion: parts per million of all counts (SPECT).",
+        ),
+    ] = "auto"
+    window: Annotated[
+        tuple[float, float] | None,
+        Option("Fusion", "Functional display window in its unit.", metavar="LOW HIGH", common=True),
+    ] = None
+    anatomical_window: Annotated[
+        tuple[float, float] | None,
+        Option("Fusion", "Anatomical display window in its unit.", metavar="LOW HIGH"),
+    ] = None
+    anatomical_modality: Annotated[
+        str | None,
+        Option("Reading", "Modality of the anatomical NIfTI file.", choices=_MODALITIES),
+    ] = None
+    functional_modality: Annotated[
+        str | None,
+        Option("Reading", "Modality of the functional NIfTI file.", choices=_MODALITIES),
+    ] = None
+    functional_unit: Annotated[
+        str | None,
+        Option("Reading", "Unit of the functional NIfTI file.", choices=_UNITS, common=True),
+    ] = None
+    anatomical_series: Annotated[
+        str | None, Option("Reading", _SERIES.format("anatomical"), metavar="SERIES", single=True)
+    ] = None
+    functional_series: Annotated[
+        str | None, Option("Reading", _SERIES.format("functional"), metavar="SERIES", single=True)
+    ] = None
+    frame: Annotated[
+        int | Literal["mean"] | None,
+        Option("Reading", "Frame of a dynamic series, counted from 0, or mean.", metavar="N|mean"),
+    ] = None
+    tilt_correction: Annotated[
+        bool, Option("Reading", "Resample a stack with gantry tilt to a straight grid, or refuse.")
+    ] = True
+    assume_identity: Annotated[
+        bool,
+        Option("Reading", "Take a NIfTI without orientation as right, anterior, superior."),
+    ] = False
+    seed: Annotated[int, Option("Registration", "Random seed of the registration.")] = 0
+    png: Annotated[
+        bool, Option("Output", "Also write every fused slice and a MIP as PNG.", common=True)
+    ] = False
+    dicom: Annotated[
+        Literal["multiframe", "slices"] | None,
+        Option(
+            "Output",
+            "Also write DICOM: one multi-frame file or one file per slice. It names the sources by "
+            "their UIDs.",
+            label="DICOM",
+            common=True,
+        ),
+    ] = None
+    keep_patient: Annotated[
+        bool,
+        Option("Output", "DICOM output keeps patient and study of the anatomical image."),
+    ] = False
+    keep_uids: Annotated[
+        bool, Option("Output", "Write DICOM UIDs unchanged instead of hashed with a secret.")
+    ] = False
+    keep_names: Annotated[
+        bool,
+        Option("Output", "Write names of input files into the result (they may name patients)."),
+    ] = False
+
+
+DEFAULT_METHOD: str = CaseSettings.model_fields["method"].default
+
+
+def option_of(name: str) -> Option:
+    """How the setting `name` is offered."""
+    metadata = CaseSettings.model_fields[name].metadata
+    return next(item for item in metadata if isinstance(item, Option))
+
+
+def label_of(name: str) -> str:
+    """What a person calls the setting: the name of its widget."""
+    return option_of(name).label or name.replace("_", " ").capitalize()
+
+
+def names_in(groups: Iterable[Group], *, single: bool = True) -> Iterator[str]:
+    """Settings of some groups in order; without those of a single case unless `single`."""
+    wanted = set(groups)
+    for name in CaseSettings.model_fields:
+        if option_of(name).group in wanted and (single or not option_of(name).single):
+            yield name
+
+
+def settings_from(given: dict[str, Any]) -> CaseSettings:
+    """Settings from values as people write them, e.g. a frame as text.
+
+    Raises
+    ------
+    UsageError
+        ``E_SETTINGS``, which names the setting.
+    """
+    try:
+        return CaseSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise UsageError(
+            "E_SETTINGS",
+            what="Cannot use the settings",
+            cause=f"{option(name)} is {given.get(name)!r}: {first['msg'].lower()}",
+            remedy=f"Correct {option(name)}",
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -62,3 +291,21 @@ class CaseResult:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     timing: dict[str, float] = field(default_factory=dict)
+
+
+def as_flag(name: str, value: str) -> str:
+    """The words of a command line: ``--frame mean``."""
+    dashed = name.replace("_", "-")
+    if value in ("True", "False"):
+        return f"--{dashed}" if value == "True" else f"--no-{dashed}"
+    return f"--{dashed} {value}".rstrip()
+
+
+def as_flag_or_column(name: str, value: str) -> str:
+    """The words of a batch: a flag for all cases, or a column of the manifest for one."""
+    if name not in CaseSettings.model_fields:
+        return as_flag(name, value)
+    column = f"the column {name} ({value})" if value else f"the column {name}"
+    if option_of(name).single:
+        return f"{column} of cases.csv"
+    return f"{as_flag(name, value)} (for one case: {column} of cases.csv)"

@@ -107,7 +107,7 @@ def _coverage(sums: Sums) -> Check:
     )
 
 
-_SET_WINDOW = "; set --window to tell them apart."
+_SET_WINDOW = "; set the window to tell them apart."
 _BONE = "; a CT window leaves bone out."
 
 

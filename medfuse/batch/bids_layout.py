@@ -24,7 +24,7 @@ from typing import Any
 from medfuse.batch import BatchSummary, run_batch
 from medfuse.batch.ledger import describe_data_set
 from medfuse.batch.loop import EXIT_OUTPUT, OnEvent
-from medfuse.errors import MedfuseError, OutputError, UsageError
+from medfuse.errors import MedfuseError, OutputError, UsageError, option
 from medfuse.results.folder import BIDS_DESCRIPTION, bids_root, file_sha256, write_through, writing
 from medfuse.results.ledger_files import result_folders
 from medfuse.settings import CaseSettings
@@ -63,7 +63,10 @@ _IN_FUSION = {
     "weight_map": ("weights", "What the guide asked for: 1 anatomical, 0 functional"),
     "anatomical_share": ("share", "What really came from the anatomical image, 0 to 1"),
     "gamut_change": ("gamutchange", "Luminance of the picture less the fused luminance"),
-    "bound_change": ("boundchange", "What --bounded added to the luminance"),
+    "bound_change": (
+        "boundchange",
+        "What the limit to the range of both sources added to the luminance",
+    ),
     "painted": ("painted", "What a network that paints added to both contributions"),
 }
 _UNITS = {
@@ -182,7 +185,7 @@ class Derivative:
             ``E_WRITE``: the folder holds another data set, or results in the other layout.
         """
         if out.is_dir() and next(result_folders(out), None) is not None:
-            raise _in_the_way(out.name, "it holds results of --layout cases")
+            raise _in_the_way(out.name, "it holds results that are not in BIDS layout")
         description = out / BIDS_DESCRIPTION
         if description.exists() and not _is_ours(description):
             raise _in_the_way(out.name, "it is a data set that medfuse did not make")
@@ -339,10 +342,10 @@ def _to_json(content: Mapping[str, Any]) -> bytes:
 def _not_bids(where: str, cause: str) -> UsageError:
     return UsageError(
         "E_USAGE",
-        what="Cannot use --layout bids",
+        what="Cannot write a BIDS derivative",
         where=where,
         cause=cause,
-        remedy="Give one BIDS data set, or use --layout cases",
+        remedy=f"Give one BIDS data set, or use {option('layout', 'cases')}",
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medfuse.batch.pool import Ended, Progress, keep_log
+from medfuse.batch.pool import Advance, Ended, keep_log
 from medfuse.batch.remote import run_apart
 from medfuse.batch.shipping import Parcel, pack, run_parcel, unpack_result
 from medfuse.batch.worker import Job, failure
@@ -173,7 +173,7 @@ class ClusterPool:
         """Whether a case is under way."""
         return bool(self._sent)
 
-    def wait(self) -> Iterator[Progress | Ended]:
+    def wait(self) -> Iterator[Advance | Ended]:
         """Wait a moment; tell the cases that ended."""
         time.sleep(POLL_S)
         if self._client.status == "closed":

@@ -27,7 +27,7 @@ PRELOAD = ["medfuse.batch.preload"]
 
 
 @dataclass(frozen=True)
-class Progress:
+class Advance:
     """A running case tells how far it is."""
 
     job: Job
@@ -55,7 +55,7 @@ class Pool(Protocol):
     def is_busy(self) -> bool:
         """Whether a case is running."""
 
-    def wait(self) -> Iterator[Progress | Ended]:
+    def wait(self) -> Iterator[Advance | Ended]:
         """Wait a moment for news."""
 
     def drop(self) -> Iterator[Job | Ended]:
@@ -119,7 +119,7 @@ class ProcessPool:
         """Whether a case is running."""
         return bool(self._running)
 
-    def wait(self) -> Iterator[Progress | Ended]:
+    def wait(self) -> Iterator[Advance | Ended]:
         """Wait a moment; tell progress, and the cases that ended or took too long."""
         connection.wait(
             [w for r in self._running for w in (r.pipe, r.process.sentinel)], timeout=POLL_S
@@ -148,7 +148,7 @@ class ProcessPool:
             self._keep_log(running.job, failed=False)
             yield running.job if running.result is None else Ended(running.job, running.result)
 
-    def _read(self, running: _Running) -> Iterator[Progress]:
+    def _read(self, running: _Running) -> Iterator[Advance]:
         """Take what the child has sent; a message that was cut off counts as none."""
         with contextlib.suppress(EOFError, OSError):
             while running.result is None and running.pipe.poll():
@@ -156,7 +156,7 @@ class ProcessPool:
                 if kind == "result":
                     running.result = content[0]
                 else:
-                    yield Progress(running.job, float(content[0]), content[1])
+                    yield Advance(running.job, float(content[0]), content[1])
 
     def _reap(self, running: _Running) -> None:
         self._running.remove(running)

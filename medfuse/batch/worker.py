@@ -11,18 +11,17 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from medfuse.errors import MedfuseError
+from medfuse.errors import MedfuseError, option
 from medfuse.kernel.cores import usable_cores
 from medfuse.record.privacy import sanitize_text
 from medfuse.results.folder import MANIFEST
+from medfuse.settings import Progress, as_flag_or_column
 
-Progress = Callable[[float, str], None]
 MAX_MESSAGE = 500
 #: Of a case; cases at a time use further cores better, and these while others write or wait.
 THREADS = 2
@@ -120,7 +119,8 @@ def work(pipe: connection.Connection, runner: Runner, job: Job, log: Path) -> No
 def failure(case: str, code: str, cause: str, remedy: str) -> dict[str, Any]:
     """Fields of the result of a case that ended without an error of its own."""
     error = MedfuseError(code, what="Cannot finish", where=case, cause=cause, remedy=remedy)
-    return {"case": case, "status": "failed", "code": code, "message": str(error)}
+    message = error.told(as_flag_or_column)
+    return {"case": case, "status": "failed", "code": code, "message": message}
 
 
 def crash(job: Job, code: int | None) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def crash(job: Job, code: int | None) -> dict[str, Any]:
 def timed_out(job: Job, seconds: float) -> dict[str, Any]:
     """Fields of a case that took too long."""
     cause = f"it took longer than {seconds:g} s"
-    remedy = "Give more time with --timeout or look at the case alone"
+    remedy = f"Give more time with {option('timeout', 'SECONDS')} or look at the case alone"
     return failure(job.case, "E_TIMEOUT", cause, remedy)
 
 
@@ -146,7 +146,8 @@ def attempt(runner: Runner, job: Job, progress: Progress) -> dict[str, Any]:
     try:
         return runner.run(job, progress)
     except MedfuseError as error:
-        return {"status": "failed", "code": error.code, "message": _one_line(str(error))}
+        message = _one_line(error.told(as_flag_or_column))
+        return {"status": "failed", "code": error.code, "message": message}
     except MemoryError:
         traceback.print_exc()
         remedy = "Use fewer workers, a larger machine or a smaller image"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +22,16 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
-from medfuse.dicom_out import Source, limits, read_patient, require_highdicom
-from medfuse.errors import InputError, RegistrationError, SeriesError, UsageError
+from medfuse.dicom_out import SourceSeries, limits, read_patient, require_highdicom
+from medfuse.errors import (
+    InputError,
+    MedfuseError,
+    OutputError,
+    RegistrationError,
+    SeriesError,
+    UsageError,
+    option,
+)
 from medfuse.fusion import FusionResult, fuse
 from medfuse.imaging.pet.bids import find_weight
 from medfuse.imaging.reader import load
@@ -36,8 +44,8 @@ from medfuse.registration.result import Registration, register
 from medfuse.registration.start import landmark_note, read_matrix
 from medfuse.results.export import ResultFolder, remove_stale
 from medfuse.results.export import is_complete as folder_is_complete
-from medfuse.results.folder import file_sha256, input_files
-from medfuse.settings import CaseResult, CaseSettings
+from medfuse.results.folder import file_sha256, input_files, read_manifest
+from medfuse.settings import CaseResult, CaseSettings, Progress, names_in
 
 __all__ = [
     "CaseResult",
@@ -52,7 +60,6 @@ __all__ = [
     "run_case",
 ]
 
-Progress = Callable[[float, str], None]
 #: Part of the allowed memory from which on files are let go; what is no file comes on top of it.
 HELD_SHARE = 0.5
 
@@ -91,6 +98,7 @@ def run_case(
     command: str = "",
     uid_salt: Path | None = None,
     max_memory_gb: float | None = None,
+    replace_other: bool = True,
     progress: Progress | None = None,
 ) -> CaseResult:
     """Load, register, fuse, audit and write one case.
@@ -112,6 +120,8 @@ def run_case(
     max_memory_gb : float, optional
         What the case may hold in memory, by estimate. Where it needs more, its volumes lie in
         nameless files beside `out`: slower, and the same bytes. Default: the machine's memory.
+    replace_other : bool
+        Also replace a finished result of other images; one of the same images always is.
     progress : callable (fraction, text), optional
         Raise from it to cancel; then nothing is written.
 
@@ -134,6 +144,8 @@ def run_case(
     with clock("load"):
         notify(0.0, "loading")
         anat, func = load_pair(anatomical, functional, settings)
+    if not replace_other:
+        _require_same_images(out, anat, func)
     wanted = disk_for_case(
         tuple(anat.shape[-3:]), anatomical.name, max_memory_gb, dicom=bool(settings.dicom)
     )
@@ -148,7 +160,7 @@ def run_case(
         remove_stale(out.parent)
         notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)
         if settings.dicom:
-            notes += limits(Source.from_volume(anat), Source.from_volume(func))
+            notes += limits(SourceSeries.from_volume(anat), SourceSeries.from_volume(func))
         patient = None
         if settings.dicom and settings.keep_patient:
             patient = read_patient(anatomical, settings.anatomical_series)
@@ -169,6 +181,25 @@ def run_case(
         seconds=round(sum(clock.seconds.values()), 3),
         timing=dict(clock.seconds),
     )
+
+
+def _require_same_images(out: Path, anat: MetaTensor, func: MetaTensor) -> None:
+    """Refuse to replace a finished result of another pair."""
+    if read_manifest(out) is None:
+        return
+    try:
+        inputs = json.loads((out / "provenance.json").read_text("utf-8"))["inputs"]
+        before = [inputs[role]["sha256"] for role in ("anatomical", "functional")]
+    except (OSError, ValueError, KeyError, TypeError):
+        before = []
+    if before != [image.meta["source"].get("sha256") for image in (anat, func)]:
+        raise OutputError(
+            "E_OTHER_RESULT",
+            what="Cannot write the result",
+            where=out.name,
+            cause="the folder holds a finished result of other images",
+            remedy=f"Choose another folder, or replace that result with {option('force', 'True')}",
+        )
 
 
 @contextmanager
@@ -208,29 +239,25 @@ def load_pair(
             what="Cannot fuse",
             where=f"{anatomical.name} and {functional.name}",
             cause="the headers name two different patients (ID, birth date or sex differ)",
-            remedy="Check the pairing, or pass --allow-patient-mismatch if you are certain",
+            remedy=f"Check the pairing, or use {option('allow_patient_mismatch', 'True')} if you "
+            f"are certain",
         )
     return anat, func
 
 
 def load_image(path: Path, role: Role, settings: CaseSettings) -> MetaTensor:
-    """Read one image of a case as the settings say; errors as ``medfuse.load``."""
-    rules: dict[str, Any] = {
-        "tilt_correction": settings.tilt_correction,
-        "assume_identity": settings.assume_identity,
-    }
-    if role == "anatomical":
-        series, modality = settings.anatomical_series, settings.anatomical_modality
-        return load(path, series=series, modality=modality, **rules)
-    return load(
-        path,
-        **rules,
-        series=settings.functional_series,
-        unit=settings.unit,
-        frame=settings.frame,
-        modality=settings.functional_modality,
-        values_in=settings.functional_unit,
-    )
+    """Read one image of a case as the settings say; errors as ``medfuse.load``.
+
+    Errors name the settings of the case, not the keywords of the loader.
+    """
+    names = {"series": f"{role}_series", "modality": f"{role}_modality"}
+    names |= {name: name for name in ("tilt_correction", "assume_identity")}
+    if role == "functional":
+        names |= {"unit": "unit", "frame": "frame", "values_in": "functional_unit"}
+    try:
+        return load(path, **{name: getattr(settings, chosen) for name, chosen in names.items()})
+    except MedfuseError as error:
+        raise error.renamed(names) from error
 
 
 def align(
@@ -247,27 +274,32 @@ def align(
     RegistrationError
         ``E_REGISTRATION`` with the reasons, unless ``settings.accept_suspect``.
     """
-    registration = register(
-        fixed=anat,
-        moving=func,
-        method=settings.registration,
-        preset=settings.preset,
-        initial=start_matrix(settings, anat, func),
-        seed=settings.seed,
-        progress=progress,
-    )
+    initial = start_matrix(settings, anat, func)
+    try:
+        registration = register(
+            fixed=anat,
+            moving=func,
+            method=settings.registration,
+            preset=settings.preset,
+            initial=initial,
+            seed=settings.seed,
+            progress=progress,
+        )
+    except MedfuseError as error:
+        raise error.renamed({"method": "registration"}) from error
     if settings.initial and settings.initial_kind == "landmarks":
         reasons = (*registration.reasons, landmark_note(Path(settings.initial)))
         registration = replace(registration, reasons=reasons)
     if registration.verdict == "suspect" and not settings.accept_suspect:
+        go_on = option("accept_suspect", "True")
         raise RegistrationError(
             "E_REGISTRATION",
             what="Registration is suspect, nothing was fused",
             cause="; ".join(registration.reasons),
-            remedy="Search with --registration rigid, or go on with --accept-suspect"
+            remedy=f"Search with {option('registration', 'rigid')}, or go on with {go_on}"
             if settings.registration == "identity"
-            else "Give a start with --initial or --landmarks, trust the headers with "
-            "--registration identity, or go on with --accept-suspect",
+            else f"Give a start with {option('initial', 'FILE')}, trust the headers with "
+            f"{option('registration', 'identity')}, or go on with {go_on}",
         )
     return registration
 
@@ -289,21 +321,19 @@ def fuse_case(
             functional=on_grid,
             anatomical=anat,
             method=settings.method,
-            mode=settings.mode,
-            colormap=settings.colormap,
-            kernel=settings.kernel,
-            gamut=settings.gamut,
-            bias=settings.bias,
-            bounded=settings.bounded,
             weights=weights,
-            window=settings.window,
-            anatomical_window=settings.anatomical_window,
             progress=progress,
+            **fusion_keywords(settings),
         )
     except ValueError as error:
         raise UsageError(
-            "E_SETTINGS", what="Cannot fuse", cause=str(error), remedy="Change the option"
+            "E_SETTINGS", what="Cannot fuse", cause=str(error), remedy="Change the setting"
         ) from error
+
+
+def fusion_keywords(settings: CaseSettings) -> dict[str, Any]:
+    """Settings that `medfuse.fuse` takes under the same names, but for the method."""
+    return {name: getattr(settings, name) for name in names_in(("Fusion",)) if name != "method"}
 
 
 class _Clock:

@@ -6,7 +6,6 @@ Shared by the pipeline, the MONAI transforms and the napari panel, so that all w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from monai.data import MetaTensor
 
 import medfuse
 from medfuse.audit import Audit, Check
-from medfuse.dicom_out import Layout, Origin, Pictures, Source, write_dicom
+from medfuse.dicom_out import Layout, Origin, Pictures, SourceSeries, write_dicom
 from medfuse.fusion import FusionResult
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.pet.suv import SUV_UNITS
@@ -30,9 +29,8 @@ from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
 from medfuse.report.figures import ReportVolumes, write_figures
 from medfuse.results.export import LUMA, SLICES, write_mip, write_nifti, write_pngs
-from medfuse.settings import CaseSettings
+from medfuse.settings import CaseSettings, Progress
 
-Progress = Callable[[float, str], None]
 ROUNDING = 1e-6  # of luminance, float32
 
 
@@ -204,8 +202,8 @@ def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
     result = record.result
     sources = [image.meta.get("source") or {} for image in (record.anat, record.func)]
     origin = Origin(
-        anatomical=Source.from_volume(record.anat),
-        functional=Source.from_volume(record.func),
+        anatomical=SourceSeries.from_volume(record.anat),
+        functional=SourceSeries.from_volume(record.func),
         grid=Grid.from_volume(record.anat),
         key=record.key,
         salt=record.uid_salt or case_secret(sources),

@@ -17,16 +17,18 @@ import typer
 
 from medfuse.cli import terminal
 from medfuse.cli.app import guarded
-from medfuse.cli.options import Colormap, MethodName, Preset, RegistrationMode
+from medfuse.cli.options import MaxMemory, add_command, takes_settings
 from medfuse.errors import UsageError
+from medfuse.settings import CaseSettings, as_flag
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-@app.command(
-    epilog="Examples:  medfuse-bids /data /out participant --participant-label 01 02   |   "
-    "medfuse-bids /data /out group"
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@takes_settings("Fusion", "Registration", "Reading", "Output", single=False)
 def fuse_dataset(
     bids_dir: Annotated[Path, typer.Argument(help="BIDS data set (raw).")],
     output_dir: Annotated[Path, typer.Argument(help="Folder for the derivative data set.")],
@@ -42,19 +44,17 @@ def fuse_dataset(
         list[str] | None, typer.Option("--session-label", "--session_label", help="Without ses-.")
     ] = None,
     n_cpus: Annotated[int | None, typer.Option("--n_cpus", min=1, help="Cores to use.")] = None,
-    method: MethodName = "swift",
-    colormap: Colormap = None,
-    registration: RegistrationMode = "auto",
-    preset: Preset = "default",
+    max_memory: MaxMemory = None,
     skip_bids_validation: Annotated[
         bool, typer.Option("--skip-bids-validation", help="Accepted; nothing is validated here.")
     ] = False,
+    *,
+    settings: CaseSettings,
 ) -> None:
     """Fuse every PET of a BIDS data set with the subject's MRI, into a BIDS derivative."""
     from medfuse.batch.bids_layout import CASES, run_bids_batch
     from medfuse.batch.ledger import write_summary
     from medfuse.report.study import write_study_report
-    from medfuse.settings import CaseSettings
     from medfuse.study import discover
 
     if analysis_level == "group":
@@ -77,9 +77,6 @@ def fuse_dataset(
             cause=f"no case of {len(study.cases)} has the given participant and session labels",
             remedy="List the cases with: medfuse batch --study BIDS_DIR --out OUT --dry-run",
         )
-    settings = CaseSettings(
-        method=method, colormap=colormap, registration=registration, preset=preset
-    )
     with terminal.batch_progress() as on_event:
         summary = run_bids_batch(
             replace(study, cases=tuple(wanted)),
@@ -88,8 +85,9 @@ def fuse_dataset(
             workers=max(1, n_cpus // 2) if n_cpus else None,
             on_event=on_event,
             command="medfuse-bids",
+            max_memory_gb=max_memory,
         )
-    terminal.show_summary(summary)
+    terminal.answer(summary.to_dict(), lambda: terminal.show_summary(summary))
     raise typer.Exit(summary.exit_code)
 
 
@@ -102,9 +100,19 @@ def _is_wanted(case: Any, participants: list[str] | None, sessions: list[str] | 
     )  # fmt: skip
 
 
+add_command(
+    app,
+    fuse_dataset,
+    examples=(
+        "medfuse-bids /data /out participant --participant-label 01 02",
+        "medfuse-bids /data /out group",
+    ),
+)
+
+
 def run() -> None:
     """Entry point: errors become one line and an exit code."""
-    sys.exit(guarded(app, _one_each(sys.argv[1:])))
+    sys.exit(guarded(app, _one_each(sys.argv[1:]), as_flag))
 
 
 def _one_each(arguments: list[str]) -> list[str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from medfuse.cli import terminal
-from medfuse.cli.options import AsJson, Modality
+from medfuse.cli.options import add_command
 
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the command into the command line."""
-    app.command(
-        epilog="Examples:  medfuse enhance slice.png -o sharper.png   |   medfuse enhance "
-        "t1.nii.gz -o sharper.nii.gz --method gifnet+bf16   |   medfuse enhance mr_dicom/ -o "
-        "sharper.nii.gz --json"
-    )(enhance)
+    add_command(
+        app,
+        enhance,
+        examples=(
+            "medfuse enhance slice.png -o sharper.png",
+            "medfuse enhance t1.nii.gz -o sharper.nii.gz --method gifnet+bf16",
+            "medfuse enhance mr_dicom/ -o sharper.nii.gz --json",
+        ),
+    )
 
 
 def enhance(
@@ -26,7 +30,9 @@ def enhance(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="File to write: .png of a picture, .nii.gz of a scan."),
+        typer.Option(
+            "--out", "-o", "--output", help="File to write: .png of a picture, .nii.gz of a scan."
+        ),
     ],
     method: Annotated[
         str, typer.Option("--method", "-m", help="gifnet, gifnet+bf16, or GIFNet .safetensors.")
@@ -35,10 +41,12 @@ def enhance(
         tuple[float, float] | None,
         typer.Option("--window", metavar="LOW HIGH", help="Window of a scan, in its unit."),
     ] = None,
-    modality: Modality = None,
-    as_json: AsJson = False,
+    modality: Annotated[
+        Literal["MRI", "PET", "SPECT", "CT"] | None,
+        typer.Option(help="Modality of a NIfTI file."),
+    ] = None,
 ) -> None:
-    """Paint one image again by GIFNet, sharper; says what it changed and warns.
+    """Sharpen one image with GIFNet, for viewing only; reports what was changed.
 
     Beside OUT, files of the same name hold the measures (.json) and a page to look at (.html):
     before, after, difference. A scan is windowed to 0..1; the result is not in its unit. Research
@@ -46,14 +54,15 @@ def enhance(
     """
     from medfuse.pictures.enhance_files import enhance_file
 
-    with terminal.progress_bar("medfuse enhance", enabled=not as_json) as progress:
+    with terminal.progress_bar("medfuse enhance") as progress:
         record = enhance_file(
             image, out, method=method, window=window, modality=modality, progress=progress
         )
     terminal.say(f"warning: {record['warning']}", style="yellow")
-    if as_json:
-        terminal.print_json(record)
-        return
+    terminal.answer(record, lambda: _show(record, out))
+
+
+def _show(record: dict[str, Any], out: Path) -> None:
     psnr = record["psnr_db"]
     rows = [
         ("PSNR to the input", "no change" if psnr is None else f"{psnr:.2f} dB"),

@@ -8,30 +8,34 @@ from typing import Annotated, Literal
 import typer
 
 from medfuse.cli import terminal
-from medfuse.cli.options import AsJson, Bounded, KernelName, MethodName
+from medfuse.cli.options import add_command, takes_settings
+from medfuse.settings import CaseSettings
 
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the command into the command line."""
-    app.command(
-        "fuse-images",
-        epilog="Examples:  medfuse fuse-images near.png far.png -o sharp.png   |   medfuse "
-        "fuse-images long.jpg short.jpg -o both.png --task exposure --method saliency",
-    )(fuse_images)
+    add_command(
+        app,
+        fuse_images,
+        name="fuse-images",
+        examples=(
+            "medfuse fuse-images near.png far.png -o sharp.png",
+            "medfuse fuse-images long.jpg short.jpg -o both.png --task exposure --method saliency",
+        ),
+    )
 
 
+@takes_settings(only=("method", "kernel", "bounded"))
 def fuse_images(
     a: Annotated[Path, typer.Argument(help="First picture: nearer focus, longer exposure.")],
     b: Annotated[Path, typer.Argument(help="Second picture of the same size, registered.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", "--output", help="The PNG to write.")],
     task: Annotated[
         Literal["auto", "focus", "exposure", "modality"],
         typer.Option(help="What the pictures differ in; decides how colour is merged."),
     ] = "auto",
-    method: MethodName = "swift",
-    kernel: KernelName = "binomial",
-    bounded: Bounded = False,
-    as_json: AsJson = False,
+    *,
+    settings: CaseSettings,
 ) -> None:
     """Fuse two registered pictures: focus, exposures or modalities, by any method.
 
@@ -39,10 +43,13 @@ def fuse_images(
     """
     from medfuse.pictures.fuse import fuse_files
 
-    record = fuse_files(a, b, out, method=method, task=task, kernel=kernel, bounded=bounded)
-    if as_json:
-        terminal.print_json(record)
-        return
-    terminal.audit_table(record)
-    chosen = " (found from the pictures)" if task == "auto" else ""
-    terminal.say(f"Wrote {out}: task {record['task']}{chosen}", style="green")
+    record = fuse_files(
+        a, b, out, **settings.model_dump(include={"method", "kernel", "bounded"}), task=task
+    )
+
+    def show() -> None:
+        terminal.audit_table(record)
+        chosen = " (found from the pictures)" if task == "auto" else ""
+        terminal.say(f"Wrote {out}: task {record['task']}{chosen}", style="green")
+
+    terminal.answer(record, show)

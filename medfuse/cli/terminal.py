@@ -7,13 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
+
+from medfuse.settings import Progress
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -21,14 +25,55 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 COLOURS = {"pass": "green", "look": "yellow", "fail": "red", "good": "green", "suspect": "red"}
 
 
+@dataclass(frozen=True)
+class Mode:
+    """What the options of every command ask of the terminal."""
+
+    as_json: bool = False
+    json_file: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def shows(self) -> bool:
+        """Whether tables and progress are shown to a person."""
+        return not (self.as_json or self.quiet)
+
+
+mode = Mode()
+
+
+def answer(content: Any, show: Callable[[], None]) -> None:
+    """What a command found: as JSON where that was asked for, else shown to a person."""
+    if mode.json_file is not None:
+        from medfuse.results.folder import write_through, writing
+
+        with writing(mode.json_file):
+            write_through(mode.json_file, (_json(content) + "\n").encode())
+    if mode.as_json:
+        print_json(content)
+    elif not mode.quiet:
+        show()
+
+
 def print_json(content: Any) -> None:
     """Machine-readable answer on standard output."""
-    sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
+    sys.stdout.write(_json(content) + "\n")
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, default=str)
 
 
 def say(text: str, *, style: str = "") -> None:
     """One line for the user, on standard error so that pipes stay clean; no markup is read."""
-    err.print(printable(text), style=style, markup=False)
+    if not mode.quiet:
+        err.print(printable(text), style=style, markup=False)
+
+
+def complain(text: str) -> None:
+    """One line about what went wrong; it is printed in every mode."""
+    err.print(printable(f"error: {text}"), style="red", markup=False)
 
 
 def printable(text: str) -> str:
@@ -37,9 +82,15 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def progress_bar(title: str, *, enabled: bool = True) -> Iterator[Callable[[float, str], None]]:
-    """Show ``(fraction, text)`` reports as a bar; plain silence where nobody looks."""
-    if not enabled or not err.is_terminal:
+def progress_bar(title: str) -> Iterator[Progress]:
+    """Show ``(fraction, text)`` reports as a bar; plain silence where nobody looks.
+
+    In verbose mode every new step is a line with the seconds since the start.
+    """
+    if mode.verbose:
+        yield _steps(title)
+        return
+    if not mode.shows or not err.is_terminal:
         yield lambda fraction, text: None
         return
     columns = (
@@ -49,13 +100,25 @@ def progress_bar(title: str, *, enabled: bool = True) -> Iterator[Callable[[floa
         TimeElapsedColumn(),
         TextColumn("{task.fields[stage]}"),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Bar(*columns, console=err, transient=True) as bar:
         task = bar.add_task(title, total=1.0, stage="")
 
         def update(fraction: float, text: str) -> None:
             bar.update(task, completed=fraction, stage=text)
 
         yield update
+
+
+def _steps(title: str) -> Progress:
+    begun, last = time.monotonic(), ""
+
+    def update(fraction: float, text: str) -> None:
+        nonlocal last
+        if text != last:
+            last = text
+            say(f"{title}: {time.monotonic() - begun:6.1f} s  {text}")
+
+    return update
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -84,16 +147,16 @@ def _cell(cell: Any) -> str:
     return f"[{COLOURS[text]}]{text}[/]" if text in COLOURS else text
 
 
-def show_result(result: Any, *, as_json: bool) -> None:
+def answer_result(result: Any) -> None:
     """Audit, notes and place of a finished case."""
     audit = json.loads((result.folder / "audit.json").read_text())
-    if as_json:
-        print_json(
-            {"case": result.case, "status": result.status, "folder": str(result.folder),
-             "verdict": result.verdict, "notes": result.notes, "seconds": result.seconds,
-             "timing": result.timing, "audit": audit}
-        )  # fmt: skip
-        return
+    content = {**vars(result), "folder": str(result.folder), "audit": audit}
+    for name in ("code", "message"):
+        content.pop(name)
+    answer(content, lambda: _show_result(result, audit))
+
+
+def _show_result(result: Any, audit: dict[str, Any]) -> None:
     audit_table(audit)
     for note in result.notes:
         say(f"note: {note}", style="yellow")
@@ -162,11 +225,11 @@ def print_plan(plan: Any) -> None:
 
 
 @contextmanager
-def batch_progress(*, enabled: bool = True) -> Iterator[Callable[[dict[str, Any]], None]]:
+def batch_progress() -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show the events of a batch: a line for a case that ended, a bar with rate and time left."""
     total, done, worked, begun = 0, 0, 0, time.monotonic()
     running: dict[str, float] = {}
-    with progress_bar("medfuse batch", enabled=enabled) as update:
+    with progress_bar("medfuse batch") as update:
 
         def on_event(event: dict[str, Any]) -> None:
             nonlocal total, done, worked
@@ -179,7 +242,7 @@ def batch_progress(*, enabled: bool = True) -> Iterator[Callable[[dict[str, Any]
                 running.pop(case, None)
                 done += 1
                 worked += event["status"] != "skipped"
-                if enabled:
+                if mode.shows:
                     show_event(event)
             under_way = sum(running.values())
             left = total - done - under_way

@@ -11,11 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from medfuse.cli import terminal
-from medfuse.cli.options import AsJson
+from medfuse.cli.options import add_command
 from medfuse.errors import UsageError
 
 EXIT_FAILED = 8
-EXIT_CODES = "Exit codes:  0 all agrees   |   8 something differs   |   2 wrong use"
 PASSWORD_VARIABLE = "MEDFUSE_KEY_PASSWORD"
 PasswordFile = Annotated[
     Path | None,
@@ -28,16 +27,25 @@ PasswordFile = Annotated[
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the commands into the command line."""
-    app.command(
-        epilog="Examples:  medfuse verify results/case1   |   "
-        "medfuse verify results/ --inputs study/   |   "
-        f"medfuse verify results/ --public-key lab.key.pub\n\n{EXIT_CODES}"
-    )(verify)
-    app.command(
-        epilog="Examples:  medfuse sign results/ --key lab.key   |   "
-        "minisign -Vm results/manifests.sha256 -p lab.key.pub"
-    )(sign)
-    app.command(epilog="Example:  medfuse keygen ~/keys/lab.key")(keygen)
+    add_command(
+        app,
+        verify,
+        examples=(
+            "medfuse verify results/case1",
+            "medfuse verify results/ --inputs study/",
+            "medfuse verify results/ --public-key lab.key.pub",
+        ),
+        codes="0 all agrees, 8 something differs, 2 wrong use",
+    )
+    add_command(
+        app,
+        sign,
+        examples=(
+            "medfuse sign results/ --key lab.key",
+            "minisign -Vm results/manifests.sha256 -p lab.key.pub",
+        ),
+    )
+    add_command(app, keygen, examples=("medfuse keygen ~/keys/lab.key",))
 
 
 def verify(
@@ -49,9 +57,8 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option(help="Must be signed with this key (.pub of keygen or minisign).")
     ] = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Check results: hashes, records, the picture painted again; with the inputs the whole run.
+    """Verify results: hashes, records, the re-created image; with --inputs the whole run.
 
     Without the inputs, a forger who remakes every file consistently is found by a signature alone.
     """
@@ -61,21 +68,22 @@ def verify(
 
     chosen: dict[str, Any] = {"inputs": inputs, "public_key": public_key}
     is_case = read_manifest(folder) is not None
-    with terminal.progress_bar("medfuse verify", enabled=not as_json) as progress:
+    with terminal.progress_bar("medfuse verify") as progress:
         if is_case:
             found = {folder.name: verify_case(folder, progress=progress, **chosen)}
         else:
             found = verify_study(folder, progress=progress, **chosen)
-    if as_json:
-        plain = {case: [vars(f) for f in findings] for case, findings in found.items()}
-        terminal.print_json(plain[folder.name] if is_case else plain)
-    elif is_case:
-        rows = [(f.what, _word(f.ok), f.text) for f in found[folder.name]]
-        terminal.table("Verification", ("what", "verdict", "finding"), rows)
-    else:
-        _show_study(found)
-    if not as_json:
+    plain = {case: [vars(f) for f in findings] for case, findings in found.items()}
+
+    def show() -> None:
+        if is_case:
+            rows = [(f.what, _word(f.ok), f.text) for f in found[folder.name]]
+            terminal.table("Verification", ("what", "verdict", "finding"), rows)
+        else:
+            _show_study(found)
         _hint(folder, inputs, public_key)
+
+    terminal.answer(plain[folder.name] if is_case else plain, show)
     if not all(finding.ok for findings in found.values() for finding in findings):
         raise typer.Exit(EXIT_FAILED)
 

@@ -18,7 +18,7 @@ from medfuse.dicom_out.blending import build_blending
 from medfuse.dicom_out.colour import build_colour
 from medfuse.dicom_out.origin import Origin, read_patient, require_highdicom
 from medfuse.dicom_out.parametric_map import build_weight_map
-from medfuse.dicom_out.source import Source
+from medfuse.dicom_out.source import SourceSeries
 from medfuse.dicom_out.spatial_registration import build_registration
 from medfuse.imaging.windows import Window
 from medfuse.results.folder import writing
@@ -27,7 +27,7 @@ __all__ = [
     "Layout",
     "Origin",
     "Pictures",
-    "Source",
+    "SourceSeries",
     "limits",
     "read_patient",
     "require_highdicom",
@@ -61,7 +61,7 @@ class Pictures:
     colormap: str | None
 
 
-def limits(anatomical: Source, functional: Source) -> tuple[str, ...]:
+def limits(anatomical: SourceSeries, functional: SourceSeries) -> tuple[str, ...]:
     """Say which objects these sources do not allow, in the words of a note."""
     lacking = [
         f"the {role} image {cause}"

@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import MRImageStorage
 
 from medfuse.dicom_out.origin import Origin, require_highdicom
-from medfuse.dicom_out.source import Source, reference_items
+from medfuse.dicom_out.source import SourceSeries, reference_items
 from medfuse.imaging.windows import Window
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.results.export import to_bytes
@@ -70,7 +70,7 @@ def build_blending(
     return origin.finish(dataset, names_images=False)
 
 
-def _stand_ins(origin: Origin, source: Source) -> list[Dataset]:
+def _stand_ins(origin: Origin, source: SourceSeries) -> list[Dataset]:
     """Images as highdicom wants to see them; `_complete` puts study, space and references right.
 
     Multi-frame images pass for classic ones, whose headers need no functional groups.
@@ -86,7 +86,7 @@ def _stand_ins(origin: Origin, source: Source) -> list[Dataset]:
 
 
 def _input(
-    images: list[Dataset], number: int, window: Window, source: Source, colours: np.ndarray
+    images: list[Dataset], number: int, window: Window, source: SourceSeries, colours: np.ndarray
 ) -> Dataset:
     hd = require_highdicom()
     low, high = window.low / source.rescaled_by, window.high / source.rescaled_by

@@ -13,7 +13,7 @@ from pydicom.uid import (
 )
 
 from medfuse.dicom_out.origin import Origin, require_highdicom
-from medfuse.errors import UsageError
+from medfuse.errors import UsageError, option
 from medfuse.results.export import to_bytes
 
 SERIES = 9001
@@ -95,7 +95,7 @@ def _multi_frame(origin: Origin, frames: np.ndarray) -> Dataset:
             "E_TOO_LARGE",
             what="Cannot write the fused picture as one DICOM file",
             cause=f"it has {frames.size / 2**30:.1f} GB of pixels, a file holds 4.0 GB",
-            remedy="Use --dicom slices",
+            remedy=f"Use {option('dicom', 'slices')}",
         )
     common = origin.common("fused", SERIES, "fused")
     equipment = common.pop("contributing_equipment")

@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 import medfuse
-from medfuse.dicom_out.source import Source, coded, refer_to_instances, source_items
+from medfuse.dicom_out.source import SourceSeries, coded, refer_to_instances, source_items
 from medfuse.errors import MedfuseError, UsageError
 from medfuse.imaging.dicom.header import quiet_pydicom
 from medfuse.imaging.dicom.scan import choose_series, scan_file_series, scan_folder
@@ -80,7 +80,7 @@ class Origin:
 
     Attributes
     ----------
-    anatomical, functional : Source
+    anatomical, functional : SourceSeries
     grid : Grid
         Of the anatomical image, on which pictures and weights lie.
     key : str
@@ -93,8 +93,8 @@ class Origin:
         From `read_patient`; None blanks patient and study.
     """
 
-    anatomical: Source
-    functional: Source
+    anatomical: SourceSeries
+    functional: SourceSeries
     grid: Grid
     key: str
     salt: bytes

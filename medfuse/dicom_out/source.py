@@ -18,7 +18,7 @@ Image = tuple[str, str, int | None]
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceSeries:
     """One loaded image.
 
     Attributes
@@ -52,7 +52,7 @@ class Source:
     burned_in: bool = False
 
     @classmethod
-    def from_volume(cls, volume: Any) -> Source:
+    def from_volume(cls, volume: Any) -> SourceSeries:
         """Gather what the reader of a (C, X, Y, Z) MetaTensor found; invalid UIDs are left out."""
         meta: Mapping[str, Any] = volume.meta
         source = meta.get("source") or {}
@@ -121,7 +121,7 @@ def source_items(images: Sequence[Image]) -> DicomSequence:
     return items
 
 
-def refer_to_instances(dataset: Dataset, sources: Sequence[Source]) -> None:
+def refer_to_instances(dataset: Dataset, sources: Sequence[SourceSeries]) -> None:
     """Fill the Common Instance Reference module: same study, and other studies.
 
     References

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SpatialRegistrationStorage
 from pydicom.valuerep import DSfloat
 
 from medfuse.dicom_out.origin import Origin, require_highdicom
-from medfuse.dicom_out.source import Source, coded, reference_items
+from medfuse.dicom_out.source import SourceSeries, coded, reference_items
 from medfuse.imaging.grid import lps_from_ras
 from medfuse.registration.refine import is_rigid
 
@@ -63,7 +63,7 @@ def build_registration(origin: Origin, matrix: np.ndarray) -> Dataset:
     return origin.finish(dataset)
 
 
-def _item(source: Source, matrix: np.ndarray, kind: Code) -> Dataset:
+def _item(source: SourceSeries, matrix: np.ndarray, kind: Code) -> Dataset:
     place = Dataset()
     place.FrameOfReferenceTransformationMatrixType = "RIGID" if is_rigid(matrix) else "AFFINE"
     place.FrameOfReferenceTransformationMatrix = [

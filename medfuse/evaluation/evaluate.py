@@ -25,7 +25,7 @@ from torch import Tensor
 
 from medfuse.errors import UsageError
 from medfuse.evaluation.metrics import CHUNK_PIXELS, METRICS, PROFILES, Judge, Profile
-from medfuse.evaluation.pairs import Pair, check_outside, find_pairs, write_pictures
+from medfuse.evaluation.pairs import PicturePair, check_outside, find_pairs, write_pictures
 from medfuse.imaging.pictures import cannot_write, read_picture
 from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.pyramid import KERNELS, Kernel
@@ -260,7 +260,7 @@ class _ChunkJudge:
     save: Path | None
 
     @torch.inference_mode()
-    def __call__(self, pairs: Sequence[Pair]) -> _Judged:
+    def __call__(self, pairs: Sequence[PicturePair]) -> _Judged:
         a = torch.cat([read_picture(pair.a, "RGB") for pair in pairs])
         b = torch.cat([read_picture(pair.b, "L") for pair in pairs])
         judge = Judge(a, b, profile=self.profile)
@@ -272,7 +272,9 @@ class _ChunkJudge:
         flags = zip(pairs, judge.blank.tolist(), strict=True)
         return _Judged(values, {pair.name for pair, is_blank in flags if is_blank})
 
-    def _results(self, a: Tensor, b: Tensor, pairs: Sequence[Pair]) -> Iterator[tuple[str, Tensor]]:
+    def _results(
+        self, a: Tensor, b: Tensor, pairs: Sequence[PicturePair]
+    ) -> Iterator[tuple[str, Tensor]]:
         ycbcr = rgb_to_ycbcr(a)
         for row, method in self.guides.items():
             luminance = fuse_by(method, ycbcr[:, :1], b, kernel=self.kernel)
@@ -284,7 +286,7 @@ class _ChunkJudge:
             yield row, torch.cat([read_picture(pair.fused[row], "RGB") for pair in pairs])
 
 
-def _in_threads(judge: _ChunkJudge, chunks: Sequence[Sequence[Pair]]) -> Iterator[_Judged]:
+def _in_threads(judge: _ChunkJudge, chunks: Sequence[Sequence[PicturePair]]) -> Iterator[_Judged]:
     """Judge chunks side by side, each by one thread; results as they come."""
     with _single_threaded_operators() as workers, ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(judge, chunk) for chunk in chunks]
@@ -337,9 +339,9 @@ def _same_name(names: Sequence[str]) -> UsageError:
     )
 
 
-def _chunks(pairs: Sequence[Pair]) -> list[list[Pair]]:
+def _chunks(pairs: Sequence[PicturePair]) -> list[list[PicturePair]]:
     """Groups of pairs of one size, each of about :data:`CHUNK_PIXELS` pixels."""
-    buckets: dict[tuple[int, int], list[Pair]] = {}
+    buckets: dict[tuple[int, int], list[PicturePair]] = {}
     for pair in pairs:
         buckets.setdefault(pair.size, []).append(pair)
     chunks = []

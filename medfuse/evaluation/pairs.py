@@ -18,7 +18,7 @@ _LISTED = 20
 
 
 @dataclass(frozen=True)
-class Pair:
+class PicturePair:
     """Two pictures of one name, and finished results for them by row of the table."""
 
     name: str
@@ -28,8 +28,8 @@ class Pair:
     size: tuple[int, int]  # width, height
 
 
-def find_pairs(a_dir: Path, b_dir: Path, fused: Mapping[str, Path]) -> list[Pair]:
-    """Pair the pictures of two folders, and of folders of results, by name without suffix.
+def find_pairs(a_dir: Path, b_dir: Path, fused: Mapping[str, Path]) -> list[PicturePair]:
+    """PicturePair the pictures of two folders, and of folders of results, by name without suffix.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def find_pairs(a_dir: Path, b_dir: Path, fused: Mapping[str, Path]) -> list[Pair
             remedy="Give partners the same file name, or remove what is not to be judged",
         )
     return [
-        Pair(
+        PicturePair(
             name,
             a[name],
             b[name],
@@ -66,7 +66,7 @@ def find_pairs(a_dir: Path, b_dir: Path, fused: Mapping[str, Path]) -> list[Pair
     ]
 
 
-def write_pictures(folder: Path, pairs: Sequence[Pair], rgb: Tensor) -> None:
+def write_pictures(folder: Path, pairs: Sequence[PicturePair], rgb: Tensor) -> None:
     """Write (N, 3, H, W) in [0, 1] as ``folder/NAME.png``, 8-bit RGB."""
     pixels = (rgb * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from medfuse.errors import InputError, MedfuseError, UnitError
+from medfuse.errors import InputError, MedfuseError, UnitError, option
 from medfuse.imaging.dicom.series import Frame, describe_dicom, read_dicom
 from medfuse.imaging.nifti.volume import describe_nifti, read_nifti
 from medfuse.imaging.pet.suv import SUV_UNITS, suv_unavailable
@@ -180,7 +180,7 @@ def _as_proportion(volume: Volume, name: str) -> Volume:
             what="Cannot give proportions for",
             where=name,
             cause=f"{modality} with a positive sum of {total:g}, expected PET or SPECT with counts",
-            remedy="Use --unit auto, or state the modality",
+            remedy=f"Use {option('unit', 'auto')}, or state the modality with {option('modality')}",
         )
     volume.values[...] *= np.float32(1e6 / total)
     was = volume.meta["unit"]

@@ -13,7 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from medfuse.errors import InputError, MedfuseError, UsageError
+from medfuse.errors import InputError, MedfuseError, UsageError, option
 
 MODALITIES = ("MRI", "PET", "SPECT", "CT", "unknown")
 UNITS = ("SUVbw", "Bq/ml", "HU", "counts", "a.u.")
@@ -194,7 +194,7 @@ def disk_for_case(
     if limit_gb is not None and least <= limit:
         return DISK_BYTES_PER_VOXEL * voxels
     size = " x ".join(str(n) for n in shape)
-    with_disk = f"{least / 2**30:.1f} GB with the rest on disk (--max-memory)"
+    with_disk = f"{least / 2**30:.1f} GB with the rest on disk ({option('max_memory')})"
     raise InputError(
         "E_TOO_LARGE",
         what="Cannot fuse on the grid of",
@@ -202,7 +202,7 @@ def disk_for_case(
         cause=f"{size} voxels will need about {needed / 2**30:.1f} GB of memory, or {with_disk}; "
         f"{limit / 2**30:.1f} GB may be used",
         remedy="Crop or downsample the anatomical image, use a larger machine, or allow so much "
-        "with --max-memory",
+        f"with {option('max_memory', 'GB')}",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from medfuse.errors import InputError
+from medfuse.errors import InputError, option
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +91,7 @@ def default_window(volume: MetaTensor) -> Window:
             what="Cannot choose a display window",
             where=modality,
             cause=f"the foreground has the single value {high:g} {unit}",
-            remedy="Check the image, or state a window with --window LOW HIGH",
+            remedy=f"Check the image, or state a window with {option('window', 'LOW HIGH')}",
         )
     return Window(low, high, unit, rule)
 

@@ -23,7 +23,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from medfuse.errors import OutputError
+from medfuse.errors import OutputError, option
 
 SMALL = 1 << 20  # bytes; less is not worth a file
 PAUSE_S = 0.02  # in which a process touches some hundred megabytes at most
@@ -127,7 +127,8 @@ def _no_room(folder: Path, size: int, cause: str) -> OutputError:
         what="Cannot put volumes on disk to save memory",
         where=folder.name,
         cause=f"{size / 2**30:.1f} GB are wanted: {cause}",
-        remedy="Free disk space, choose another output folder or allow more --max-memory",
+        remedy=f"Free disk space, choose another output folder or allow more with "
+        f"{option('max_memory', 'GB')}",
     )
 
 

@@ -6,7 +6,6 @@ structure the input does not explain; nothing can say that what was added is tru
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,13 +24,13 @@ from medfuse.kernel.threads import share_out
 from medfuse.methods.base import Method, MethodInfo, Painter
 from medfuse.methods.gifnet import GifnetPainter
 from medfuse.methods.registry import get_method
+from medfuse.settings import Progress
 
 WARNING: Final = (
     "Every enhanced pixel was painted by a network that learned from street scenes. The picture "
     "may look sharper, but it holds no information that its input does not hold, and structure may "
     "be invented. Not for diagnosis, not for measurement; keep the original beside it."
 )
-Progress = Callable[[float, str], None]
 UNIT: Final = "windowed, 0 to 1"
 
 

@@ -21,7 +21,6 @@ from medfuse.pictures.enhance import (
     UNIT,
     WARNING,
     Enhancement,
-    Progress,
     enhance,
     measures,
     remarks,
@@ -29,6 +28,7 @@ from medfuse.pictures.enhance import (
 from medfuse.report.page import data_uri, render
 from medfuse.results.export import encode_png, square_pixels, to_bytes, write_nifti
 from medfuse.results.folder import file_sha256, input_files, write_through
+from medfuse.settings import Progress
 
 SCHEMA = "medfuse-enhancement/1"
 FULL_DIFFERENCE = 50 / 255  # shown in the brightest colour

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
-from medfuse.errors import UsageError
+from medfuse.errors import UsageError, option
 from medfuse.results.folder import writing
 
 # Known while a case runs, for comparisons; each leads to a person or undoes the hashing of UIDs.
@@ -123,7 +123,8 @@ def _read_salt(path: Path) -> bytes:
             what="Cannot hash UIDs",
             where=path.name,
             cause=cause,
-            remedy="Give another file with --uid-salt; one that does not exist is made",
+            remedy=f"Give another file with {option('uid_salt', 'FILE')}; one that does not "
+            f"exist is made",
         )
     return salt
 

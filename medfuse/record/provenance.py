@@ -44,7 +44,7 @@ class _Record(BaseModel):
 class Input(_Record):
     """One source volume, known by its content."""
 
-    name: str | None = Field(None, description="File or folder name; only with --keep-names")
+    name: str | None = Field(None, description="File or folder name; only with keep_names")
     kind: str = Field(description="dicom, nifti or array")
     files: int = Field(ge=0)
     sha256: str | None = Field(description="Content hash, independent of file order and names")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medfuse.errors import RegistrationError
+from medfuse.errors import RegistrationError, option
 from medfuse.imaging.grid import Grid, Matrix, transform_points
 from medfuse.registration.refine import NEARBY_DEG, NEARBY_MM
 
@@ -167,7 +167,8 @@ def no_overlap(fixed: Grid, moving: Grid, moving_from_fixed: Matrix) -> None:
             "E_NO_OVERLAP",
             what="Cannot register",
             cause=f"the fields of view of the fixed and the moving volume lie {gap:.0f} mm apart",
-            remedy="Use --registration auto to search for the position, or check that both series "
+            remedy=f"Use {option('method', 'auto')} to search for the position, or check "
+            f"that both series "
             "show the same region",
         )
 

@@ -24,7 +24,7 @@ from medfuse.registration.refine import is_rigid, itk_transform, nearest_rotatio
 from medfuse.registration.strategy import (
     PRESETS,
     Outcome,
-    Pair,
+    Volumes,
     rotation_angle,
     solve,
 )
@@ -248,7 +248,7 @@ def register(
     with single_threaded_itk():
         meter.stage(0.0, 0.1, total=2, text="preparing")
         one, other = in_parallel(lambda v: prepare(v, base_mm=plan.base_mm), (fixed, moving), meter)
-        pair = Pair(one, other, shares_frame=_shares_frame(fixed, moving))
+        pair = Volumes(one, other, shares_frame=_shares_frame(fixed, moving))
         meter.check()
         if method == "identity" or initial is not None:
             no_overlap(pair.fixed.grid, pair.moving.grid, start)
@@ -266,7 +266,7 @@ def register(
     return _registration(outcome, pair, start, seed)
 
 
-def _registration(outcome: Outcome, pair: Pair, start: Matrix, seed: int) -> Registration:
+def _registration(outcome: Outcome, pair: Volumes, start: Matrix, seed: int) -> Registration:
     verdict, reasons = judge(outcome)
     change = outcome.matrix @ np.linalg.inv(start)
     middle = np.append(pair.fixed.grid.centre, 1.0)

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from medfuse.errors import InputError
+from medfuse.errors import InputError, option
 from medfuse.imaging.grid import Grid, Matrix, transform_points
 from medfuse.registration.refine import ras_matrix
 
@@ -68,7 +68,8 @@ def read_matrix(
         raise _bad(
             path,
             "a .mat of text does not say which program wrote it",
-            "Say --initial-kind fsl (FLIRT) or --initial-kind ras (fixed -> moving point, RAS mm)",
+            f"Give {option('initial_kind', 'fsl')} (FLIRT) or {option('initial_kind', 'ras')} "
+            f"(fixed -> moving point, RAS mm)",
         )
     return matrix
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medfuse.errors import RegistrationError
+from medfuse.errors import RegistrationError, option
 from medfuse.imaging.grid import Matrix, from_sitk, transform_points
 from medfuse.registration.inputs import MIN_SLICES, Prepared
 from medfuse.registration.progress import Meter, in_parallel
@@ -105,7 +105,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class Pair:
+class Volumes:
     """Both volumes, prepared; `shares_frame` where the headers name one frame of reference."""
 
     fixed: Prepared
@@ -156,7 +156,7 @@ class Outcome:
 
 
 def solve(
-    pair: Pair, plan: Plan, *, method: str, start: Matrix, given: bool, seed: int, meter: Meter
+    pair: Volumes, plan: Plan, *, method: str, start: Matrix, given: bool, seed: int, meter: Meter
 ) -> Outcome:
     """Register a pair.
 
@@ -198,7 +198,7 @@ def _at_home(before: Refined) -> bool:
 
 
 def _everywhere(
-    pair: Pair,
+    pair: Volumes,
     plan: Plan,
     coarse: Stage,
     fine: Stage,
@@ -226,7 +226,7 @@ def _everywhere(
 
 
 def _as_it_is(
-    pair: Pair, coarse: Stage, fine: Stage, before: Refined, *, given: bool, meter: Meter
+    pair: Volumes, coarse: Stage, fine: Stage, before: Refined, *, given: bool, meter: Meter
 ) -> Outcome:
     """Keep the start, but look whether the images fit much better near by."""
     here = there = before
@@ -237,7 +237,9 @@ def _as_it_is(
     return replace(kept, gain=_gain(here, there))
 
 
-def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter: Meter) -> Outcome:
+def _near_headers(
+    pair: Volumes, coarse: Stage, fine: Stage, before: Refined, meter: Meter
+) -> Outcome:
     meter.stage(0.1, 0.5, total=coarse.level.iterations, text="checking the headers, coarse")
     rough = coarse.refine(before.matrix, meter)
     meter.stage(0.5, 1.0, total=fine.level.iterations, text="checking the headers, fine")
@@ -255,7 +257,7 @@ def _near_headers(pair: Pair, coarse: Stage, fine: Stage, before: Refined, meter
     return _outcome(pair, fine, before, kept, refined.matrix, "identity", given=False)
 
 
-def _starts(pair: Pair, plan: Plan, start: Matrix | None, meter: Meter) -> list[Matrix]:
+def _starts(pair: Volumes, plan: Plan, start: Matrix | None, meter: Meter) -> list[Matrix]:
     near = start is not None
     rotations = rotation_ball(
         step_deg=plan.near_step_deg if near else plan.step_deg,
@@ -275,7 +277,7 @@ def _starts(pair: Pair, plan: Plan, start: Matrix | None, meter: Meter) -> list[
 
 
 def _best_distinct(
-    pair: Pair, results: list[Refined], *, home: Refined | None, most: int
+    pair: Volumes, results: list[Refined], *, home: Refined | None, most: int
 ) -> list[Refined]:
     """Return `home` (if any) and the best results that lie apart from it and from each other."""
     points = pair.landmarks()
@@ -302,7 +304,7 @@ def rotation_angle(matrix: Matrix) -> float:
 
 
 def _outcome(
-    pair: Pair,
+    pair: Volumes,
     fine: Stage,
     before: Refined,
     after: Refined,
@@ -343,5 +345,6 @@ def _nothing_found(cause: str) -> RegistrationError:
         "E_REGISTRATION",
         what="Registration found no result",
         cause=cause,
-        remedy="Check that both series show the same region, or give a start with --initial",
+        remedy=f"Check that both series show the same region, or give a start with "
+        f"{option('initial', 'FILE')}",
     )

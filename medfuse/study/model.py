@@ -11,7 +11,7 @@ from typing import Any, Literal
 from medfuse.study.spill import Spill
 
 MANIFEST_NAME = "cases.csv"
-REMEDY = f"name the pair in a {MANIFEST_NAME} (case,anatomical,functional) or with --manifest"
+REMEDY = f"name the pair in a {MANIFEST_NAME} (case,anatomical,functional)"
 MAX_NAME = 80
 #: A study of fewer cases is held in memory.
 FEW = 1000

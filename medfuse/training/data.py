@@ -13,7 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from medfuse.errors import InputError, UsageError
+from medfuse.errors import InputError, UsageError, option
 from medfuse.kernel.color import luma
 from medfuse.kernel.colormaps import apply_colormap
 
@@ -89,7 +89,8 @@ def find_pair_folders(data: Path) -> tuple[Path, Path]:
         what="Cannot find training pairs",
         where=data.name,
         cause=f"none of the folder pairs {known} is there",
-        remedy="Name the two folders with --a (functional) and --b (anatomical)",
+        remedy=f"Name the two folders with {option('a', 'DIR')} (functional) and "
+        f"{option('b', 'DIR')} (anatomical)",
     )
 
 
@@ -172,7 +173,7 @@ def _list_images(folder: Path) -> dict[str, Path]:
             what="Cannot read training data",
             where=folder.name,
             cause="there is no such folder",
-            remedy="Check --a and --b",
+            remedy=f"Check {option('a')} and {option('b')}",
         )
     files = {
         _stem(path): path

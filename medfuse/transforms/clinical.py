@@ -15,7 +15,7 @@ from monai.utils import TraceKeys, TransformBackends, ensure_tuple_rep
 from torch import Tensor
 
 from medfuse.case.pipeline import CaseSettings, align
-from medfuse.errors import UsageError
+from medfuse.errors import MedfuseError, UsageError
 from medfuse.imaging.pet.suv import suv_unavailable
 from medfuse.registration.result import Registration
 from medfuse.transforms.facts import (
@@ -24,6 +24,7 @@ from medfuse.transforms.facts import (
     require_one_patient,
     require_volume,
 )
+from medfuse.transforms.settings import takes_settings
 
 _ON_FIXED_GRID = ("affine", "field_of_view", "spacing")
 _INTERPOLATION = {"bilinear": "linear", "nearest": "nearest"}
@@ -70,6 +71,7 @@ class ToSUVd(MapTransform):
         return d
 
 
+@takes_settings("preset", "accept_suspect", "allow_patient_mismatch", "seed")
 class RegisterRigidd(MapTransform, InvertibleTransform):
     """Register a functional volume to an anatomical one and resample it onto that grid.
 
@@ -116,11 +118,9 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         transform_key: str = "registration",
         initial_key: str = "initial",
         method: Literal["auto", "rigid", "identity"] = "auto",
-        preset: Literal["fast", "default", "thorough"] = "default",
-        accept_suspect: bool = False,
-        allow_patient_mismatch: bool = False,
-        seed: int = 0,
         allow_missing_keys: bool = False,
+        *,
+        settings: CaseSettings,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.key_dst = key_dst
@@ -130,13 +130,7 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
                 raise ValueError(f"mode must be bilinear or nearest, got {name!r}")
         self.transform_key = transform_key
         self.initial_key = initial_key
-        self.settings = CaseSettings(
-            registration=method,
-            preset=preset,
-            accept_suspect=accept_suspect,
-            allow_patient_mismatch=allow_patient_mismatch,
-            seed=seed,
-        )
+        self.settings = settings.model_copy(update={"registration": method})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -147,7 +141,10 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         settings = self._settings(d)
         if not settings.allow_patient_mismatch:
             require_one_patient(fixed, moving)
-        registration = align(fixed, moving, settings)
+        try:
+            registration = align(fixed, moving, settings)
+        except MedfuseError as error:
+            raise error.renamed({"registration": "method", "initial": self.initial_key}) from error
         for key, mode in self.key_iterator(d, self.mode):
             d[key] = self._resample(require_volume(d[key], key), registration, mode)
         d[self.key_dst] = batchable(fixed)

@@ -14,12 +14,12 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
 from torch import Tensor
 
+from medfuse.case.pipeline import fusion_keywords
 from medfuse.case.record import registration_check, unit_check
 from medfuse.fusion import FusionResult, fuse
-from medfuse.fusion.slices import Gamut, Mode
-from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, Painter
 from medfuse.registration.result import Registration
+from medfuse.settings import DEFAULT_METHOD, CaseSettings
 from medfuse.transforms.facts import (
     IMAGES,
     audit_of,
@@ -30,8 +30,13 @@ from medfuse.transforms.facts import (
     require_one_patient,
     require_unchanged,
 )
+from medfuse.transforms.settings import takes_settings
 
 
+@takes_settings(
+    "mode", "colormap", "kernel", "gamut", "bias", "bounded", "window", "anatomical_window",
+    "allow_patient_mismatch",
+)  # fmt: skip
 class FuseLuminanced(MapTransform):
     """Fuse two images on one grid as :func:`medfuse.fuse` does.
 
@@ -49,10 +54,11 @@ class FuseLuminanced(MapTransform):
         Where results go.
     bound_change_key, painted_key : str
         Where ``bounded``, and a network that paints, leave what they added.
-    method, mode, colormap, kernel, gamut, bias, bounded, window, anatomical_window
-        As of :func:`medfuse.fuse`.
+    method : str, Path, Method or Painter
+    mode, colormap, kernel, gamut, bias, bounded, window, anatomical_window
+        As of :func:`medfuse.fuse`, by keyword.
     allow_patient_mismatch : bool
-        Go on although the headers name two patients.
+        Go on although the headers name two patients; by keyword.
 
     Raises
     ------
@@ -75,17 +81,10 @@ class FuseLuminanced(MapTransform):
         fusion_key: str = "fusion",
         bound_change_key: str = "bound_change",
         painted_key: str = "painted",
-        method: str | Path | Method | Painter = "swift",
-        mode: Mode = "auto",
-        colormap: str | None = None,
-        kernel: Kernel = "binomial",
-        gamut: Gamut = "fit",
-        bias: float = 0.0,
-        bounded: bool = False,
-        window: tuple[float, float] | None = None,
-        anatomical_window: tuple[float, float] | None = None,
-        allow_patient_mismatch: bool = False,
+        method: str | Path | Method | Painter = DEFAULT_METHOD,
         allow_missing_keys: bool = False,
+        *,
+        settings: CaseSettings,
     ) -> None:
         super().__init__((anatomical_key, functional_key), allow_missing_keys)
         names = (rgb_key, luminance_key, weights_key, share_key)
@@ -93,43 +92,28 @@ class FuseLuminanced(MapTransform):
         self.fusion_key = fusion_key
         self.addition_keys = {"bound_change": bound_change_key, "painted": painted_key}
         self.method = method
-        self.mode = mode
-        self.colormap = colormap
-        self.kernel = kernel
-        self.gamut = gamut
-        self.bias = bias
-        self.bounded = bounded
-        self.window = window
-        self.anatomical_window = anatomical_window
-        self.allow_patient_mismatch = allow_patient_mismatch
+        self.settings = settings
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         if len(list(self.key_iterator(d))) < 2:  # raises unless keys may be missing
             return d
         anatomical, functional = (d[key] for key in self.keys)
-        if not self.allow_patient_mismatch:
+        if not self.settings.allow_patient_mismatch:
             require_one_patient(anatomical, functional)
         result = fuse(
             functional=functional,
             anatomical=anatomical,
             method=self.method,
-            mode=self.mode,
-            colormap=self.colormap,
-            kernel=self.kernel,
-            gamut=self.gamut,
-            bias=self.bias,
-            bounded=self.bounded,
-            window=self.window,
-            anatomical_window=self.anatomical_window,
+            **fusion_keywords(self.settings),
         )
         images = [_on_grid_of(anatomical, getattr(result, name)) for name in IMAGES]
         d.update(zip(self.output_keys.values(), images, strict=True))
         d.update((key, batchable(d[key])) for key in self.keys)
         d[self.fusion_key] = {
             **_facts(result),
-            "bias": self.bias,
-            "bounded": self.bounded,
+            "bias": self.settings.bias,
+            "bounded": self.settings.bounded,
             "checksum": checksum(images),
         }
         d[self.fusion_key]["keys"] = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from medfuse.audit import (
     audit_fusion,
     estimated_share,
 )
-from medfuse.errors import UsageError
+from medfuse.errors import UsageError, option
 from medfuse.fusion import fuse
 from medfuse.fusion.evidence import slice_affine
 from medfuse.fusion.slices import Gamut, Mode, plain
@@ -34,6 +34,7 @@ from medfuse.kernel.color import luma, rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS, apply_colormap
 from medfuse.kernel.pyramid import Kernel
 from medfuse.registration.start import read_matrix
+from medfuse.settings import CaseSettings
 from medfuse.verification.foreign_files import Pair, Picture, read_pair, read_picture_or_volume
 
 ROUNDING = 1.5 * GREY_LEVEL  # a picture of 8 bits a channel, rounded, from another luminance file
@@ -58,19 +59,20 @@ class ForeignAudit:
 class Options:
     """How the picture was made, as far as it is known.
 
-    ``weights``: file of the weight map; ``colormap``: of the functional image; ``window``,
-    ``anatomical_window``: (low, high) in the unit of the image; ``transform``: file of the map
-    from anatomical to functional points; ``modality``, ``unit``: of the functional image, where its
-    file does not say.
+    ``weights``: file of the weight map; ``transform``: file of the map from anatomical to
+    functional points; ``settings``: color map, windows, and how the scans are read.
     """
 
     weights: Path | None = None
-    colormap: str | None = None
-    window: tuple[float, float] | None = None
-    anatomical_window: tuple[float, float] | None = None
     transform: Path | None = None
-    modality: str | None = None
-    unit: str | None = None
+    settings: CaseSettings = field(default_factory=CaseSettings)
+
+    @classmethod
+    def of(
+        cls, *, weights: Path | None = None, transform: Path | None = None, **settings: Any
+    ) -> Self:
+        """Options with some settings by name."""
+        return cls(weights, transform, CaseSettings(**settings))
 
 
 def audit_picture(
@@ -101,16 +103,15 @@ def audit_picture(
         As ``medfuse.load``, and ``E_BAD_TRANSFORM``.
     """
     options = options or Options()
-    if options.colormap is not None and options.colormap not in COLORMAPS:
+    if options.settings.colormap is not None and options.settings.colormap not in COLORMAPS:
         raise UsageError(
             "E_SETTINGS",
             what="Cannot audit",
-            cause=f"unknown colour map {options.colormap!r}",
+            cause=f"unknown colour map {options.settings.colormap!r}",
             remedy=f"Choose one of {', '.join(COLORMAPS)}, or leave it out",
         )
     matrix = None if options.transform is None else read_matrix(options.transform)
-    facts = {"modality": options.modality, "values_in": options.unit}
-    pair = read_pair(anatomical, functional, matrix, facts)
+    pair = read_pair(anatomical, functional, matrix, options.settings)
     picture = read_picture_or_volume(fused, pair)
     evidence, order = _evidence(pair, picture, options)
     more = [_mirroring(matrix)] if matrix is not None else []
@@ -130,11 +131,11 @@ def _evidence(pair: Pair, picture: Picture, options: Options) -> tuple[Evidence,
         plain = torch.as_tensor(np.asarray(volume), dtype=torch.float32)
         return order.apply(plain).transpose(0, 1).contiguous()
 
-    window = _window(pair.functional, options.window)
+    window = _window(pair.functional, options.settings.window)
     values = planes(pair.functional)
-    colour = _colour(values, window, options.colormap)
+    colour = _colour(values, window, options.settings.colormap)
     a = luma(colour) if colour is not None else _unit(values, window)
-    b = planes(_unit(pair.anatomical, _window(pair.anatomical, options.anatomical_window)))
+    b = planes(_unit(pair.anatomical, _window(pair.anatomical, options.settings.anatomical_window)))
     rgb = planes(picture.values).expand(-1, 3, -1, -1)
     luminance = luma(rgb)
     known = colour is not None or not picture.is_coloured
@@ -154,7 +155,7 @@ def _evidence(pair: Pair, picture: Picture, options: Options) -> tuple[Evidence,
         functional=Functional(
             values,
             window=(window.low, window.high) if window else None,
-            colormap=options.colormap if picture.is_coloured else None,
+            colormap=options.settings.colormap if picture.is_coloured else None,
             unit=window.unit if window else "",
             modality=meta.get("modality", "unknown"),
         ),
@@ -181,7 +182,7 @@ def _window(image: Tensor, given: tuple[float, float] | None) -> Window | None:
                 "E_SETTINGS",
                 what="Cannot audit",
                 cause=f"the window must rise, got {given[0]:g} to {given[1]:g}",
-                remedy="Give --window LOW HIGH",
+                remedy=f"Give {option('window', 'LOW HIGH')}",
             )
         return Window(*given, unit, "given")
     return default_window(image) if isinstance(image, MetaTensor) else None
@@ -282,15 +283,15 @@ def _gaps(
     flat = pair.grid is None
     images = (pair.functional, pair.anatomical, weights, picture.values)
     func, anat, w, seen = ((x[..., 0] if flat else x) for x in images)
-    colormap = None if func.shape[0] == 3 else options.colormap
+    colormap = None if func.shape[0] == 3 else options.settings.colormap
     modes: tuple[Mode, ...] = ("slices",) if flat else ("slices", "volume")
     kernels: tuple[Kernel, ...] = ("binomial", "paper")
     gamuts: tuple[Gamut, ...] = ("fit", "clip")
     for mode, kernel, gamut, bounded in product(modes, kernels, gamuts, (False, True)):
         again = fuse(
             functional=func, anatomical=anat, weights=w.clamp(0, 1), colormap=colormap, mode=mode,
-            kernel=kernel, gamut=gamut, bounded=bounded, window=options.window,
-            anatomical_window=options.anatomical_window, method="mean", audit=False,
+            kernel=kernel, gamut=gamut, bounded=bounded, window=options.settings.window,
+            anatomical_window=options.settings.anatomical_window, method="mean", audit=False,
         )  # fmt: skip
         made = luma(plain(again.rgb)[None])
         luminance = torch.as_tensor(np.asarray(again.luminance)).clamp(0, 1)
@@ -309,9 +310,9 @@ def _notes(pair: Pair, picture: Picture, options: Options) -> tuple[str, ...]:
             "estimate, fitted to the picture"
         )
     scalar = pair.functional.shape[0] == 1
-    if scalar and picture.is_coloured and options.colormap is None:
+    if scalar and picture.is_coloured and options.settings.colormap is None:
         notes.append(
             "the colour map is not known, so that share, overshoot, chroma and read-back are left "
-            "out; state it with --colormap"
+            "out; state it"
         )
     return tuple(notes)

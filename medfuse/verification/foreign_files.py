@@ -13,13 +13,14 @@ from monai.data import MetaTensor
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from torch import Tensor
 
-from medfuse.errors import GeometryError, InputError, UsageError
+from medfuse.case.pipeline import load_pair
+from medfuse.errors import GeometryError, InputError, UsageError, option
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.nifti.stream import NiftiStream
 from medfuse.imaging.pictures import IMAGE_SUFFIXES, read_picture
-from medfuse.imaging.reader import load
 from medfuse.imaging.volume import Place
 from medfuse.registration.result import Registration
+from medfuse.settings import CaseSettings
 
 GRID_TOLERANCE_MM = 0.05  # at the corners; tools round affines to float32
 COLOURED = 2.5 / 255  # channels that differ by more than this make a colour
@@ -57,11 +58,11 @@ class Picture:
 
 
 def read_pair(
-    anatomical: Path, functional: Path, matrix: np.ndarray | None, facts: dict[str, Any]
+    anatomical: Path, functional: Path, matrix: np.ndarray | None, settings: CaseSettings
 ) -> Pair:
     """Read both sources; the functional one must lie on the anatomical grid or be brought there.
 
-    ``facts`` are options of ``medfuse.load`` for the functional scan.
+    Scans are read as the settings say (`case.pipeline.load_pair`).
 
     Raises
     ------
@@ -83,7 +84,7 @@ def read_pair(
         func = _grey_or_colour(read_picture(functional, "RGB")[0].unsqueeze(-1))
         _same_size(functional, func, anat)
         return Pair(anat, func)
-    anat, func = load(anatomical), load(functional, **facts)
+    anat, func = load_pair(anatomical, functional, settings)
     notes = tuple(anat.meta["notes"]) + tuple(func.meta["notes"])
     grid = Grid.from_volume(anat)
     if matrix is not None:
@@ -95,7 +96,7 @@ def read_pair(
             Grid.from_volume(func),
             grid,
             "Give the registered one (functional_on_anatomical.nii.gz of a medfuse result), or "
-            "the transform with --transform transform.json",
+            f"the transform with {option('transform', 'transform.json')}",
         )
     return Pair(anat, func, matrix, notes)
 

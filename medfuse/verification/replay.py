@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from monai.data import MetaTensor
 
 from medfuse.case.pipeline import align, fuse_case, load_image
 from medfuse.case.record import CaseRecord, registration_check, unit_check, write_case
-from medfuse.errors import InputError, MedfuseError
+from medfuse.errors import InputError, MedfuseError, option
 from medfuse.fusion import FusionResult
 from medfuse.fusion.slices import Sources, repaint
 from medfuse.imaging.dicom.scan import scan_folder
@@ -31,9 +31,8 @@ from medfuse.record.provenance import Role
 from medfuse.registration.result import Registration
 from medfuse.results.export import to_bytes
 from medfuse.results.folder import file_sha256, inventory
-from medfuse.settings import CaseSettings
+from medfuse.settings import CaseSettings, Progress
 
-Progress = Callable[[float, str], None]
 ROLES: tuple[Role, Role] = ("anatomical", "functional")
 SHARE_TOLERANCE = 1e-5  # luminance: float32 sums in another order
 # What a run says of itself, and what it was called; the bytes of the inputs decide over the rest.
@@ -62,7 +61,7 @@ class Inputs:
                 what="Cannot verify with the inputs",
                 where=root.name,
                 cause="there is no such folder",
-                remedy="Give with --inputs the folder that holds the images",
+                remedy=f"Give the folder that holds the images with {option('inputs', 'DIR')}",
             )
         self.root = root
         self._index: dict[str, tuple[Path, str | None]] | None = None

@@ -20,10 +20,10 @@ from medfuse.record.provenance import PROV_FILE, Provenance, audit_summary, colo
 from medfuse.registration.result import Registration
 from medfuse.report.case import report_page
 from medfuse.results.folder import MANIFEST, STUDY_LIST, inventory, read_manifest
+from medfuse.settings import Progress
 from medfuse.verification.replay import (
     Finding,
     Inputs,
-    Progress,
     not_a_result,
     read_json,
     replay_inputs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,7 +18,12 @@ from medfuse.imaging.windows import apply_window, default_window
 from medfuse.results.export import write_nifti
 from medfuse.verification.foreign import Options, audit_picture
 
-STATED = Options(modality="PET", unit="SUVbw", colormap="ember", window=(0, 6))
+STATED: dict[str, Any] = {
+    "functional_modality": "PET",
+    "functional_unit": "SUVbw",
+    "colormap": "ember",
+    "window": (0, 6),
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,23 +78,23 @@ def verdicts(case: dict[str, Path], name: str, options: Options | None = None) -
 
 
 def test_our_own_picture_passes_and_its_weights_make_it_again(case):
-    options = Options(**{**vars(STATED), "weights": case["weights"]})
+    options = Options.of(**STATED, weights=case["weights"])
     found = verdicts(case, "own", options)
     assert set(found.values()) == {"pass"}
     assert {"linearity", "read_back", "hot_spots", "invented", "position"} <= set(found)
 
 
 def test_a_picture_with_something_added_is_not_made_again_by_its_weights(case):
-    options = Options(**{**vars(STATED), "weights": case["weights"]})
+    options = Options.of(**STATED, weights=case["weights"])
     assert verdicts(case, "noisy", options)["linearity"] == "fail"
 
 
 def test_axes_may_be_stored_in_another_order(case):
-    assert set(verdicts(case, "turned", STATED).values()) == {"pass"}
+    assert set(verdicts(case, "turned", Options.of(**STATED)).values()) == {"pass"}
 
 
 def test_a_plain_overlay_of_another_tool_is_no_false_alarm(case):
-    found = audit_picture(case["ct"], case["pet"], case["overlay"], Options(window=(0, 6)))
+    found = audit_picture(case["ct"], case["pet"], case["overlay"], Options.of(window=(0, 6)))
     assert found.audit.verdict == "pass"
     assert any("estimate" in note for note in found.notes)
     assert any("--colormap" in note for note in found.notes)
@@ -99,11 +105,11 @@ def test_a_plain_overlay_of_another_tool_is_no_false_alarm(case):
     [("mirrored", "laterality"), ("shifted", "position"), ("erased", "hot_spots")],
 )
 def test_what_was_done_to_a_picture_is_named(case, name, check):
-    assert verdicts(case, name, STATED)[check] == "fail"
+    assert verdicts(case, name, Options.of(**STATED))[check] == "fail"
 
 
 def test_noise_of_its_own_is_invented_structure(case):
-    assert verdicts(case, "noisy", STATED)["invented"] != "pass"
+    assert verdicts(case, "noisy", Options.of(**STATED))["invented"] != "pass"
 
 
 def test_the_command_prints_a_table_writes_a_folder_and_says_it_by_exit_code(
@@ -178,11 +184,11 @@ def test_a_transform_brings_the_functional_scan_over_and_may_not_mirror(
 ):
     scan = sample_data / "study" / "sts001-aligned" / "pet-suv-dicom"
     np.savetxt(tmp_path / "eye.txt", np.eye(4))
-    options = Options(colormap="ember", window=(0, 6), transform=tmp_path / "eye.txt")
+    options = Options.of(colormap="ember", window=(0, 6), transform=tmp_path / "eye.txt")
     found = audit_picture(case["ct"], scan, case["own"], options)
     assert found.audit.verdict == "pass"
     np.savetxt(tmp_path / "flip.txt", np.diag([1.0, -1, 1, 1]))
-    flipped = Options(transform=tmp_path / "flip.txt")
+    flipped = Options.of(transform=tmp_path / "flip.txt")
     assert audit_picture(case["ct"], scan, case["own"], flipped).audit["transform"].verdict == (
         "fail"
     )

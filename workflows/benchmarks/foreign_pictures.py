@@ -53,6 +53,9 @@ def pictures(pet: np.ndarray, grey: np.ndarray, own: np.ndarray, spacing: np.nda
     }  # fmt: skip
 
 
+PET = {"functional_modality": "PET", "functional_unit": "SUVbw", "window": WINDOW}
+
+
 def main() -> None:
     ct, pet = medfuse.load(STUDY / "ct.nii.gz"), medfuse.load(STUDY / "pet-suv-dicom")
     pet = medfuse.register(fixed=ct, moving=pet, method="identity").resample(pet)
@@ -62,8 +65,8 @@ def main() -> None:
     made = pictures(
         np.asarray(pet)[0], grey, np.asarray(fused.rgb), np.linalg.norm(affine[:3, :3], axis=0)
     )
-    stated = Options(modality="PET", unit="SUVbw", window=WINDOW)
-    ours = Options(modality="PET", unit="SUVbw", window=WINDOW, colormap="ember")
+    stated = Options.of(**PET)
+    ours = Options.of(**PET, colormap="ember")
     print("| picture | verdict | by |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -75,7 +75,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Volumes:
     """Two volumes in one world, so that the truth is the identity (or `truth`)."""
 
     fixed: MetaTensor
@@ -137,22 +137,22 @@ class Sarcoma:
         )
 
 
-def simulated_brain() -> Pair:
+def simulated_brain() -> Volumes:
     study = SAMPLE / "study" / "simulated-brain"
     truth = json.loads((SAMPLE / "truth" / "simulated-brain.json").read_text())
     fixed = medfuse.load(study / "t1.nii.gz", modality="MRI")
     moving = medfuse.load(study / "simulated-pet.nii.gz", modality="PET", values_in="SUVbw")
-    return Pair(fixed, moving, np.array(truth["moving_from_fixed_ras_mm"]), rough=False)
+    return Volumes(fixed, moving, np.array(truth["moving_from_fixed_ras_mm"]), rough=False)
 
 
-def hybrid() -> Pair:
+def hybrid() -> Volumes:
     """PET and CT that one scanner made of STS_001, frames of reference not named."""
     study = SAMPLE / "study" / "sts001-aligned"
     fixed = medfuse.load(study / "ct.nii.gz", modality="CT", values_in="HU")
-    return Pair(fixed, medfuse.load(study / "pet-suv-dicom"), np.eye(4))
+    return Volumes(fixed, medfuse.load(study / "pet-suv-dicom"), np.eye(4))
 
 
-def shared_pairs(data: Path) -> Iterator[tuple[str, Pair]]:
+def shared_pairs(data: Path) -> Iterator[tuple[str, Volumes]]:
     """Aligned pairs that users of the package do not have."""
     thigh, brains = data / "sts001-aligned-pet-ct-mr", data / "mni-templates"
     ct = medfuse.load(thigh / "ct.nii.gz", modality="CT", values_in="HU")
@@ -170,10 +170,10 @@ def shared_pairs(data: Path) -> Iterator[tuple[str, Pair]]:
     pairs = {"ct-mr": (mr, ct), "pet-mr": (mr, pet)}
     pairs |= {"t1-pet": (t1, flow), "t1-spect": (t1, dat), "t1-ct": (head, skull)}
     for name, (fixed, moving) in pairs.items():
-        yield name, Pair(fixed, moving, np.eye(4))
+        yield name, Volumes(fixed, moving, np.eye(4))
 
 
-def moved(pair: Pair, seed: int) -> Trial:
+def moved(pair: Volumes, seed: int) -> Trial:
     """Move the moving header; the search has to find it without a start."""
     move = random_move(np.random.default_rng(seed), Grid.from_volume(pair.moving).centre, 20, 40)
     meta = {k: v for k, v in pair.moving.meta.items() if k != "affine"}
@@ -312,7 +312,7 @@ def run_sarcoma(seeds: list[int | None]) -> dict[str, dict]:
     return rows
 
 
-def run_moved(pair: Pair, seeds: int) -> dict[str, dict]:
+def run_moved(pair: Volumes, seeds: int) -> dict[str, dict]:
     """All methods on a pair whose moving header is moved."""
     trials = [moved(pair, seed) for seed in range(seeds)]
     rows = {}

@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 from registration import (
     SHARED,
-    Pair,
     Sarcoma,
+    Volumes,
     foreground,
     hybrid,
     moved,
@@ -75,12 +75,12 @@ class Outcome:
         return all(name in SAMPLE_PAIRS for name in self.pair.split("|"))
 
 
-def find(pair: Pair, **options: object) -> Registration:
+def find(pair: Volumes, **options: object) -> Registration:
     """medfuse.register, headers not trusted."""
     return medfuse.register(fixed=pair.fixed, moving=pair.moving, **{"method": "rigid", **options})
 
 
-def climb(pair: Pair, start: np.ndarray) -> np.ndarray:
+def climb(pair: Volumes, start: np.ndarray) -> np.ndarray:
     """What a plain optimiser finds near a start: coarse, then fine."""
     plan = PRESETS["default"]
     with single_threaded_itk():
@@ -90,7 +90,7 @@ def climb(pair: Pair, start: np.ndarray) -> np.ndarray:
     return start
 
 
-def simulate(name: str, pair: Pair, starts: int) -> Iterator[Outcome]:
+def simulate(name: str, pair: Volumes, starts: int) -> Iterator[Outcome]:
     """Searches, wrong optima and wrong headers of one pair."""
     rng = np.random.default_rng(5)
     points, centre = foreground(pair.fixed), Grid.from_volume(pair.fixed).centre
@@ -102,7 +102,7 @@ def simulate(name: str, pair: Pair, starts: int) -> Iterator[Outcome]:
 
     for number in range(starts):
         trial = moved(pair, 100 + number)
-        found = find(Pair(trial.fixed, trial.moving, trial.truth))
+        found = find(Volumes(trial.fixed, trial.moving, trial.truth))
         yield outcome("search", found, trial.move @ home)
         turn, shift = (limits[number % 3] for limits in TRUSTED)
         start = home @ random_move(rng, centre, turn, shift)
@@ -110,10 +110,10 @@ def simulate(name: str, pair: Pair, starts: int) -> Iterator[Outcome]:
         yield outcome("local", find(pair, initial=climb(pair, start), method="identity"), home)
 
 
-def mismatch(name: str, fixed: Pair, moving: Pair) -> Outcome:
+def mismatch(name: str, fixed: Volumes, moving: Volumes) -> Outcome:
     """Two body parts that share nothing but their roundness; a refusal counts as noticed."""
     try:
-        found = find(Pair(fixed.fixed, moving.moving, np.eye(4)))
+        found = find(Volumes(fixed.fixed, moving.moving, np.eye(4)))
     except RegistrationError:
         return Outcome(name, "mismatch", float("inf"), 0.0, "refused")
     return Outcome(name, "mismatch", float("inf"), found.sharpness or 0.0, found.verdict)
@@ -151,7 +151,7 @@ def main() -> None:
     options = parser.parse_args()
     case = Sarcoma()
     pairs = {"brain": simulated_brain(), "hybrid": hybrid()}
-    pairs["sarcoma"] = Pair(case.fixed, case.moving, case.reference)
+    pairs["sarcoma"] = Volumes(case.fixed, case.moving, case.reference)
     if options.data.is_dir():
         pairs |= {n: p for n, p in shared_pairs(options.data) if n != "ct-mr"}
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medfuse.errors import GeometryError, SeriesError
+from medfuse.errors import GeometryError, SeriesError, option
 from medfuse.imaging.dicom.planes import FRAME_KEYS, Plane
 from medfuse.imaging.dicom.tilt import Tilt
 from medfuse.imaging.volume import Place
@@ -27,7 +27,7 @@ GRID_TOLERANCE = (0.1, 0.1)  # mm, share of the spacing
 #: In-plane drift over the stack: mm, share of the stack's length (0.06 degrees).
 DRIFT_TOLERANCE = (0.1, 1e-3)
 ORIENTATION_TOLERANCE = 1e-3
-_REEXPORT = "Export the series again, or choose another one with --series"
+_REEXPORT = f"Export the series again, or choose another one with {option('series', 'NUMBER')}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,6 +347,7 @@ def _step(along: np.ndarray, planes: Sequence[Plane], place: Place) -> float:
             "E_SPACING",
             f"slice steps range from {steps.min():.3f} to {steps.max():.3f} mm; slices lie up to "
             f"{off_grid:.2f} mm off a regular grid",
-            "Resample the series to equal steps first, or choose another one with --series",
+            "Resample the series to equal steps first, or choose another one with "
+            f"{option('series', 'NUMBER')}",
         )
     return mean

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medfuse.errors import InputError, MedfuseError, SeriesError, UnitError
+from medfuse.errors import InputError, MedfuseError, SeriesError, UnitError, option
 from medfuse.imaging.dicom.header import DicomFile, integer, read_header, text, texts
 from medfuse.imaging.volume import display_name, read_failure
 
@@ -197,7 +197,8 @@ def require_one_patient(files: tuple[DicomFile, ...], what: str, where: str) -> 
             what=f"Cannot read {what}",
             where=where,
             cause=f"its images carry {count} different patient identities",
-            remedy="Give a folder of one person, or choose a series with --series",
+            remedy=f"Give a folder of one person, or choose a series with "
+            f"{option('series', 'NUMBER')}",
         )
 
 
@@ -297,7 +298,7 @@ def _only(scan: Scan) -> Series:
         what="Cannot choose a series",
         where=where,
         cause=f"the folder holds {len(scan.series)} series: {_listing(scan)}",
-        remedy="Choose one with --series (number or UID)",
+        remedy=f"Choose one by number or UID with {option('series', 'NUMBER')}",
     )
 
 
@@ -316,7 +317,7 @@ def _wanted(scan: Scan, wanted: str) -> Series:
         where=display_name(scan.root),
         cause=f"{len(numbered) if several else 'no'} series with number or UID "
         f"{wanted[:64]!r}; the folder holds {_listing(scan)}",
-        remedy="Choose one with --series (number or UID)",
+        remedy=f"Choose one by number or UID with {option('series', 'NUMBER')}",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medfuse.errors import GeometryError, MedfuseError, SeriesError, UnitError, UsageError
+from medfuse.errors import GeometryError, MedfuseError, SeriesError, UnitError, UsageError, option
 from medfuse.imaging.dicom.geometry import Stack, stack_planes
 from medfuse.imaging.dicom.header import DicomFile, quiet_pydicom, text
 from medfuse.imaging.dicom.pet import read_pet_header
@@ -201,7 +201,8 @@ def _tilted(tilt: Tilt, place: Place) -> MedfuseError:
         "E_TILT",
         f"the stack is sheared by {tilt.angle_deg:.1f} degrees (gantry tilt), "
         f"{tilt.millimetres:.2f} mm from the first to the last slice",
-        "Leave --no-tilt-correction out to have it resampled, or export a series without tilt",
+        f"Have it resampled with {option('tilt_correction', 'True')}, or export a series without "
+        f"tilt",
     )
 
 
@@ -302,7 +303,8 @@ def _choose_frame(plan: SeriesPlan, frame: Frame) -> tuple[list[list[Plane]], li
             SeriesError,
             "E_DYNAMIC",
             f"{count} frames at each of {len(frames[0])} positions ({plan.stack.frame_text})",
-            f"Choose one with --frame 0 to {count - 1}, or --frame mean",
+            f"Choose one from 0 to {count - 1} with {option('frame', 'NUMBER')}, or "
+            f"{option('frame', 'mean')}",
         )
     if isinstance(frame, int) and not 0 <= frame < count:
         raise plan.place.error(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 
-from medfuse.errors import GeometryError, InputError, UnitError
+from medfuse.errors import GeometryError, InputError, UnitError, option
 from medfuse.imaging.volume import Place, spacing_of
 
 _DATA_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
@@ -173,7 +173,8 @@ def _affine(
             GeometryError,
             "E_NO_ORIENTATION",
             "sform_code and qform_code are 0: the header does not say where left is",
-            "Convert again from DICOM, or say --assume-identity if you know that the axes run "
+            f"Convert again from DICOM, or use {option('assume_identity', 'True')} if you know "
+            f"that the axes run "
             "right, anterior, superior",
         )
     if not (np.isfinite(zooms).all() and (zooms > 0).all()):

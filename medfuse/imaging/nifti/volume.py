@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medfuse.errors import MedfuseError, SeriesError, UsageError
+from medfuse.errors import MedfuseError, SeriesError, UsageError, option
 from medfuse.imaging.nifti.facts import Facts, find_facts
 from medfuse.imaging.nifti.header import NiftiHeader, parse_header
 from medfuse.imaging.nifti.stream import NiftiStream
@@ -172,7 +172,8 @@ def _wanted_frames(
             SeriesError,
             "E_DYNAMIC",
             f"the file holds {count} frames of {' x '.join(map(str, header.shape))} voxels",
-            f"Choose one with --frame 0 to {count - 1}, or --frame mean",
+            f"Choose one from 0 to {count - 1} with {option('frame', 'NUMBER')}, or "
+            f"{option('frame', 'mean')}",
         )
     if isinstance(frame, int) and not 0 <= frame < count:
         raise place.error(
@@ -227,11 +228,11 @@ def _unit(
             return "HU", []
         return "a.u.", [
             f"CT without values of air (lowest {lowest:g}, expected {MAX_HU_OF_AIR:g} or less): "
-            "not taken as HU; state --functional-unit HU if it is"
+            "not taken as HU; state the unit HU if it is"
         ]
     if modality in ("PET", "SPECT"):
         return "a.u.", [
             f"SUV not available: a NIfTI file holds no unit of its {modality} values. Values are "
-            'taken as a.u.; state --functional-unit SUVbw (values_in="SUVbw") if they are SUV'
+            "taken as a.u.; state the unit SUVbw if they are SUV"
         ]
     return "a.u.", []

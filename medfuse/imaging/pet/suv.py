@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from medfuse.errors import SuvUnavailable
+from medfuse.errors import SuvUnavailable, option
 from medfuse.imaging.pet.nuclides import HALF_LIVES_S, THERAPY, fitting_nuclides
 
 FORMULA = (
@@ -128,7 +128,7 @@ def suv_unavailable(
         what=what,
         where=where,
         cause=cause,
-        remedy="Correct the header at the source, or go on without SUV (--unit auto)",
+        remedy=f"Correct the header at the source, or go on without SUV: {option('unit', 'auto')}",
     )
 
 

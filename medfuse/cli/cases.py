@@ -1,0 +1,413 @@
+"""The commands ``fuse``, ``batch`` and ``register``. Parse, call, print; heavy imports inside."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from medfuse.cli import terminal
+from medfuse.cli.options import (
+    COMMON,
+    DryRun,
+    Force,
+    Landmarks,
+    MaxMemory,
+    Out,
+    ResultLayout,
+    UidSalt,
+    add_command,
+    takes_settings,
+)
+from medfuse.errors import UsageError
+from medfuse.settings import CaseSettings
+
+EXIT_NO_CASE, EXIT_FAILED = 3, 8
+MANY = "Many cases"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Hang the commands into the command line."""
+    add_command(
+        app,
+        fuse,
+        examples=(
+            "medfuse fuse t1.nii.gz pet_dicom/ -o result/",
+            "medfuse fuse --mri mr/ --pet pet/ -o result/ --window 0 10 --png",
+        ),
+    )
+    add_command(
+        app,
+        batch,
+        examples=(
+            "medfuse batch study/ -o results/ --dry-run",
+            "medfuse batch study/ -o results/ --workers 4",
+            "medfuse batch study/ -o results/ --shard $SLURM_ARRAY_TASK_ID/16",
+        ),
+    )
+    add_command(
+        app,
+        register,
+        examples=("medfuse register t1.nii.gz pet/ -o pet_to_t1.tfm --resampled pet_on_t1.nii.gz",),
+    )
+
+
+def _named(kind: str) -> Any:
+    return typer.Option(
+        f"--{kind.lower()}", help=f"The {kind}, instead of its position.", rich_help_panel="Reading"
+    )
+
+
+@takes_settings("Fusion", "Registration", "Reading", "Output")
+def fuse(
+    context: typer.Context,
+    out: Out,
+    anatomical: Annotated[
+        Path | None, typer.Argument(help="MRI (or CT): NIfTI file or DICOM folder.")
+    ] = None,
+    functional: Annotated[
+        Path | None, typer.Argument(help="PET, SPECT or CT: NIfTI file or DICOM folder.")
+    ] = None,
+    mri: Annotated[Path | None, _named("MRI")] = None,
+    pet: Annotated[Path | None, _named("PET")] = None,
+    spect: Annotated[Path | None, _named("SPECT")] = None,
+    ct: Annotated[Path | None, _named("CT")] = None,
+    landmarks: Landmarks = None,
+    uid_salt: UidSalt = None,
+    layout: ResultLayout = "cases",
+    max_memory: MaxMemory = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    *,
+    settings: CaseSettings,
+) -> None:
+    """Register, fuse and audit one pair; write a result folder."""
+    named = {"MRI": mri, "PET": pet, "SPECT": spect, "CT": ct}
+    anatomical, functional, stated = _pair(anatomical, functional, named)
+    settings = CaseSettings(**{**settings.model_dump(), **stated})
+    _require_folder(out)
+    if dry_run:
+        _describe_pair(anatomical, functional, out)
+        return
+    _require_there(anatomical, functional)
+    from medfuse.case.pipeline import run_case
+
+    derivative = _derivative(out, anatomical, functional, settings) if layout == "bids" else None
+    folder = derivative.folder_of(functional) if derivative else out
+    with terminal.progress_bar("medfuse fuse") as progress:
+        result = run_case(
+            anatomical,
+            functional,
+            folder,
+            settings,
+            case=folder.name,
+            command=command_line(context, names=settings.keep_names),
+            uid_salt=uid_salt,
+            max_memory_gb=max_memory,
+            replace_other=force,
+            progress=progress,
+        )
+    if derivative:
+        derivative.place(folder.name)
+    terminal.answer_result(result)
+
+
+def _pair(
+    anatomical: Path | None, functional: Path | None, named: dict[str, Path | None]
+) -> tuple[Path, Path, dict[str, str]]:
+    """Both images, from their positions or from their names, and the modalities that names "
+    "state."""
+    given = {kind: path for kind, path in named.items() if path is not None}
+    if not given and anatomical is not None and functional is not None:
+        return anatomical, functional, {}
+    first = "MRI" if "MRI" in given else "CT"
+    roles = [first, *(kind for kind in given if kind != first)]
+    if anatomical is not None or len(given) != 2 or first not in given:
+        raise UsageError(
+            "E_USAGE",
+            what="Cannot tell which two images to fuse",
+            cause=f"{sum(p is not None for p in (anatomical, functional))} paths and "
+            f"{' and '.join(f'--{kind.lower()}' for kind in given) or 'no named image'} were given",
+            remedy="Give the anatomical and then the functional image, or name both, for example "
+            "--mri t1.nii.gz --pet pet/",
+        )
+    stated = {"anatomical_modality": roles[0], "functional_modality": roles[1]}
+    return given[roles[0]], given[roles[1]], stated
+
+
+def _require_folder(out: Path) -> None:
+    if out.name.lower().endswith((".nii", ".nii.gz", ".dcm", ".png")):
+        raise UsageError(
+            "E_USAGE",
+            what="Cannot write the result",
+            where=out.name,
+            cause="a result is a folder (fused image, weight map, audit, report), not one file",
+            remedy="Give a folder, for example -o result/; the fused image is fused_rgb.nii.gz in "
+            "it",
+        )
+
+
+def _require_there(*images: Path) -> None:
+    """Answer a mistyped path before anything heavy is imported."""
+    if all(path.exists() for path in images):
+        return
+    from medfuse.imaging.reader import describe
+
+    for path in images:
+        if not path.exists():
+            describe(path)  # raises what reading would
+
+
+@takes_settings("Fusion", "Registration", "Reading", "Output", single=False)
+def batch(
+    context: typer.Context,
+    out: Out,
+    study_folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="STUDY", help="BIDS data set, one folder per subject, or with cases.csv."
+        ),
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="The study, instead of its position.", rich_help_panel=MANY)
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with the columns case,anatomical,functional and any settings.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    uid_salt: UidSalt = None,
+    layout: ResultLayout = "cases",
+    max_memory: MaxMemory = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Cases at a time. [default: one per core]", rich_help_panel=COMMON
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds a case may take.", rich_help_panel=MANY)
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Do part I of N; other machines do the rest.", rich_help_panel=MANY
+        ),
+    ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Check for new cases every SECONDS until interrupted.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Run on the workers of this Dask scheduler (tcp://...).", rich_help_panel=MANY
+        ),
+    ] = None,
+    cluster: Annotated[
+        Literal["local", "slurm"] | None,
+        typer.Option(
+            help="Start Dask workers (--workers) here, or as SLURM jobs.", rich_help_panel=MANY
+        ),
+    ] = None,
+    ship: Annotated[
+        bool,
+        typer.Option(
+            "--ship",
+            help="Workers share no disk: send inputs, fetch results.",
+            rich_help_panel=MANY,
+        ),
+    ] = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    *,
+    settings: CaseSettings,
+) -> None:
+    """Fuse every pair of a study; one failing case never stops the others."""
+    root = _one_study(study_folder, study)
+    from medfuse.batch.shard import Shard
+    from medfuse.study import discover
+
+    plan = discover(root, manifest=manifest)
+    if terminal.mode.shows:
+        terminal.show_plan(plan)
+    if dry_run:
+        if terminal.mode.as_json:
+            terminal.print_plan(plan)
+        raise typer.Exit(0 if plan.cases else EXIT_NO_CASE)
+
+    def run(some: Any) -> Any:
+        return _run_batch(
+            some, out, settings, layout, force=force, timeout_s=timeout, uid_salt=uid_salt,
+            command=command_line(context, names=settings.keep_names), max_memory_gb=max_memory,
+            workers=workers, shard=Shard.parse(shard or "1/1"),
+            cluster=_cluster(scheduler, cluster, workers, ship=ship),
+        )  # fmt: skip
+
+    if watch is None:
+        raise typer.Exit(run(plan).exit_code)
+    from medfuse.batch.watch import watch as keep_watch
+
+    terminal.say(f"Watching {root} every {watch:g} s; Ctrl-C ends it.")
+    found = keep_watch(lambda: discover(root, manifest=manifest), run, every_s=watch)
+    raise typer.Exit(found)
+
+
+def _one_study(position: Path | None, named: Path | None) -> Path:
+    given = [path for path in (position, named) if path is not None]
+    if len(given) != 1:
+        raise UsageError(
+            "E_USAGE",
+            what="Cannot tell which study to run",
+            cause="it was given twice" if given else "no study was given",
+            remedy="Give it once, for example: medfuse batch STUDY -o RESULTS",
+        )
+    return given[0]
+
+
+@takes_settings("Registration", "Reading", without=("accept_suspect",))
+def register(
+    fixed: Annotated[Path, typer.Argument(help="Anatomical volume; its grid stays.")],
+    moving: Annotated[Path, typer.Argument(help="Functional volume.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", "--output", help="ITK transform (.tfm) to write, or transform.json.",
+            rich_help_panel=COMMON,
+        ),
+    ],
+    resampled: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the moving volume on the fixed grid (.nii.gz).",
+            rich_help_panel=COMMON,
+        ),
+    ] = None,
+    landmarks: Landmarks = None,
+    *,
+    settings: CaseSettings,
+) -> None:  # fmt: skip
+    """Align two volumes; print quality, write the transform."""
+    _require_there(fixed, moving)
+    if out.suffix.lower() not in (".tfm", ".txt", ".json"):
+        raise UsageError(
+            "E_FORMAT",
+            what="Cannot write the transform",
+            where=out.name,
+            cause=f"the format {out.suffix or '(no suffix)'} is not known",
+            remedy="Give a name that ends in .tfm or .txt (ITK) or .json (as in result folders)",
+        )
+    import numpy as np
+
+    from medfuse.case.pipeline import align, load_pair
+    from medfuse.results.export import write_nifti
+
+    settings = settings.model_copy(update={"accept_suspect": True})
+    anat, func = load_pair(fixed, moving, settings)
+    with terminal.progress_bar("medfuse register") as progress:
+        found = align(anat, func, settings, progress=progress)
+    _write_transform(found, out)
+    if resampled:
+        volume = found.resample(func)
+        write_nifti(resampled, np.asarray(volume)[0], np.asarray(volume.affine))
+    terminal.answer(found.to_dict(), lambda: terminal.show_registration(found, out))
+    if found.verdict == "suspect":
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _write_transform(found: Any, out: Path) -> None:
+    from medfuse.results.folder import write_through, writing
+
+    with writing(out):
+        if out.suffix.lower() == ".json":
+            write_through(out, (json.dumps(found.to_dict(), indent=2) + "\n").encode())
+            return
+        out.touch()  # what ITK says of a folder that is not there tells nothing
+        found.write_tfm(out)
+
+
+def command_line(context: typer.Context, *, names: bool = False) -> str:
+    """What was typed; without names, what stands for a path or a series is named by its role."""
+    if names:
+        return shlex.join(["medfuse", *sys.argv[1:]])
+    words = ["medfuse", str(context.info_name)]
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        hidden = isinstance(value, Path) or name.endswith("_series")
+        shown = [name.upper()] if hidden else [str(part) for part in _parts(value)]
+        words += [*(parameter.opts[:1] if parameter.param_type_name == "option" else []), *shown]
+    return shlex.join(words)
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    if isinstance(value, bool):
+        return ()
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def _describe_pair(anatomical: Path, functional: Path, out: Path) -> None:
+    from medfuse.imaging.reader import describe
+
+    found = {"anatomical": describe(anatomical), "functional": describe(functional)}
+
+    def show() -> None:
+        for role, items in found.items():
+            for item in items:
+                terminal.table(role, ("what", "value"), terminal.rows_of(item))
+        terminal.say(f"Would write {out}; nothing was done (--dry-run).")
+
+    terminal.answer({**found, "out": str(out)}, show)
+
+
+def _derivative(out: Path, anatomical: Path, functional: Path, settings: CaseSettings) -> Any:
+    """The BIDS derivative data set that a single case goes into."""
+    from medfuse.batch.bids_layout import Derivative, require_bids
+
+    raw = require_bids(anatomical, functional)
+    return Derivative.begin(out, raw, keep_names=settings.keep_names)
+
+
+def _run_batch(plan: Any, out: Path, settings: CaseSettings, layout: str, **options: Any) -> Any:
+    from medfuse.batch import run_batch
+    from medfuse.batch.bids_layout import run_bids_batch
+
+    run = run_bids_batch if layout == "bids" else run_batch
+    with terminal.batch_progress() as on_event:
+        summary = run(plan, out, settings, on_event=on_event, **options)
+    terminal.answer(summary.to_dict(), lambda: terminal.show_summary(summary))
+    return summary
+
+
+def _cluster(
+    scheduler: str | None,
+    kind: Literal["local", "slurm"] | None,
+    workers: int | None,
+    *,
+    ship: bool,
+) -> Any:
+    if scheduler is None and kind is None and not ship:
+        return None
+    if (scheduler is None) == (kind is None):
+        raise UsageError(
+            "E_USAGE",
+            what="Cannot choose the workers",
+            cause="--scheduler and --cluster exclude each other, and --ship needs one of them",
+            remedy="Give either --scheduler tcp://HOST:8786 or --cluster local|slurm",
+        )
+    from medfuse.batch.cluster import Cluster
+
+    return Cluster(scheduler, kind, workers or 2, ship)
