@@ -68,7 +68,7 @@ def fuse_slice(
     guide = preview_guide(settings.method)
     # As medfuse.fuse does it, without the audit: a slider cannot wait for that.
     planes = run_slices(sources, guide, "slices", result.kernel, lambda fraction, text: None)
-    painted = shown(to_bytes(planes.volume("rgb")), source.order, flat=source.flat)
+    painted = shown(to_bytes(planes.volume(planes.picture.rgb)), source.order, flat=source.flat)
     return PaintedSlice(fusion, _where(source, axis, number), painted)
 
 

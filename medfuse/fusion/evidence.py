@@ -1,48 +1,77 @@
-"""From the planes of a fusion to what the audit looks at."""
+"""From planes to what the audit looks at: of our own fusions and of pictures of any tool."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medfuse.audit import Evidence, Functional
-from medfuse.fusion.slices import Planes, Sources, in_slices, read_back_sample
+from medfuse.audit import Evidence, Functional, ReadBack
+from medfuse.fusion.planes import Planes, Windowed, in_slices
+from medfuse.fusion.sources import Sources, windowed
 from medfuse.imaging.grid import DisplayOrder, Grid
-from medfuse.kernel.blend import overshoot, slabs
+from medfuse.kernel import blend
 from medfuse.kernel.scratch import empty
+
+SAMPLES = 200_000  # voxels in which the audit reads uptake back
 
 
 def evidence_of(planes: Planes, sources: Sources) -> Evidence:
     """Put together the evidence of one fusion; adds ``overshoot`` to the planes."""
-    v = planes.values
-    v["overshoot"] = _overshoot(v)
-    image, func = sources.anatomical, sources.functional
-    values = in_slices(func, planes.order)
+    blended, picture = planes.blended, planes.picture
+    blended.overshoot = overshoot(blended.luminance, planes.windowed)
+    shown = evidence_of_picture(
+        sources, planes.order, planes.windowed, blended.luminance, picture.rgb
+    )
+    return replace(
+        shown,
+        weights=planes.weights.maps[0],
+        from_a=blended.from_a,
+        from_b=blended.from_b,
+        share=blended.share,
+        overshoot=blended.overshoot,
+        bound_change=blended.bound_change,
+        painted=blended.painted,
+        gamut_change=picture.gamut_change,
+        chroma_change=picture.chroma_change,
+        chroma_change_before=picture.chroma_change_before,
+    )
+
+
+def evidence_of_picture(
+    sources: Sources, order: DisplayOrder, pair: Windowed, luminance: Tensor, rgb: Tensor
+) -> Evidence:
+    """What can be told of a picture whoever made it: all but how the two sources were mixed.
+
+    Parameters
+    ----------
+    sources : Sources
+        With the colour map of the picture; without, or where that is grey, nothing is read back.
+    order : DisplayOrder
+        In which all planes lie.
+    pair : Windowed
+    luminance : (S, 1, R, K) float32
+        Of the picture.
+    rgb : (S, 3, R, K) float32 in [0, 1]
+        The picture.
+    """
+    values, window, grid = in_slices(sources.functional, order), sources.window, sources.grid
+    func = sources.functional
     facts = func.meta if isinstance(func, MetaTensor) else {}
-    window = sources.window
-    stored = Grid.from_volume(image) if isinstance(image, MetaTensor) and not sources.flat else None
     return Evidence(
-        a=v["a"],
-        b=v["b"],
-        weights=v["weights"],
-        luminance=v["luminance"],
-        from_a=v["from_a"],
-        from_b=v["from_b"],
-        share=v["share"],
-        rgb=v["rgb"],
-        overshoot=v["overshoot"],
-        bound_change=v.get("bound_change"),
-        painted=v.get("painted"),
-        gamut_change=v["gamut"],
-        chroma_change=v["chroma"],
-        chroma_change_before=float(v["chroma_before"]),
-        coverage=v.get("coverage"),
-        saturated=int(v["saturated"]),
+        a=pair.a,
+        b=pair.b,
+        luminance=luminance,
+        rgb=rgb,
+        coverage=pair.coverage,
+        saturated=pair.saturated,
         window_by_design=window is not None and window.unit == "HU",
         gamut=sources.gamut,
-        read_back=read_back_sample(planes, sources, values),
+        read_back=_read_back_sample(sources, pair, values, rgb),
         functional=Functional(
             values=values,
             window=(window.low, window.high) if window else None,
@@ -50,9 +79,17 @@ def evidence_of(planes: Planes, sources: Sources) -> Evidence:
             unit=window.unit if window else "",
             modality=facts.get("modality", "unknown"),
         ),
-        affine=slice_affine(planes.order, stored) if stored else None,
-        stored_affine=np.asarray(stored.affine) if stored else None,
+        affine=slice_affine(order, grid) if grid else None,
+        stored_affine=np.asarray(grid.affine) if grid else None,
     )
+
+
+def overshoot(luminance: Tensor, pair: Windowed) -> Tensor:
+    """(S, 1, R, K): :func:`medfuse.kernel.blend.overshoot`, a few slices at a time."""
+    out = empty(luminance.shape)
+    for part in blend.slabs(len(out)):
+        out[part] = blend.overshoot(luminance[part], pair.a[part], pair.b[part])
+    return out
 
 
 def slice_affine(order: DisplayOrder, grid: Grid) -> NDArray[np.float64]:
@@ -65,8 +102,18 @@ def slice_affine(order: DisplayOrder, grid: Grid) -> NDArray[np.float64]:
     return np.asarray(grid.affine @ voxel_from_slice)
 
 
-def _overshoot(v: dict[str, Tensor]) -> Tensor:
-    out = empty(v["luminance"].shape)
-    for part in slabs(len(out)):
-        out[part] = overshoot(v["luminance"][part], v["a"][part], v["b"][part])
-    return out
+def _read_back_sample(
+    sources: Sources, pair: Windowed, functional: Tensor, rgb: Tensor
+) -> ReadBack | None:
+    """Every n-th covered voxel with uptake: its value, its 8-bit colour. Grey has no chroma."""
+    if sources.colormap in (None, "gray"):
+        return None
+    size = pair.a.numel()
+    places = np.unravel_index(np.arange(0, size, max(1, size // SAMPLES)), tuple(pair.a.shape))
+    s, _, r, k = map(torch.from_numpy, places)  # torch's own unravel_index imports sympy: 0.4 s
+    values = windowed(functional[s, 0, r, k], sources.window)
+    wanted = values > 0.02
+    if pair.coverage is not None:
+        wanted &= pair.coverage[s, 0, r, k]
+    colours = rgb[s[wanted], :, r[wanted], k[wanted]].T
+    return ReadBack(values[wanted], (colours * 255).round_().div_(255), sources.colormap)

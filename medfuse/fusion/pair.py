@@ -12,20 +12,20 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import Audit, audit_fusion
-from medfuse.errors import GeometryError
 from medfuse.fusion.evidence import evidence_of
-from medfuse.fusion.slices import (
+from medfuse.fusion.guide import Mode, Progress
+from medfuse.fusion.planes import Planes
+from medfuse.fusion.slices import resolve_mode, run_slices
+from medfuse.fusion.sources import (
     Gamut,
-    Mode,
-    Planes,
-    Progress,
     Sources,
-    plain,
-    resolve_mode,
-    run_slices,
+    channel_first,
+    check_pair,
+    coverage_of,
+    given_weights,
+    window_of,
 )
-from medfuse.imaging.grid import Grid, coverage
-from medfuse.imaging.windows import Window, default_window
+from medfuse.imaging.windows import Window
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, MethodInfo, Painter
@@ -180,8 +180,8 @@ def fuse(
     Hybrid Fusion, arXiv 2602.20851, section 3; Burt & Adelson 1983.
     """
     flat = len(np.shape(anatomical)) == 3
-    func, anat = _channel_first(functional, "functional"), _channel_first(anatomical, "anatomical")
-    _check_pair(func, anat)
+    func, anat = channel_first(functional, "functional"), channel_first(anatomical, "anatomical")
+    check_pair(func, anat)
     if colormap is not None and colormap not in COLORMAPS:
         raise ValueError(f"unknown colour map {colormap!r}; choose one of {', '.join(COLORMAPS)}")
     if not -1 <= bias <= 1:
@@ -192,14 +192,14 @@ def fuse(
     sources = Sources(
         functional=func,
         anatomical=anat,
-        window=_window(func, window, "functional"),
-        anatomical_window=_window(anat, anatomical_window, "anatomical"),
+        window=window_of(func, window, "functional"),
+        anatomical_window=window_of(anat, anatomical_window, "anatomical"),
         colormap=_colormap(func, colormap),
-        coverage=_coverage(func, anat),
+        coverage=coverage_of(func, anat),
         gamut=gamut,
         bias=bias,
         bounded=bounded,
-        weights=None if weights is None else _given_weights(weights, anat),
+        weights=None if weights is None else given_weights(weights, anat),
         flat=flat,
     )
     notify = progress or (lambda fraction, text: None)
@@ -222,32 +222,30 @@ def _result(
     *,
     audit: bool,
 ) -> FusionResult:
-    v = planes.values
     found = audit_fusion(evidence_of(planes, sources)) if audit else None
-    v.setdefault("coverage", torch.ones_like(v["a"], dtype=torch.bool))
+    pair, blended, picture = planes.windowed, planes.blended, planes.picture
+    planes.release(picture.chroma_change)
 
-    del v["chroma"]
-
-    def out(name: str) -> Tensor:
+    def out(plane: Tensor) -> Tensor:
         """Put a plane into the order of the image; each is let go before the next is copied."""
-        volume = _finish(planes.volume(name), sources)
-        del v[name]
-        return volume
+        return _finish(planes.volume(planes.release(plane)), sources)
 
+    if pair.coverage is None:
+        pair.coverage = torch.ones_like(pair.a, dtype=torch.bool)
     return FusionResult(
-        rgb=out("rgb"),
-        luminance=out("luminance"),
-        weights=out("weights"),
-        share=out("share"),
-        from_functional=out("from_a"),
-        from_anatomical=out("from_b"),
-        functional_luminance=out("a"),
-        anatomical=out("b"),
-        coverage=out("coverage"),
-        gamut_change=out("gamut"),
-        overshoot=out("overshoot") if audit else None,
-        bound_change=out("bound_change") if sources.bounded else None,
-        painted=out("painted") if "painted" in v else None,
+        rgb=out(picture.rgb),
+        luminance=out(blended.luminance),
+        weights=out(planes.weights.maps[0]),
+        share=out(blended.share),
+        from_functional=out(blended.from_a),
+        from_anatomical=out(blended.from_b),
+        functional_luminance=out(pair.a),
+        anatomical=out(pair.b),
+        coverage=out(pair.coverage),
+        gamut_change=out(picture.gamut_change),
+        overshoot=None if blended.overshoot is None else out(blended.overshoot),
+        bound_change=None if blended.bound_change is None else out(blended.bound_change),
+        painted=None if blended.painted is None else out(blended.painted),
         audit=found,
         method=guide.info,
         mode=mode,
@@ -272,69 +270,6 @@ def _finish(volume: Tensor, sources: Sources) -> Tensor:
     return volume
 
 
-def _channel_first(image: Any, role: str) -> Tensor:
-    """(C, X, Y, Z) float32; a 2-D image gets a last axis of length 1."""
-    if not isinstance(image, Tensor):
-        image = torch.from_numpy(np.ascontiguousarray(image))
-    if image.ndim not in (3, 4) or image.shape[0] not in (1, 3):
-        raise ValueError(
-            f"the {role} image must be (C, H, W) or (C, H, W, D) with C = 1 or 3, "
-            f"got shape {tuple(image.shape)}"
-        )
-    if role == "anatomical" and image.shape[0] != 1:
-        raise ValueError("the anatomical image must have one channel, got 3")
-    return image.float() if image.ndim == 4 else plain(image).float().unsqueeze(-1)
-
-
-def _given_weights(weights: Any, anat: Tensor) -> Tensor:
-    given = plain(_channel_first(weights, "weight"))
-    if given.shape != (1, *anat.shape[1:]):
-        raise ValueError(
-            f"weights must be {(1, *anat.shape[1:])} like the anatomical image, "
-            f"got {tuple(given.shape)}"
-        )
-    low, high = torch.aminmax(given)
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"weights must lie in [0, 1], got {low:g} to {high:g}")
-    return given
-
-
-def _check_pair(func: Tensor, anat: Tensor) -> None:
-    if func.shape[1:] != anat.shape[1:]:
-        raise ValueError(
-            f"both images must be on one grid, got {tuple(func.shape[1:])} functional and "
-            f"{tuple(anat.shape[1:])} anatomical; use registration.resample(functional)"
-        )
-    if not (isinstance(func, MetaTensor) and isinstance(anat, MetaTensor)):
-        return
-    if not Grid.from_volume(func).same_as(Grid.from_volume(anat)):
-        raise GeometryError(
-            "E_GRID_MISMATCH",
-            what="Cannot fuse",
-            cause="functional and anatomical image have the same shape but another affine",
-            remedy="Pass registration.resample(functional), which puts it on the anatomical grid",
-        )
-
-
-def _window(image: Tensor, given: tuple[float, float] | None, role: str) -> Window | None:
-    unit = image.meta.get("unit") if isinstance(image, MetaTensor) else None
-    if given is not None:
-        low, high = given
-        if not low < high:
-            raise ValueError(f"the {role} window must rise, got {low:g} to {high:g}")
-        return Window(float(low), float(high), unit or "a.u.", "given")
-    if isinstance(image, MetaTensor) and unit is not None and image.shape[0] == 1:
-        return default_window(image)
-    low, high = (float(x) for x in torch.aminmax(plain(image)))
-    if not (low >= 0 and high <= 1):  # also catches NaN
-        raise ValueError(
-            f"values of the {role} image without a unit must lie in [0, 1], got {low:g} to "
-            f"{high:g}; give {'window' if role == 'functional' else 'anatomical_window'}"
-            "=(low, high), or load the image with medfuse.load"
-        )
-    return None
-
-
 def _colormap(func: Tensor, name: str | None) -> str | None:
     if func.shape[0] == 3:
         if name is not None:
@@ -342,13 +277,3 @@ def _colormap(func: Tensor, name: str | None) -> str | None:
         return None
     modality = func.meta.get("modality", "") if isinstance(func, MetaTensor) else ""
     return name or DEFAULT_COLORMAP.get(modality, "ember")
-
-
-def _coverage(func: Tensor, anat: Tensor) -> Tensor | None:
-    """(X, Y, Z) bool from the geometry that ``Registration.resample`` recorded, else None."""
-    if not isinstance(func, MetaTensor) or not (view := func.meta.get("field_of_view")):
-        return None
-    source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
-    grid = Grid.from_volume(anat if isinstance(anat, MetaTensor) else func)
-    inside = coverage(grid, source, np.asarray(view["moving_from_fixed"]))
-    return torch.from_numpy(inside)

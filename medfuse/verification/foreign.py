@@ -18,18 +18,18 @@ from medfuse.audit import (
     Audit,
     Check,
     Evidence,
-    Functional,
-    ReadBack,
     audit_fusion,
     estimated_share,
 )
 from medfuse.errors import UsageError, option
 from medfuse.fusion import fuse
-from medfuse.fusion.evidence import slice_affine
-from medfuse.fusion.slices import Gamut, Mode, plain
-from medfuse.imaging.grid import DisplayOrder, Grid, coverage
-from medfuse.imaging.windows import Window, apply_window, default_window
-from medfuse.kernel.blend import overshoot
+from medfuse.fusion.evidence import evidence_of_picture, overshoot
+from medfuse.fusion.guide import Mode, slice_orders
+from medfuse.fusion.planes import Windowed, covered_slices, in_slices
+from medfuse.fusion.slices import chroma_drift
+from medfuse.fusion.sources import Gamut, Sources, coverage_of, plain, windowed
+from medfuse.imaging.grid import DisplayOrder
+from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import luma, rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS, apply_colormap
 from medfuse.kernel.pyramid import Kernel
@@ -38,7 +38,6 @@ from medfuse.settings import CaseSettings
 from medfuse.verification.foreign_files import Pair, Picture, read_pair, read_picture_or_volume
 
 ROUNDING = 1.5 * GREY_LEVEL  # a picture of 8 bits a channel, rounded, from another luminance file
-SAMPLES = 200_000
 
 
 @dataclass(frozen=True)
@@ -123,55 +122,51 @@ def audit_picture(
 
 
 def _evidence(pair: Pair, picture: Picture, options: Options) -> tuple[Evidence, DisplayOrder]:
-    grid = pair.grid
-    order = _order(grid)
-
-    def planes(volume: Any) -> Tensor:
-        """(C, X, Y, Z) -> (S, C, R, K)."""
-        plain = torch.as_tensor(np.asarray(volume), dtype=torch.float32)
-        return order.apply(plain).transpose(0, 1).contiguous()
-
-    window = _window(pair.functional, options.settings.window)
-    values = planes(pair.functional)
-    colour = _colour(values, window, options.settings.colormap)
-    a = luma(colour) if colour is not None else _unit(values, window)
-    b = planes(_unit(pair.anatomical, _window(pair.anatomical, options.settings.anatomical_window)))
-    rgb = planes(picture.values).expand(-1, 3, -1, -1)
+    sources = _sources(pair, picture, options)
+    order = slice_orders(sources.anatomical, "slices")[0]
+    values = in_slices(sources.functional, order).contiguous()
+    colour = _colour(values, sources.window, options.settings.colormap)
+    seen = _windowed(sources, order, values, colour)
+    rgb = in_slices(picture.values, order).contiguous().expand(-1, 3, -1, -1)
     luminance = luma(rgb)
     known = colour is not None or not picture.is_coloured
-    func = pair.functional
-    meta = func.meta if isinstance(func, MetaTensor) else {}
-    inside = _coverage(meta.get("field_of_view"), pair.matrix, grid, order)
-    evidence = Evidence(
-        a=a,
-        b=b,
-        luminance=luminance,
-        rgb=rgb,
-        coverage=inside,
-        share=estimated_share(luminance, a, b) if known else None,
-        overshoot=overshoot(luminance, a, b) if known else None,
-        chroma_change=_chroma_change(rgb, colour) if picture.is_coloured else None,
+    cbcr = None if colour is None or not picture.is_coloured else rgb_to_ycbcr(colour)[:, 1:]
+    evidence = replace(
+        evidence_of_picture(sources, order, seen, luminance, rgb),
+        share=estimated_share(luminance, seen.a, seen.b) if known else None,
+        overshoot=overshoot(luminance, seen) if known else None,
+        chroma_change=None if cbcr is None else chroma_drift(rgb, cbcr),
         chroma_change_before=None,
-        functional=Functional(
-            values,
-            window=(window.low, window.high) if window else None,
-            colormap=options.settings.colormap if picture.is_coloured else None,
-            unit=window.unit if window else "",
-            modality=meta.get("modality", "unknown"),
-        ),
-        affine=slice_affine(order, grid) if grid else None,
-        stored_affine=None if grid is None else np.asarray(grid.affine),
         is_foreign=True,
-        **_saturation(values, window, inside),
     )
-    sample = _read_back_sample(evidence) if picture.is_coloured else None
-    return replace(evidence, read_back=sample), order
+    return evidence, order
 
 
-def _order(grid: Grid | None) -> DisplayOrder:
-    if grid is None:
-        return DisplayOrder("axial", (2, 0, 1), (False, False, False), (1.0, 1.0, 1.0))
-    return DisplayOrder.from_grid(grid)
+def _sources(pair: Pair, picture: Picture, options: Options) -> Sources:
+    """As for a fusion of our own; the colour map is that of the picture, if it has one."""
+    func, anat = pair.functional, pair.anatomical
+    can_be_read = picture.is_coloured and func.shape[0] == 1
+    return Sources(
+        functional=func,
+        anatomical=anat,
+        window=_window(func, options.settings.window),
+        anatomical_window=_window(anat, options.settings.anatomical_window),
+        colormap=options.settings.colormap if can_be_read else None,
+        coverage=coverage_of(func, anat),
+        flat=pair.grid is None,
+    )
+
+
+def _windowed(
+    sources: Sources, order: DisplayOrder, values: Tensor, colour: Tensor | None
+) -> Windowed:
+    inside = covered_slices(sources.coverage, order)
+    return Windowed(
+        a=windowed(values, sources.window) if colour is None else luma(colour),
+        b=in_slices(windowed(sources.anatomical, sources.anatomical_window), order).contiguous(),
+        coverage=inside,
+        saturated=sources.count_above(values, inside),
+    )
 
 
 def _window(image: Tensor, given: tuple[float, float] | None) -> Window | None:
@@ -188,55 +183,11 @@ def _window(image: Tensor, given: tuple[float, float] | None) -> Window | None:
     return default_window(image) if isinstance(image, MetaTensor) else None
 
 
-def _unit(values: Any, window: Window | None) -> Any:
-    return values if window is None else apply_window(values, window)
-
-
 def _colour(values: Tensor, window: Window | None, colormap: str | None) -> Tensor | None:
     """(S, 3, R, K) colours of the functional image; None where they are not known."""
     if values.shape[1] == 3:
         return values
-    return None if colormap is None else apply_colormap(_unit(values, window), colormap)
-
-
-def _coverage(
-    view: dict[str, Any] | None, matrix: np.ndarray | None, grid: Grid | None, order: DisplayOrder
-) -> Tensor | None:
-    if view is None or matrix is None or grid is None:
-        return None
-    source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
-    inside = coverage(grid, source, matrix)
-    return order.apply(torch.from_numpy(inside)).unsqueeze(1).contiguous()
-
-
-def _chroma_change(rgb: Tensor, colour: Tensor | None) -> Tensor | None:
-    if colour is None:
-        return None
-    drift = rgb_to_ycbcr(rgb)[:, 1:].sub_(rgb_to_ycbcr(colour)[:, 1:])
-    return drift.abs_().amax(dim=1, keepdim=True)
-
-
-def _saturation(values: Tensor, window: Window | None, inside: Tensor | None) -> dict[str, Any]:
-    if window is None or values.shape[1] != 1:
-        return {}
-    above = values > window.high
-    if inside is not None:
-        above &= inside
-    return {"saturated": int(above.sum()), "window_by_design": window.unit == "HU"}
-
-
-def _read_back_sample(e: Evidence) -> ReadBack | None:
-    functional = e.functional
-    if functional is None or functional.colormap in (None, "gray"):
-        return None
-    low, high = functional.window or (0.0, 1.0)
-    step = max(1, e.a.numel() // SAMPLES)
-    values = ((functional.values.reshape(-1)[::step] - low) / (high - low)).clamp(0, 1)
-    wanted = values > 0.02
-    if e.coverage is not None:
-        wanted &= e.coverage.reshape(-1)[::step]
-    rgb = e.rgb.transpose(0, 1).reshape(3, -1)[:, ::step][:, wanted]
-    return ReadBack(values[wanted], (rgb * 255).round().div_(255), str(functional.colormap))
+    return None if colormap is None else apply_colormap(windowed(values, window), colormap)
 
 
 def _mirroring(matrix: np.ndarray) -> Check:

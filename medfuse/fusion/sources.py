@@ -1,0 +1,174 @@
+"""The pair that is fused, checked and before it is windowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from medfuse.errors import GeometryError
+from medfuse.imaging.grid import Grid, coverage
+from medfuse.imaging.windows import Window, default_window
+from medfuse.kernel.color import rgb_to_ycbcr
+from medfuse.kernel.colormaps import COLORMAPS
+
+Gamut = Literal["fit", "clip"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The pair before windowing: (C, X, Y, Z); 2-D images have Z = 1.
+
+    Attributes
+    ----------
+    functional : (1 or 3, X, Y, Z) float32
+        In its unit, or RGB in [0, 1].
+    anatomical : (1, X, Y, Z) float32
+    window, anatomical_window : Window or None
+        None where values lie in [0, 1] already.
+    colormap : str or None
+        None for RGB, or where it is not known.
+    coverage : (X, Y, Z) bool or None
+        Inside the functional field of view.
+    gamut, bias, bounded
+        As in :func:`medfuse.fuse`.
+    weights : (1, X, Y, Z) float32 in [0, 1] or None
+        Used instead of those of the guide.
+    flat : bool
+        The images came without a third axis.
+    table : (256, 3) float32 in [0, 1] or None
+        RGB of the colour map, where it is not that of the name.
+    """
+
+    functional: Tensor
+    anatomical: Tensor
+    window: Window | None
+    anatomical_window: Window | None
+    colormap: str | None
+    coverage: Tensor | None
+    gamut: Gamut = "fit"
+    bias: float = 0.0
+    weights: Tensor | None = None
+    flat: bool = False
+    table: Tensor | None = None
+    bounded: bool = False
+
+    @property
+    def grid(self) -> Grid | None:
+        """Of the anatomical image; None for arrays and 2-D images."""
+        image = self.anatomical
+        return Grid.from_volume(image) if isinstance(image, MetaTensor) and not self.flat else None
+
+    def ycbcr(self, functional: Tensor) -> Tensor:
+        """(N, C, R, K) functional values -> (N, 3, R, K) Y, Cb, Cr."""
+        if self.colormap is None:
+            return rgb_to_ycbcr(functional)
+        # Colour conversion is affine, so a table of YCbCr interpolates like the table of RGB.
+        colours = COLORMAPS[self.colormap] if self.table is None else self.table
+        table = rgb_to_ycbcr(colours.T[None])[0].T.contiguous()
+        position = windowed(functional[:, 0], self.window).mul_(len(table) - 1)
+        index = position.floor().clamp_max_(len(table) - 2)
+        fraction = position.sub_(index)
+        index = index.long()
+        steps = table.diff(dim=0)
+        planes = [torch.addcmul(table[:, c][index], steps[:, c][index], fraction) for c in range(3)]
+        return torch.stack(planes, dim=1)
+
+    def count_above(self, functional: Tensor, covered: Tensor | None) -> int:
+        """Number of (N, C, R, K) functional values above the window, of those that are covered."""
+        if self.window is None or functional.shape[1] != 1:
+            return 0
+        above = functional > self.window.high
+        return int((above if covered is None else above & covered).sum())
+
+
+def windowed(x: Tensor, window: Window | None) -> Tensor:
+    """Values of any shape to [0, 1], clipped at both ends; always a copy."""
+    if window is None:
+        return x.clone()
+    return torch.sub(x, window.low).div_(window.high - window.low).clamp_(0, 1)
+
+
+def plain(x: Tensor) -> Tensor:
+    """The same values without geometry."""
+    return x.as_tensor() if isinstance(x, MetaTensor) else x
+
+
+def channel_first(image: Any, role: str) -> Tensor:
+    """(C, X, Y, Z) float32; a 2-D image gets a last axis of length 1."""
+    if not isinstance(image, Tensor):
+        image = torch.from_numpy(np.ascontiguousarray(image))
+    if image.ndim not in (3, 4) or image.shape[0] not in (1, 3):
+        raise ValueError(
+            f"the {role} image must be (C, H, W) or (C, H, W, D) with C = 1 or 3, "
+            f"got shape {tuple(image.shape)}"
+        )
+    if role == "anatomical" and image.shape[0] != 1:
+        raise ValueError("the anatomical image must have one channel, got 3")
+    return image.float() if image.ndim == 4 else plain(image).float().unsqueeze(-1)
+
+
+def given_weights(weights: Any, anat: Tensor) -> Tensor:
+    """(1, X, Y, Z) float32 in [0, 1]: a map that the caller has, checked."""
+    given = plain(channel_first(weights, "weight"))
+    if given.shape != (1, *anat.shape[1:]):
+        raise ValueError(
+            f"weights must be {(1, *anat.shape[1:])} like the anatomical image, "
+            f"got {tuple(given.shape)}"
+        )
+    low, high = torch.aminmax(given)
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"weights must lie in [0, 1], got {low:g} to {high:g}")
+    return given
+
+
+def check_pair(func: Tensor, anat: Tensor) -> None:
+    """Refuse a pair that does not lie on one grid."""
+    if func.shape[1:] != anat.shape[1:]:
+        raise ValueError(
+            f"both images must be on one grid, got {tuple(func.shape[1:])} functional and "
+            f"{tuple(anat.shape[1:])} anatomical; use registration.resample(functional)"
+        )
+    if not (isinstance(func, MetaTensor) and isinstance(anat, MetaTensor)):
+        return
+    if not Grid.from_volume(func).same_as(Grid.from_volume(anat)):
+        raise GeometryError(
+            "E_GRID_MISMATCH",
+            what="Cannot fuse",
+            cause="functional and anatomical image have the same shape but another affine",
+            remedy="Pass registration.resample(functional), which puts it on the anatomical grid",
+        )
+
+
+def window_of(image: Tensor, given: tuple[float, float] | None, role: str) -> Window | None:
+    """The window that is given, or that of unit and modality; None for values in [0, 1]."""
+    unit = image.meta.get("unit") if isinstance(image, MetaTensor) else None
+    if given is not None:
+        low, high = given
+        if not low < high:
+            raise ValueError(f"the {role} window must rise, got {low:g} to {high:g}")
+        return Window(float(low), float(high), unit or "a.u.", "given")
+    if isinstance(image, MetaTensor) and unit is not None and image.shape[0] == 1:
+        return default_window(image)
+    low, high = (float(x) for x in torch.aminmax(plain(image)))
+    if not (low >= 0 and high <= 1):  # also catches NaN
+        raise ValueError(
+            f"values of the {role} image without a unit must lie in [0, 1], got {low:g} to "
+            f"{high:g}; give {'window' if role == 'functional' else 'anatomical_window'}"
+            "=(low, high), or load the image with medfuse.load"
+        )
+    return None
+
+
+def coverage_of(func: Tensor, anat: Tensor) -> Tensor | None:
+    """(X, Y, Z) bool from the geometry that ``Registration.resample`` recorded, else None."""
+    if not isinstance(func, MetaTensor) or not (view := func.meta.get("field_of_view")):
+        return None
+    source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
+    grid = Grid.from_volume(anat if isinstance(anat, MetaTensor) else func)
+    inside = coverage(grid, source, np.asarray(view["moving_from_fixed"]))
+    return torch.from_numpy(inside)
