@@ -158,7 +158,12 @@ class CaseSettings(BaseModel):
         ),
     ] = "auto"
     accept_suspect: Annotated[
-        bool, Option("Registration", "Fuse even if the registration is suspect.")
+        bool,
+        Option(
+            "Registration",
+            "Fuse even if the registration is suspect.",
+            label="Accept a suspect registration",
+        ),
     ] = False
     allow_patient_mismatch: Annotated[
         bool, Option("Reading", "Fuse even if the headers name two different patients.")
@@ -173,7 +178,13 @@ class CaseSettings(BaseModel):
     ] = "auto"
     window: Annotated[
         tuple[float, float] | None,
-        Option("Fusion", "Functional display window in its unit.", metavar="LOW HIGH", common=True),
+        Option(
+            "Fusion",
+            "Functional display window in its unit.",
+            label="Functional window",
+            metavar="LOW HIGH",
+            common=True,
+        ),
     ] = None
     anatomical_window: Annotated[
         tuple[float, float] | None,

@@ -66,13 +66,14 @@ def _named(kind: str) -> Any:
 @takes_settings("Fusion", "Registration", "Reading", "Output")
 def fuse(
     context: typer.Context,
-    out: Out,
     anatomical: Annotated[
         Path | None, typer.Argument(help="MRI (or CT): NIfTI file or DICOM folder.")
     ] = None,
     functional: Annotated[
         Path | None, typer.Argument(help="PET, SPECT or CT: NIfTI file or DICOM folder.")
     ] = None,
+    *,
+    out: Out,
     mri: Annotated[Path | None, _named("MRI")] = None,
     pet: Annotated[Path | None, _named("PET")] = None,
     spect: Annotated[Path | None, _named("SPECT")] = None,
@@ -83,7 +84,6 @@ def fuse(
     max_memory: MaxMemory = None,
     force: Force = False,
     dry_run: DryRun = False,
-    *,
     settings: CaseSettings,
 ) -> None:
     """Register, fuse and audit one pair; write a result folder."""
@@ -166,13 +166,14 @@ def _require_there(*images: Path) -> None:
 @takes_settings("Fusion", "Registration", "Reading", "Output", single=False)
 def batch(
     context: typer.Context,
-    out: Out,
     study_folder: Annotated[
         Path | None,
         typer.Argument(
             metavar="STUDY", help="BIDS data set, one folder per subject, or with cases.csv."
         ),
     ] = None,
+    *,
+    out: Out,
     study: Annotated[
         Path | None, typer.Option(help="The study, instead of its position.", rich_help_panel=MANY)
     ] = None,
@@ -231,7 +232,6 @@ def batch(
     ] = False,
     force: Force = False,
     dry_run: DryRun = False,
-    *,
     settings: CaseSettings,
 ) -> None:
     """Fuse every pair of a study; one failing case never stops the others."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 import torch
@@ -20,6 +20,8 @@ from medfuse.kernel.color import (
     rgb_to_ycbcr,
     ycbcr_to_rgb,
 )
+from medfuse.kernel.two_way import map_colours
+from medfuse.kernel.two_way_maps import MAPS
 
 ROUNDING = 0.5 / 255 * 2**0.5  # largest chroma error of rounding R, G and B to 8 bits
 
@@ -233,10 +235,11 @@ _MAKERS: Final[dict[str, Callable[[], Tensor]]] = {
     "viridis": lambda: _of_matplotlib("viridis"),
     "inferno": lambda: _of_matplotlib("inferno"),
     "gray": lambda: _piecewise((0, 0, 0, 0), (1, 1, 1, 1)),
+    **{name: partial(map_colours, name) for name in MAPS},
 }  # fmt: skip
 
 
-READABLE: Final = ("ember", "dusk", "amber")
+READABLE: Final = ("ember", "dusk", "amber", "glow", "glow-safe")  # by chroma alone, within 1 %
 
 
 @cache

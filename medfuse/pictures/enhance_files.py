@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import medfuse
-from medfuse.errors import UsageError
+from medfuse.errors import UsageError, option
 from medfuse.evaluation.images import SMALLEST
 from medfuse.imaging.pictures import IMAGE_SUFFIXES, common_size, read_picture
 from medfuse.imaging.reader import load
@@ -75,7 +75,7 @@ def enhance_file(
     is_picture = path.suffix.lower() in IMAGE_SUFFIXES
     stem = _check(path, out, (".png",) if is_picture else (".nii.gz", ".nii"))
     if is_picture and window is not None:
-        raise _cannot(path, "E_USAGE", "a picture has no window", "Leave --window out")
+        raise _cannot(path, "E_USAGE", "a picture has no window", f"Leave {option('window')} out")
     if is_picture:
         common_size(path.name, [path], SMALLEST)
         image, notes, facts = read_picture(path, "RGB")[0], [], {}

@@ -335,9 +335,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault(12, "links", also(_links)),
     Fault(13, "zip", _archive, "E_ARCHIVE", ("zip archive",), "pet.zip"),
     # series structure
-    Fault(15, "two series", _two_series, "E_AMBIGUOUS_SERIES", ("4 (PET, 6", "--series")),
+    Fault(15, "two series", _two_series, "E_AMBIGUOUS_SERIES", ("4 (PET, 6", "series")),
     Fault(16, "two persons", _two_persons, "E_MIXED_PATIENT", ("2 different",)),
-    Fault(17, "another person", tags(PatientID="x"), "E_MIXED_PATIENT", ("--allow-patient",)),
+    Fault(17, "another person", tags(PatientID="x"), "E_MIXED_PATIENT", ("allow_patient_mismatch",)),
     Fault(18, "missing slice", also(_drop(2)), "E_MISSING_SLICE", ("gap of 8.00 mm", "4.00 mm")),
     Fault(19, "copied slice", also(_copy()), note="1 images are copies"),
     Fault(
@@ -346,7 +346,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         20, "dynamic", _frames(3, FrameReferenceTime=lambda n: 60000 * n), "E_DYNAMIC",
-        ("3 frames", "--frame 0 to 2"),
+        ("3 frames", "from 0 to 2 with"),
     ),
     Fault(21, "echoes", _frames(2, EchoTime=lambda n: 5 + n), "E_DYNAMIC", ("EchoTime 5, 6",)),
     Fault(22, "tilt", also(lambda s: [
@@ -389,7 +389,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(35, "two forms", nifti(qform_code=1, qoffset_x=40), image="pet.nii.gz",
           note="the sform was taken"),
     Fault(36, "no orientation", nifti(sform_code=0, qform_code=0), "E_NO_ORIENTATION",
-          ("--assume-identity",), "pet.nii.gz"),
+          ("assume_identity",), "pet.nii.gz"),
     Fault(36, "assumed orientation", nifti(sform_code=0, qform_code=0), image="pet.nii.gz",
           settings={"assume_identity": True}, note="as stated by the user"),
     Fault(37, "sheared", _sheared_nifti, "E_BAD_AFFINE", ("sheared",), "pet.nii.gz"),

@@ -150,7 +150,7 @@ def test_suspect_registration_is_refused_and_leaves_nothing(brain, sample_data, 
     matrix[:3, 3] = 70, 60, 0
     np.savetxt(wrong, matrix)
     settings = CaseSettings(registration="identity", initial=str(wrong))
-    with pytest.raises(RegistrationError, match=r"--accept-suspect.*E_REGISTRATION"):
+    with pytest.raises(RegistrationError, match=r"accept_suspect=True.*E_REGISTRATION"):
         run_case(*brain, tmp_path / "out", settings, case="wrong")
     assert list(tmp_path.iterdir()) == [wrong]
 
@@ -200,8 +200,8 @@ def test_bad_settings_are_usage_errors_in_one_line(brain, tmp_path):
 
 def test_a_case_that_memory_cannot_hold_is_refused_before_it_is_registered(brain, tmp_path):
     cause = (
-        r"need about 1\.\d GB of memory, or 1\.\d GB with the rest on disk \(--max-memory\); "
-        r"0\.5 GB may be used.*--max-memory.*\[E_TOO_LARGE\]"
+        r"need about 1\.\d GB of memory, or 1\.\d GB with the rest on disk \(max_memory\); "
+        r"0\.5 GB may be used.*max_memory=GB.*\[E_TOO_LARGE\]"
     )
     with pytest.raises(InputError, match=cause):
         run_case(*brain, tmp_path / "out", FAST, case="x", max_memory_gb=0.5)

@@ -137,4 +137,4 @@ def test_an_error_can_be_told_under_the_names_of_the_caller():
     renamed = error.renamed({"series": "functional_series"})
     assert str(error) == "A: b. Use series=3. [E_X]"
     assert "--functional-series 3" in renamed.told(as_flag)
-    assert settings.label_of("accept_suspect") == "Accept suspect"
+    assert settings.label_of("accept_suspect") == "Accept a suspect registration"

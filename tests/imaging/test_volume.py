@@ -22,7 +22,7 @@ def test_512_x_512_x_600_goes_with_6_gigabytes_and_some_disk() -> None:
 
 def test_disk_is_used_only_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medfuse.imaging.volume.machine_memory", lambda: 8 * 2**30)
-    cause = r"512 x 512 x 600 voxels.* 15\.5 GB of memory, or 4\.9 GB .*--max-memory\); 8\.0 GB"
+    cause = r"512 x 512 x 600 voxels.* 15\.5 GB of memory, or 4\.9 GB .*max_memory\); 8\.0 GB"
     with pytest.raises(InputError, match=cause):
         disk_for_case(BODY, "ct", None)
 

@@ -95,7 +95,7 @@ def test_an_image_without_contrast_is_refused() -> None:
         with pytest.raises(MedfuseError) as caught:
             default_window(_volume(np.zeros((4, 5, 6)), modality, "a.u."))
         assert caught.value.code == "E_CONSTANT"
-        assert "--window" in str(caught.value)
+        assert "window=LOW HIGH" in str(caught.value)
 
 
 def test_a_huge_volume_is_sampled_evenly_and_always_alike() -> None:

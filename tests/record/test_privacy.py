@@ -324,7 +324,7 @@ def test_salt_is_made_once_and_never_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"short\n"])
 def test_a_file_that_is_no_secret_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s").write_bytes(content)
-    with pytest.raises(UsageError, match=r"expected at least 16.*--uid-salt.*\[E_SALT\]"):
+    with pytest.raises(UsageError, match=r"expected at least 16.*uid_salt=FILE.*\[E_SALT\]"):
         study_salt(tmp_path / "s")
     assert (tmp_path / "s").read_bytes() == content
 

@@ -128,7 +128,7 @@ def test_flirt_matrix_is_refused_for_dicom(shared_data: Path, tmp_path: Path) ->
 
 def test_text_named_mat_is_no_guess(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "affine.mat", RIGID, fmt="%.17g")
-    with pytest.raises(InputError, match=r"affine.mat: .*which program.*--initial-kind fsl"):
+    with pytest.raises(InputError, match=r"affine.mat: .*which program.*initial_kind=fsl"):
         read_matrix(tmp_path / "affine.mat")
     np.testing.assert_array_equal(read_matrix(tmp_path / "affine.mat", kind="ras"), RIGID)
 

@@ -44,7 +44,7 @@ def test_real_test_pairs_are_read(shared_data):
 
 
 def test_folder_without_known_layout_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"vi/ir.*--a.*\[E_NO_IMAGES\]"):
+    with pytest.raises(InputError, match=r"vi/ir.*a=DIR.*\[E_NO_IMAGES\]"):
         find_pair_folders(tmp_path)
 
 

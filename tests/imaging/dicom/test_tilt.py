@@ -80,5 +80,5 @@ def test_real_head_ct_with_gantry_tilt_is_straightened_or_refused(
     ]
     around = stored[pixel[0] - 1 : pixel[0] + 2, pixel[1]]
     assert around.min() <= between <= around.max()
-    with pytest.raises(GeometryError, match=r"18\.5 degrees .*--no-tilt-correction.*\[E_TILT\]"):
+    with pytest.raises(GeometryError, match=r"18\.5 degrees .*tilt_correction=True.*\[E_TILT\]"):
         read_dicom(tmp_path, tilt_correction=False)
