@@ -59,7 +59,7 @@ class _PairUptake:
         self._lesion = _indices(lesion)
         self._surround = _indices(_dilate(lesion, SURROUND) & ~lesion)
         flat = a.flatten()
-        self._ranks = _centred_ranks(flat[self._positive])
+        self._ranks = centred_ranks(flat[self._positive])
         self._step = self._contrast(flat)
         self._hot = _indices(hot)
         self._b = b.flatten()[self._hot].double()
@@ -67,7 +67,7 @@ class _PairUptake:
 
     def correlation(self, fused: Tensor) -> Tensor:
         """Spearman correlation of A and the result inside A's positive mask."""
-        ranks = _centred_ranks(fused[self._positive])
+        ranks = centred_ranks(fused[self._positive])
         norm = torch.sqrt((ranks @ ranks) * (self._ranks @ self._ranks))
         return (ranks @ self._ranks) / norm
 
@@ -102,7 +102,7 @@ def _dilate(mask: Tensor, radius: int) -> Tensor:
     return smooth(pad(mask.float(), margin), (1.0,) * (2 * radius + 1)) > 0
 
 
-def _centred_ranks(x: Tensor) -> Tensor:
+def centred_ranks(x: Tensor) -> Tensor:
     """Ranks in 16-bit steps minus their mean; equal values share the mean of their ranks."""
     steps = (x.double() * _STEPS).round_().long()
     counts = torch.bincount(steps, minlength=_STEPS + 1)

@@ -117,7 +117,12 @@ def fuse_luminance(
 
 
 def fuse_volume(
-    a: Tensor, b: Tensor, weights: Tensor, *, levels: int = 4, kernel: Kernel = "binomial"
+    a: Tensor,
+    b: Tensor,
+    weights: Tensor | Sequence[Tensor],
+    *,
+    levels: int = 4,
+    kernel: Kernel = "binomial",
 ) -> Fused:
     """:func:`fuse_luminance` of a volume, a few slices at a time.
 
@@ -127,17 +132,28 @@ def fuse_volume(
     Parameters
     ----------
     a, b : (S, R, K) float
-    weights : (S, R, K) float in [0, 1]
+    weights : (S, R, K) float in [0, 1], or one such map a band
+        Map k has ``ceil(n / 2^k)`` samples an axis, finest first, base last.
     levels, kernel : as in :func:`blend`
     """
-    _check_range(weights)
+    maps = _volume_maps(a, weights, levels, kernel)
     low_a, low_b = _low_passes(a, levels, kernel), _low_passes(b, levels, kernel)
-    binomial = kernel == "binomial"
-    maps = _low_passes(weights, levels, kernel) if binomial else _samples(weights, levels)
     fused = _blend_level(low_a[levels:], low_b[levels:], maps[levels], None, kernel)
     for level in reversed(range(levels)):
         fused = _blend_level(low_a[level:], low_b[level:], maps[level], fused, kernel)
     return fused
+
+
+def _volume_maps(
+    a: Tensor, weights: Tensor | Sequence[Tensor], levels: int, kernel: Kernel
+) -> list[Tensor]:
+    given = [weights] if isinstance(weights, Tensor) else list(weights)
+    for level in given:
+        _check_range(level)
+    if not isinstance(weights, Tensor):
+        _check_levels(a[None, None], [level[None, None] for level in given], levels)
+        return given
+    return (_low_passes if kernel == "binomial" else _samples)(weights, levels, kernel)
 
 
 def _low_passes(x: Tensor, levels: int, kernel: Kernel) -> list[Tensor]:
@@ -148,7 +164,7 @@ def _low_passes(x: Tensor, levels: int, kernel: Kernel) -> list[Tensor]:
     return out
 
 
-def _samples(weights: Tensor, levels: int) -> list[Tensor]:
+def _samples(weights: Tensor, levels: int, kernel: Kernel) -> list[Tensor]:
     out = [weights]
     for _ in range(levels):
         half = _half(out[-1])

@@ -6,7 +6,7 @@ luminance itself; painters are here to be compared, and the audit says what they
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,6 +27,11 @@ class MethodInfo:
     card: dict[str, Any] = field(default_factory=dict)
 
 
+# What a guide answers with, and the kernel takes: one map (N, 1, H, W) for all bands, or one map a
+# band, finest first, base last; map k is (N, 1, ceil(H / 2^k), ceil(W / 2^k)).
+Weights = Tensor | Sequence[Tensor]
+
+
 @runtime_checkable
 class Method(Protocol):
     """A guide: two luminance images in, weights out."""
@@ -36,7 +41,7 @@ class Method(Protocol):
         """Name, kind and origin."""
         ...
 
-    def weights(self, a: Tensor, b: Tensor) -> Tensor:
+    def weights(self, a: Tensor, b: Tensor) -> Weights:
         """Choose weights; several threads ask at the same time, for other slices.
 
         Parameters
@@ -46,8 +51,9 @@ class Method(Protocol):
 
         Returns
         -------
-        (N, 1, H, W) float32 in [0, 1]
-            1 takes B, 0 takes A.
+        (N, 1, H, W) float32 in [0, 1], or one such map a band
+            1 takes B, 0 takes A. ``info.levels + 1`` maps, each at the size of its pyramid level,
+            where the guide weighs bands apart; see :data:`Weights`.
         """
         ...
 
@@ -82,7 +88,7 @@ class Rule:
 
     name: str
     summary: str
-    formula: Callable[[Tensor, Tensor], Tensor]
+    formula: Callable[[Tensor, Tensor], Weights]
     levels: int = 4
 
     @property
@@ -90,7 +96,7 @@ class Rule:
         return MethodInfo(self.name, self.summary, "rule", levels=self.levels)
 
     @torch.inference_mode()
-    def weights(self, a: Tensor, b: Tensor) -> Tensor:
+    def weights(self, a: Tensor, b: Tensor) -> Weights:
         return self.formula(a, b)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from medfuse.errors import UsageError
 from medfuse.kernel.pyramid import gaussian_pyramid
-from medfuse.methods.base import BF16, MethodInfo
+from medfuse.methods.base import BF16, MethodInfo, Weights
 
 # Samples of one forward pass: activations of this size still fit the caches of a laptop CPU.
 CHUNK_PIXELS = 4 * 256 * 256
@@ -51,18 +51,23 @@ class NetworkMethod:
 
     @torch.inference_mode()
     def _answer(self, a: Tensor, b: Tensor) -> Tensor:
+        out = torch.empty(a.shape)
+        for part, x in self._chunks(a, b):
+            out[part] = self._run(x)
+        return out
+
+    def _chunks(self, a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Input of the network, a few slices at a time."""
         check_pair(a, b)
         check_bfloat16(self._info.name, self._dtype)
         count = max(1, CHUNK_PIXELS // (a.shape[2] * a.shape[3]))
-        out = torch.empty(a.shape)
         for start in range(0, len(a), count):
             part = slice(start, start + count)
-            out[part] = self._run(network_input(a[part].float(), b[part].float()).to(self._dtype))
-        return out
+            yield part, network_input(a[part].float(), b[part].float()).to(self._dtype)
 
-    def _run(self, x: Tensor) -> Tensor:
-        """Answer to one chunk of input."""
-        return self.net(x)  # type: ignore[no-any-return]
+    def _run(self, x: Tensor) -> Any:
+        """Answer to one chunk of input: a map, or one a band."""
+        return self.net(x)
 
 
 class NetworkGuide(NetworkMethod):
@@ -121,8 +126,13 @@ def network_input(a: Tensor, b: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def level_maps(maps: Tensor) -> Tensor | list[Tensor]:
-    """What the kernel takes for (N, M, H, W): the one map, or map k brought to pyramid level k."""
+def level_maps(maps: Tensor | Sequence[Tensor]) -> Weights:
+    """What the kernel takes for (N, M, H, W): the one map, or map k brought to pyramid level k.
+
+    Maps that are at their levels already are passed through.
+    """
+    if not isinstance(maps, Tensor):
+        return maps
     if maps.shape[1] == 1:
         return maps
     return [gaussian_pyramid(maps[:, k : k + 1], k)[k] for k in range(maps.shape[1])]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medfuse.kernel.pyramid import expand, gaussian_pyramid
 from medfuse.methods.base import Entry, Rule
+from medfuse.methods.energy import LEVELS, energy_logits
 
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:
@@ -43,11 +44,21 @@ def _blur(x: Tensor, levels: int) -> Tensor:
     return out
 
 
+def _local_energy_per_band(a: Tensor, b: Tensor) -> list[Tensor]:
+    return [logit.sigmoid() for logit in energy_logits(a, b, LEVELS)]
+
+
 RULES = (
     Rule("mean", "half of each source", _mean),
     Rule("max", "the brighter source, voxel by voxel", _maximum, levels=0),
     Rule("anatomical-luma", "the anatomical image as luminance, no network", _anatomical),
     Rule("saliency", "the source with more local detail energy", _saliency),
+    Rule(
+        "local-energy",
+        "in every band the source with more energy there, softly",
+        _local_energy_per_band,
+        levels=LEVELS,
+    ),
 )
 
 

@@ -54,10 +54,10 @@ class SwiftNet(nn.Module):
         super().__init__()
         self.shuffle = shuffle
         self.multiple = shuffle * 2 ** (len(widths) - 1)
-        self.enter = _pair(2 * shuffle**2, widths[0])
-        self.down = nn.ModuleList(_pair(i, o, stride=2) for i, o in pairwise(widths))
+        self.enter = conv_pair(2 * shuffle**2, widths[0])
+        self.down = nn.ModuleList(conv_pair(i, o, stride=2) for i, o in pairwise(widths))
         self.up = nn.ModuleList(
-            _pair(below + skip, skip) for below, skip in pairwise(reversed(widths))
+            conv_pair(below + skip, skip) for below, skip in pairwise(reversed(widths))
         )
         self.leave = nn.Conv2d(widths[0], maps * shuffle**2, 1)
         self.near = _brighter(maps) if skip else None
@@ -73,7 +73,7 @@ class SwiftNet(nn.Module):
             x = stage(x)
         for stage, skip in zip(self.up, reversed(skips), strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = stage(_join(x, skip))
+            x = stage(join(x, skip))
         logits = functional.pixel_shuffle(self.leave(x), self.shuffle)[:, :, :height, :width]
         if self.near is not None:
             plain = images.contiguous()  # pooling two channels-last channels is slow
@@ -112,13 +112,13 @@ def _brighter(maps: int) -> nn.Conv2d:
     return filter_
 
 
-def _join(x: Tensor, skip: Tensor) -> Tensor:
+def join(x: Tensor, skip: Tensor) -> Tensor:
     """Concatenate channels; the last axis of channels-last memory is the fast one."""
     joined = torch.cat([x.permute(0, 2, 3, 1), skip.permute(0, 2, 3, 1)], dim=3)
     return joined.permute(0, 3, 1, 2)
 
 
-def _pair(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+def conv_pair(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
     """Two 3x3 convolutions, each with batch norm and ReLU; the first may halve the resolution."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),

@@ -16,6 +16,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from medfuse.errors import WeightsError
+from medfuse.methods.bands import BandGuide, BandNet
 from medfuse.methods.base import BF16, Entry, Method, MethodInfo, Painter
 from medfuse.methods.gifnet import VARIANTS, GifNet, GifnetPainter
 from medfuse.methods.network import NetworkGuide, NetworkPainter, count_parameters
@@ -32,7 +33,7 @@ SCHEMA = "medfuse-card/1"
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 _PAINTERS = ("gifnet", "unfolding-features")
-ARCHITECTURES = ("swift", "unet", "gifnet", "unfolding", "unfolding-features")
+ARCHITECTURES = ("swift", "bands", "unet", "gifnet", "unfolding", "unfolding-features")
 _MAX_BYTES = 512 * 1024**2
 
 
@@ -79,6 +80,12 @@ def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
             raise ValueError(f"swift needs two widths or more, got {len(widths)}")
         shuffle, skip = int(options.get("shuffle", 4)), bool(options.get("skip", False))
         return SwiftNet(widths, shuffle, skip=skip, maps=int(options.get("maps", 1)))
+    if architecture == "bands":
+        widths = [int(w) for w in options.get("widths", (16, 24, 48, 64, 96))]
+        levels = int(options.get("levels", 4))
+        if 0 < len(widths) <= levels:
+            raise ValueError(f"{levels} levels need {levels + 1} widths or more, got {len(widths)}")
+        return BandNet(widths, levels, int(options.get("hidden", 16)))
     if architecture == "unet":
         return UNet(int(options.get("base", 64)), paints=bool(options.get("paints", False)))
     if architecture == "gifnet":
@@ -96,6 +103,8 @@ def wrap_network(net: nn.Module, info: MethodInfo) -> Method | Painter:
     """Make a method of a trained network; the network is taken over."""
     if isinstance(net, SwiftNet):
         return SwiftGuide(net, info)
+    if isinstance(net, BandNet):
+        return BandGuide(net, info)
     if isinstance(net, UNet):
         return NetworkPainter(net, info) if net.paints else UnetGuide(net=net, info=info)
     if isinstance(net, GifNet):

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from medfuse.evaluation.metrics import compute
+from medfuse.evaluation.sources import judge_sources
 from medfuse.kernel.blend import blend
 from medfuse.methods import zoo
 from medfuse.methods.base import MethodInfo, Painter
@@ -77,7 +78,8 @@ def validation_metrics(
                 maps = level_maps(net(network_input(a, b)))
                 fused = blend(a, b, maps, levels=recipe.levels, kernel=recipe.kernel)
             picture = fused.clamp(0, 1)
-            for name, value in compute(a, b, picture, profile="paper", only=_METRICS).items():
+            values = compute(a, b, picture, profile="paper", only=_METRICS)
+            for name, value in (values | judge_sources(a, b, picture)).items():
                 found.setdefault(name, []).append(float(value))
     means = {name: torch.tensor(values).nanmean().item() for name, values in found.items()}
     return {"pairs": len(pairs)} | {name: round(mean, 4) for name, mean in means.items()}

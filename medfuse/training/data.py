@@ -141,7 +141,16 @@ def split_validation(
     """
     if fraction <= 0:
         return pairs, pairs.select([])
-    groups = [_group(name, group_digits) for name in pairs.names]
+    held = held_out(pairs.names, fraction=fraction, group_digits=group_digits)
+    return (
+        pairs.select([i for i, name in enumerate(pairs.names) if name not in held]),
+        pairs.select([i for i, name in enumerate(pairs.names) if name in held]),
+    )
+
+
+def held_out(names: Sequence[str], *, fraction: float, group_digits: int = 0) -> set[str]:
+    """Which names :func:`split_validation` holds out."""
+    groups = [_group(name, group_digits) for name in names]
     unique = list(dict.fromkeys(groups))
     count = max(1, round(fraction * len(unique)))
     if count >= len(unique):
@@ -153,8 +162,7 @@ def split_validation(
         )
     step = len(unique) / count
     held = {unique[int((k + 0.5) * step)] for k in range(count)}
-    train = [i for i, group in enumerate(groups) if group not in held]
-    return pairs.select(train), pairs.select([i for i, g in enumerate(groups) if g in held])
+    return {name for name, group in zip(names, groups, strict=True) if group in held}
 
 
 def _group(name: str, digits: int) -> str:

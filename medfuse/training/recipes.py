@@ -18,7 +18,9 @@ class Recipe(BaseModel):
 
     name: str = "swift"
     summary: str = ""
-    architecture: Literal["swift", "unet", "gifnet", "unfolding", "unfolding-features"] = "swift"
+    architecture: Literal["swift", "bands", "unet", "gifnet", "unfolding", "unfolding-features"] = (
+        "swift"
+    )
     options: dict[str, Any] = Field(default_factory=dict)
     init: str | None = Field(
         default=None, description="name of shipped weights, or a path, to start from"
@@ -61,6 +63,16 @@ class Recipe(BaseModel):
         default=1.0, ge=0.5, description="strongest gain of PET-like pairs; above 1 some clip"
     )
 
+    cysts: float = Field(
+        default=0.0, ge=0, le=1, description="probability of a flat place where A and B disagree"
+    )
+    palette: float = Field(
+        default=0.0, ge=0, le=1, description="probability that a PET-like A is in random colours"
+    )
+    rims: float = Field(
+        default=0.0, ge=0, le=1, description="probability of a rim bright in A and dark in B"
+    )
+
     validation: float = Field(
         default=0.1, ge=0, lt=1, description="share of pairs or patients held out"
     )
@@ -88,7 +100,37 @@ class Recipe(BaseModel):
         loss = given.get("loss")
         if isinstance(loss, dict):
             given["loss"] = {**self.loss.model_dump(), **loss}
+        if isinstance(given.get("sources"), dict) and isinstance(self, BandRecipe):
+            given["sources"] = {**self.sources.model_dump(), **given["sources"]}
         return type(self).model_validate({**self.model_dump(), **given})
+
+
+class SourceWeights(BaseModel):
+    """What a band guide is asked for, and how much each term counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gradient: float = Field(default=20.0, description="the stronger difference, with its sign")
+    edges: float = Field(default=2.0, description="edges of both: a smooth Qabf")
+    detail: float = Field(default=0.6, description="detail kept of both")
+    weaker: float = Field(default=0.9, description="detail kept of the weaker one")
+    keep_a: float = Field(default=0.85, description="detail of A to be kept; no more is asked")
+    keep_b: float = Field(default=0.85, description="the same of B")
+    fewest: int = Field(default=800, description="pixels with signal of both that detail takes")
+    base: float = Field(default=3.0, description="coarse brightness of the brighter source")
+    base_step: float = Field(default=6.0, description="steepness of the change to the brighter")
+    base_bias: float = Field(default=0.0, description="brightness by which A is preferred")
+    order: float = Field(default=0.0, description="correlation of A and the picture")
+    keep_order: float = Field(default=0.8, description="correlation to be kept")
+    beyond: float = Field(default=40.0, description="nothing beyond the range of both sources")
+    own: float = Field(default=10.0, description="no structure between flat sources")
+
+
+class BandRecipe(Recipe):
+    """How a band guide is trained; ``sources`` replaces ``loss``."""
+
+    architecture: Literal["bands"] = "bands"
+    sources: SourceWeights = SourceWeights()
 
 
 class GifnetRecipe(Recipe):
@@ -175,6 +217,17 @@ _IN_DOMAIN = {
     "learning_rate": 1e-3,
     "group_digits": 3,
 }
+
+_BOTH: dict[str, Any] = {
+    "crop": 128,
+    "batch": 6,
+    "validation": 0.3,
+    "group_digits": 3,
+    "validations": 1,
+    "cysts": 0.15,
+    "steps": 900,
+}
+_KEEP_BOTH = {"gradient": 10.0, "edges": 6.0, "detail": 2.0, "weaker": 3.0, "own": 10.0}
 
 
 def _transfer_sequence(
@@ -360,6 +413,82 @@ RECIPES: dict[str, Recipe] = {
             options={"base": 12, "paints": True},
             levels=0,
             **_PUBLISHED,
+        ),
+        BandRecipe.model_validate(
+            {
+                **_BOTH,
+                "name": "both-pet",
+                "summary": "weights per band that keep both, trained on brain PET and MRI",
+                "sources": {
+                    **_KEEP_BOTH,
+                    "edges": 8.0,
+                    "keep_a": 0.79,
+                    "keep_b": 0.87,
+                    "base": 0.5,
+                    "order": 2.0,
+                    "keep_order": 0.72,
+                },
+            }
+        ),
+        BandRecipe.model_validate(
+            {
+                **_BOTH,
+                "name": "both-ct",
+                "summary": "weights per band that keep both, trained on head CT and MRI",
+                "sources": {
+                    **_KEEP_BOTH,
+                    "gradient": 20.0,
+                    "keep_a": 0.88,
+                    "keep_b": 0.88,
+                    "base": 4.0,
+                    "base_bias": 0.1,
+                    "own": 150.0,
+                },
+                "cysts": 0.5,
+            }
+        ),
+        BandRecipe.model_validate(
+            {
+                **_BOTH,
+                "name": "both-spect",
+                "summary": "weights per band that keep both, trained on brain SPECT and MRI",
+                "sources": {
+                    **_KEEP_BOTH,
+                    "edges": 8.0,
+                    "own": 30.0,
+                    "keep_a": 0.80,
+                    "keep_b": 0.88,
+                    "base": 0.5,
+                    "order": 2.0,
+                    "keep_order": 0.4,
+                },
+                "steps": 700,
+            }
+        ),
+        BandRecipe.model_validate(
+            {
+                **_BOTH,
+                "name": "both-msrs",
+                "summary": "weights per band that keep both, trained on street scenes alone",
+                "sources": {
+                    **_KEEP_BOTH,
+                    "edges": 4.0,
+                    "weaker": 1.0,
+                    "keep_a": 0.85,
+                    "keep_b": 0.85,
+                    "beyond": 150.0,
+                    "fewest": 400,
+                },
+                "steps": 500,
+                "learning_rate": 3e-4,
+                "role_swap": 0.5,
+                "emission": 0.5,
+                "palette": 0.7,
+                "tone": 0.3,
+                "rims": 0.3,
+                "group_digits": 0,
+                "validation": 0.05,
+            }
         ),
         *_transfer_sequence(
             "unfolding",

@@ -87,10 +87,21 @@ def augment(
     if recipe.emission:
         chosen = _chance(a, recipe.emission, generator)
         like_a, like_b = _emission_like(a, b, recipe.emission_gain, generator)
+        if recipe.palette:
+            recoloured = _recolour(like_a, generator)
+            like_a = torch.where(_chance(a, recipe.palette, generator), recoloured, like_a)
         a, b = torch.where(chosen, like_a, a), torch.where(chosen, like_b, b)
     if recipe.tone:
         chosen = _chance(a, recipe.tone, generator)
         a, b = (torch.where(chosen, _retone(x, 0.5, 2.0, generator), x) for x in (a, b))
+    if recipe.cysts:
+        like_a, like_b = _cyst(a, b, generator)
+        chosen = _chance(a, recipe.cysts, generator)
+        a, b = torch.where(chosen, like_a, a), torch.where(chosen, like_b, b)
+    if recipe.rims:
+        like_a, like_b = _rim(a, b, generator)
+        chosen = _chance(a, recipe.rims, generator)
+        a, b = torch.where(chosen, like_a, a), torch.where(chosen, like_b, b)
     return a, b
 
 
@@ -121,6 +132,51 @@ def _emission_like(
     return like_a, like_b
 
 
+def _recolour(x: Tensor, generator: torch.Generator) -> Tensor:
+    """The luminance of an image in random colours: customary maps rise and fall in brightness.
+
+    A broken line through five random values, the first of them 0, so that black stays black.
+    """
+    knots = torch.rand((len(x), 5), generator=generator)
+    knots[:, 0] = 0
+    position = (4 * x).clamp(0, 4 - 1e-4)
+    lower = position.long()
+    values = knots.gather(1, torch.cat([lower, lower + 1], dim=1).flatten(1)).view(len(x), 2, -1)
+    low, high = (part.reshape(x.shape) for part in values.unbind(1))
+    return torch.lerp(low, high, position - lower)
+
+
+def _cyst(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """An ellipse of a few pixels to a quarter of the image, flat in both, of any two values.
+
+    Values are drawn apart, so that the two images mostly disagree there, as on a cyst that is dark
+    on CT and bright on T2; a little of the texture stays.
+    """
+    rows = torch.arange(a.shape[2]).view(1, 1, -1, 1)
+    columns = torch.arange(a.shape[3]).view(1, 1, 1, -1)
+    u = columns - a.shape[3] * _uniform(a, generator)
+    v = rows - a.shape[2] * _uniform(a, generator)
+    angle = torch.pi * _uniform(a, generator)
+    radii = [6 + (a.shape[2] / 4 - 6) * _uniform(a, generator).square() for _ in range(2)]
+    first = (angle.cos() * u + angle.sin() * v) / radii[0]
+    second = (angle.cos() * v - angle.sin() * u) / radii[1]
+    distance = (first.square() + second.square()).sqrt()
+    inside = ((1.1 - distance) / 0.2).clamp(0, 1)  # an edge of a pixel or two
+    texture = 0.15 * _uniform(a, generator)
+    flat_a, flat_b = (_uniform(a, generator) * (1 - texture) + texture * x for x in (a, b))
+    return torch.lerp(a, flat_a, inside), torch.lerp(b, flat_b, inside)
+
+
+def _rim(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A head of both images: black outside an ellipse, and a rim bright in A and dark in B."""
+    distance = _ellipse_square(a, generator).sqrt()
+    thick = 0.05 + 0.2 * _uniform(a, generator)
+    rim = ((distance > 1 - thick) & (distance < 1)).to(a.dtype)
+    body = (distance < 1).to(a.dtype)
+    bright, dark = 1 - 0.2 * _uniform(a, generator), 0.2 * _uniform(a, generator)
+    return torch.lerp(a * body, bright, rim), torch.lerp(b * body, dark, rim)
+
+
 def _stretch(x: Tensor) -> Tensor:
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
     return ((x - low) / (high - low + 1e-3)).clamp(0, 1)
@@ -137,6 +193,11 @@ def _retone(
 
 def _ellipse(x: Tensor, generator: torch.Generator) -> Tensor:
     """(N, 1, H, W) of 0 and 1: a tilted ellipse, 45 to 95 % of the image wide."""
+    return (_ellipse_square(x, generator) < 1).to(x.dtype)
+
+
+def _ellipse_square(x: Tensor, generator: torch.Generator) -> Tensor:
+    """(N, 1, H, W): squared distance to the middle of such an ellipse, 1 at its border."""
     rows = torch.linspace(-1, 1, x.shape[2]).view(1, 1, -1, 1)
     columns = torch.linspace(-1, 1, x.shape[3]).view(1, 1, 1, -1)
     angle = torch.pi * _uniform(x, generator)
@@ -145,7 +206,7 @@ def _ellipse(x: Tensor, generator: torch.Generator) -> Tensor:
     radii = [0.45 + 0.5 * _uniform(x, generator) for _ in range(2)]
     first = (angle.cos() * u + angle.sin() * v) / radii[0]
     second = (angle.cos() * v - angle.sin() * u) / radii[1]
-    return (first.square() + second.square() < 1).to(x.dtype)
+    return first.square() + second.square()
 
 
 def _uniform(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medfuse.methods import zoo
+from medfuse.training.both_sources import BandRun
 from medfuse.training.cards import CardFacts, start_metrics, validation_metrics, write_weights
 from medfuse.training.checkpoint import save_state
 from medfuse.training.data import Pairs, load_pairs, split_validation
+from medfuse.training.gifnet import GifnetRun
 from medfuse.training.loop import OnProgress, PaintingRun, Run, checkpoint_path
 from medfuse.training.recipes import Recipe, get_recipe
 from medfuse.training.start import like_init
+from medfuse.training.unfolding import UnfoldingRun
 
 
 @dataclass(frozen=True)
@@ -163,15 +166,11 @@ def train(
 
 
 def _kind_of_run(recipe: Recipe) -> type[Run]:
-    if recipe.architecture == "gifnet":
-        from medfuse.training.gifnet import GifnetRun
-
-        return GifnetRun
+    kinds: dict[str, type[Run]] = {"gifnet": GifnetRun, "bands": BandRun}
     if recipe.architecture.startswith("unfolding"):
-        from medfuse.training.unfolding import UnfoldingRun
-
         return UnfoldingRun
-    return PaintingRun if zoo.paints(recipe.architecture, recipe.options) else Run
+    paints = zoo.paints(recipe.architecture, recipe.options)
+    return kinds.get(recipe.architecture, PaintingRun if paints else Run)
 
 
 @contextmanager

@@ -70,6 +70,22 @@ def test_a_volume_in_slabs_is_the_volume_at_once(size, kernel, levels, seed):
         assert torch.allclose(getattr(slabs, name), getattr(whole, name)[0, 0], atol=1e-12)
 
 
+@pytest.mark.parametrize("kernel", ["binomial", "paper"])
+def test_a_volume_takes_a_map_a_band(kernel):
+    a, b, _ = (x[0, 0] for x in pair((21, 18, 19)))
+    maps, size = [], a.shape
+    for seed in range(4):
+        maps.append(pair(tuple(size), seed)[2][0, 0])
+        size = [-(-n // 2) for n in size]
+    slabs = fuse_volume(a, b, maps, levels=3, kernel=kernel)
+    whole = fuse_luminance(
+        a[None, None], b[None, None], [w[None, None] for w in maps], levels=3, kernel=kernel
+    )
+    torch.testing.assert_close(slabs.luminance, whole.luminance[0, 0], atol=1e-12, rtol=0)
+    with pytest.raises(ValueError, match="expected 4 weight maps"):
+        fuse_volume(a, b, maps[:3], levels=3)
+
+
 def test_a_volume_is_the_same_to_the_bit_for_any_number_of_threads():
     a, b, w = (x[0, 0].float() for x in pair((50, 37, 41)))
     before, found = torch.get_num_threads(), []

@@ -5,9 +5,11 @@ import torch
 
 from medfuse.training.data import load_pairs
 from medfuse.training.recipes import Recipe
-from medfuse.training.sampling import Sampler, augment
+from medfuse.training.sampling import Sampler, _recolour, augment
 
-EVERYTHING = Recipe(crop=48, batch=3, role_swap=0.5, tone=0.5, emission=0.5)
+EVERYTHING = Recipe(
+    crop=48, batch=3, role_swap=0.5, tone=0.5, emission=0.5, cysts=0.5, rims=0.5, palette=0.5
+)
 
 
 @pytest.fixture
@@ -87,3 +89,42 @@ def test_a_gain_above_one_makes_pet_like_pairs_that_are_clipped(pairs):
         assert (after >= before).all()
         assert before.max() < 1
         assert after.max() == 1
+
+
+def test_a_cyst_is_flat_in_both_images_and_leaves_the_rest_alone():
+    generator = torch.Generator().manual_seed(4)
+    a, b = torch.rand((2, 8, 1, 96, 96), generator=generator)
+    recipe = Recipe(flips=False, cysts=1.0)
+    new_a, new_b = augment(a, b, recipe, torch.Generator().manual_seed(0))
+    changed = new_a != a
+    assert torch.equal(changed, new_b != b)
+    part = changed.float().mean((1, 2, 3))
+    assert part.max() < 0.35
+    assert part.max() > 0.01
+    for before, after, where in zip(a, new_a, changed, strict=True):
+        if where.sum() > 400:
+            assert after[where].std() < 0.6 * before[where].std()
+
+
+def test_a_rim_is_bright_in_a_and_dark_in_b_on_black():
+    a, b = torch.full((8, 1, 96, 96), 0.5), torch.full((8, 1, 96, 96), 0.5)
+    recipe = Recipe(flips=False, rims=1.0)
+    new_a, new_b = augment(a, b, recipe, torch.Generator().manual_seed(0))
+    outside = new_a == 0
+    assert torch.equal(outside, new_b == 0) or (new_b[outside] == 0).all()
+    rim = (new_a >= 0.8) & ~outside
+    assert rim.any()
+    assert (new_b[rim] <= 0.2).all()
+    inside = ~outside & ~rim
+    assert (new_a[inside] == 0.5).all()
+
+
+def test_random_colours_keep_black_and_change_brightness_along_a_broken_line():
+    ramp = torch.linspace(0, 1, 81).expand(3, 1, 2, 81)
+    seen = _recolour(ramp, torch.Generator().manual_seed(0))
+    assert (seen[..., 0] == 0).all()
+    assert seen.min() >= 0
+    assert seen.max() <= 1
+    assert not torch.equal(seen[0], seen[1])
+    bends = seen.diff(n=2, dim=-1).abs() > 1e-4
+    assert bends[0, 0, 0].sum() <= 4  # at three knots, and where 1 ends
