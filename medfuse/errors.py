@@ -9,6 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
+#: Said in every result, on every page and in the help.
+NOTICE = "Research use only: not a medical device, not for diagnosis or treatment."
+#: Where it has to be short: in DICOM and BIDS files.
+SHORT_NOTICE = "Research use only, not for diagnosis."
+
 #: How a front end names a setting and the value that is advised ("" for none).
 Words = Callable[[str, str], str]
 

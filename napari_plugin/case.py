@@ -80,7 +80,7 @@ def case_key(fusion: Fusion) -> str:
 
 
 def _record(fusion: Fusion, *, case: str, key: str) -> Any:
-    from medfuse.case.record import CaseRecord
+    from medfuse.case.record import CaseRecord, start_matrix
 
     anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
     return CaseRecord(
@@ -91,6 +91,7 @@ def _record(fusion: Fusion, *, case: str, key: str) -> Any:
         anat=anat,
         func=func,
         registration=fusion.registration,
+        initial=start_matrix(fusion.settings, anat, func),
         on_grid=fusion.on_grid,
         result=fusion.result,
         audit=fusion.audit,

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medfuse.errors import MedfuseError, UsageError
+from medfuse.errors import NOTICE, MedfuseError, UsageError
 from medfuse.methods.network import NetworkGuide
 from medfuse.methods.registry import get_method
 
@@ -31,7 +31,6 @@ from medfuse.methods.registry import get_method
 SIZES = ((2, 45, 70), (1, 256, 256), (3, 31, 200))
 #: Largest difference of weights from the guide in PyTorch.
 TOLERANCE = 1e-4
-NOTICE = "Research use only. Not a medical device."
 
 Run = Callable[[Tensor], Tensor]
 

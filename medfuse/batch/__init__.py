@@ -18,7 +18,7 @@ from medfuse.batch.pool import Pool, ProcessPool
 from medfuse.batch.shard import Shard
 from medfuse.batch.worker import Job, PipelineRunner, Runner
 from medfuse.errors import UsageError
-from medfuse.kernel.cores import usable_cores
+from medfuse.kernel.cores import usable_cores, wanted_threads
 from medfuse.record.privacy import salt_beside, study_salt
 from medfuse.results.folder import writing
 from medfuse.settings import CaseResult, CaseSettings
@@ -103,7 +103,8 @@ def run_batch(
     Notes
     -----
     Processes import the main module: a script that calls this needs
-    ``if __name__ == "__main__":``.
+    ``if __name__ == "__main__":``. A case has as many threads as ``OMP_NUM_THREADS`` says here, on
+    the workers of a cluster too.
     """
     named = [skipped for skipped in study.skipped if skipped.case]
     if not study.cases and not named:
@@ -132,7 +133,10 @@ def run_batch(
         for skipped in named if shard.index == 1 else ():
             batch.end(CaseResult(skipped.case, "failed", code=skipped.code, message=skipped.reason))
         total = len(range(shard.index - 1, len(study.cases), shard.count)) + len(batch.results)
-        job = partial(Job, command=command, uid_salt=salt, max_memory_gb=max_memory_gb)
+        job = partial(
+            Job, command=command, uid_salt=salt, max_memory_gb=max_memory_gb,
+            threads=wanted_threads(),
+        )  # fmt: skip
         jobs = _jobs(study, out, settings, shard, job)
         return batch.run(jobs, total, workers, stop)
 

@@ -24,7 +24,7 @@ from typing import Any
 from medfuse.batch import BatchSummary, run_batch
 from medfuse.batch.ledger import describe_data_set
 from medfuse.batch.loop import EXIT_OUTPUT, OnEvent
-from medfuse.errors import MedfuseError, OutputError, UsageError, option
+from medfuse.errors import NOTICE, SHORT_NOTICE, MedfuseError, OutputError, UsageError, option
 from medfuse.results.folder import BIDS_DESCRIPTION, bids_root, file_sha256, write_through, writing
 from medfuse.results.ledger_files import result_folders
 from medfuse.settings import CaseSettings
@@ -33,7 +33,7 @@ from medfuse.study import Study
 CASES = "cases"
 IGNORE_FILE = ".bidsignore"
 IGNORED = f"{CASES}\nfusion\n"
-README = """# medfuse results
+README = f"""# medfuse results
 
 Each PET of the raw data set, fused with the MRI of the subject, on the grid of the MRI.
 
@@ -44,7 +44,7 @@ Each PET of the raw data set, fused with the MRI of the subject, on the grid of 
   is the place to begin; `medfuse verify cases/` checks everything.
 
 `Sources` and `SpatialReference` in the sidecars name images of the raw data set (`bids:raw:`).
-Research use only, not for diagnosis.
+{NOTICE}
 """
 
 _NAME = re.compile(
@@ -259,7 +259,7 @@ def _files(result: Path, raw: Path) -> dict[str, Path | bytes]:
     def add(source: Path, name: str, text: str, more: Mapping[str, Any]) -> None:
         if source.is_file():
             files[name] = source
-            sidecar = {"Description": f"{text}. Research use only.", **common, **more}
+            sidecar = {"Description": f"{text}. {SHORT_NOTICE}", **common, **more}
             files[f"{name.partition('.')[0]}.json"] = _to_json(sidecar)
 
     space = f"{stem}_space-{anatomical['suffix']}"

@@ -23,7 +23,7 @@ from medfuse.results.folder import MANIFEST
 from medfuse.settings import Progress, as_flag_or_column
 
 MAX_MESSAGE = 500
-#: Of a case; cases at a time use further cores better, and these while others write or wait.
+#: Of a case, unless told; cases at a time use further cores better, and these while others wait.
 THREADS = 2
 
 
@@ -39,6 +39,8 @@ class Job:
         File with the secret of the study.
     max_memory_gb : float, optional
         As of `medfuse.case.pipeline.run_case`.
+    threads : int, optional
+        Of the case; default two, or one on a machine with one core.
     """
 
     case: str
@@ -49,6 +51,7 @@ class Job:
     command: str = ""
     uid_salt: Path | None = None
     max_memory_gb: float | None = None
+    threads: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -89,7 +92,7 @@ class PipelineRunner:
 
         from medfuse.case.pipeline import CaseSettings, run_case
 
-        torch.set_num_threads(min(THREADS, usable_cores()))
+        torch.set_num_threads(job.threads or min(THREADS, usable_cores()))
         result = run_case(
             job.anatomical,
             job.functional,

@@ -33,6 +33,7 @@ from medfuse.errors import (
     option,
 )
 from medfuse.fusion import FusionResult, fuse
+from medfuse.imaging.grid import Matrix
 from medfuse.imaging.pet.bids import find_weight
 from medfuse.imaging.reader import load
 from medfuse.imaging.volume import disk_for_case
@@ -151,7 +152,10 @@ def run_case(
     )
     with _on_disk(anat, func, out, wanted, max_memory_gb):
         with clock("register"):
-            registration = align(anat, func, settings, progress=_part(notify, 0.1, 0.5))
+            initial = start_matrix(settings, anat, func)
+            registration = align(
+                anat, func, settings, initial=initial, progress=_part(notify, 0.1, 0.5)
+            )
             on_grid = registration.resample(func)
         with clock("fuse"):
             result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
@@ -165,9 +169,22 @@ def run_case(
         if settings.dicom and settings.keep_patient:
             patient = read_patient(anatomical, settings.anatomical_series)
         record = CaseRecord(
-            case, command, key, settings, anat, func, registration, on_grid, result, audit, notes,
-            salt, bids_fields(anatomical, functional), patient,
-        )  # fmt: skip
+            case=case,
+            command=command,
+            key=key,
+            settings=settings,
+            anat=anat,
+            func=func,
+            registration=registration,
+            initial=initial,
+            on_grid=on_grid,
+            result=result,
+            audit=audit,
+            notes=notes,
+            uid_salt=salt,
+            bids=bids_fields(anatomical, functional),
+            patient=patient,
+        )
         with ResultFolder(out, case=case, key=key) as folder, clock("write"):
             timing = dict(clock.seconds)
             write_case(folder.path, record, timing=timing, progress=_part(notify, 0.7, 1.0))
@@ -265,16 +282,20 @@ def align(
     func: MetaTensor,
     settings: CaseSettings,
     *,
+    initial: Matrix | None = None,
     progress: Progress | None = None,
 ) -> Registration:
     """Register the functional to the anatomical image; refuse a suspect result.
+
+    ``initial`` is what `start_matrix` read; by default it is read here.
 
     Raises
     ------
     RegistrationError
         ``E_REGISTRATION`` with the reasons, unless ``settings.accept_suspect``.
     """
-    initial = start_matrix(settings, anat, func)
+    if initial is None:
+        initial = start_matrix(settings, anat, func)
     try:
         registration = register(
             fixed=anat,

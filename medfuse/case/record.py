@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.dicom_out import Layout, Origin, Pictures, SourceSeries, write_dicom
+from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.pet.suv import SUV_UNITS
@@ -34,7 +35,7 @@ from medfuse.settings import CaseSettings, Progress
 ROUNDING = 1e-6  # of luminance, float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseRecord:
     """A fused case before it is written.
 
@@ -42,6 +43,8 @@ class CaseRecord:
     ----------
     anat, func : MetaTensor
         As they were loaded; of ``func`` only shape, affine and meta are asked for.
+    initial : (4, 4) array, optional
+        Where registration began, as :func:`start_matrix` read it; None: where the headers say.
     on_grid : MetaTensor
         The functional volume on the anatomical grid, in its unit.
     result : FusionResult
@@ -63,6 +66,7 @@ class CaseRecord:
     anat: MetaTensor
     func: MetaTensor
     registration: Registration
+    initial: np.ndarray | None = None
     on_grid: MetaTensor
     result: FusionResult
     audit: Audit
@@ -229,7 +233,7 @@ def _description(result: FusionResult) -> str:
         f"medfuse {medfuse.__version__}: functional image ({shown}, colour map {result.colormap}) "
         f"resampled to the anatomical grid; luminance blended by method {guide.name}"
         + (f" (weights sha256 {sha256[:16]})" if sha256 else "")
-        + ". Research use only, not for diagnosis."
+        + f". {SHORT_NOTICE}"
     )
 
 
@@ -266,9 +270,8 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
 
 def _before(record: CaseRecord) -> np.ndarray | None:
     """The functional volume where registration began; None where it was not moved."""
-    settings, registration = record.settings, record.registration
-    initial = start_matrix(settings, record.anat, record.func)
-    start = np.eye(4) if initial is None else initial
+    registration = record.registration
+    start = np.eye(4) if record.initial is None else record.initial
     window = record.result.window
     if np.array_equal(start, registration.matrix) or window is None:
         return None
@@ -292,8 +295,7 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
         "anatomical": asdict(result.anatomical_window) if result.anatomical_window else None,
     }
     registration = record.registration.to_dict()
-    initial = start_matrix(record.settings, record.anat, record.func)
-    start = {"seed": record.settings.seed, "initial": initial}
+    start = {"seed": record.settings.seed, "initial": record.initial}
     steps = [
         {"name": "register", "parameters": start, "result": registration},
         {"name": "resample", "parameters": {"interpolation": "linear"}, "result": {}},

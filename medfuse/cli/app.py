@@ -12,7 +12,7 @@ from medfuse.cli import audit as audit_command
 from medfuse.cli import cases, describe, images, learn, terminal, trust
 from medfuse.cli import enhance as enhance_command
 from medfuse.cli.options import Commands, add_command
-from medfuse.errors import MedfuseError, Words, in_words
+from medfuse.errors import NOTICE, MedfuseError, Words, in_words
 from medfuse.kernel.cores import wait_asleep
 from medfuse.settings import as_flag, as_flag_or_column
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     name="medfuse",
     cls=Commands,
     help="Fuse MRI with PET, SPECT or CT of the same person into one trustworthy image.\n\n"
-    "Research use only, not a medical device.",
+    f"{NOTICE}",
     epilog="0  all done | 1  internal failure (--debug shows the trace) | 2  wrong use | "
     "3  no case found | 4  output cannot be written | 8  some cases failed, or something differs | "
     "130  interrupted",

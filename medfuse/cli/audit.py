@@ -28,7 +28,7 @@ def add_commands(app: typer.Typer) -> None:
     )
 
 
-@takes_settings("Reading", only=("colormap", "window", "anatomical_window"))
+@takes_settings("Reading", only=("colormap", "window", "anatomical_window", "keep_names"))
 def audit(
     anatomical: Annotated[Path, typer.Option(help="MRI (or CT): NIfTI, DICOM, or a picture.")],
     functional: Annotated[
@@ -62,9 +62,9 @@ def audit(
 
     inputs = {"anatomical": anatomical, "functional": functional, "fused": fused}
     found = audit_picture(anatomical, functional, fused, Options(weights, transform, settings))
-    record = audit_record(found, inputs=inputs)
+    record = audit_record(found, inputs=inputs, keep_names=settings.keep_names)
     if out is not None:
-        write_audit(out, found, inputs=inputs)
+        write_audit(out, found, inputs=inputs, keep_names=settings.keep_names)
 
     def show() -> None:
         terminal.audit_table(record)

@@ -19,3 +19,12 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def wanted_threads() -> int | None:
+    """How many threads the user asked for by ``OMP_NUM_THREADS``, as ``--threads`` sets it.
+
+    Of a list for nested regions (``4,2``) the first counts.
+    """
+    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(outermost) if outermost.isdecimal() and int(outermost) > 0 else None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import medfuse
-from medfuse.errors import UsageError, option
+from medfuse.errors import NOTICE, UsageError, option
 from medfuse.evaluation.images import SMALLEST
 from medfuse.imaging.pictures import IMAGE_SUFFIXES, common_size, read_picture
 from medfuse.imaging.reader import load
@@ -89,7 +89,9 @@ def enhance_file(
     record = _record(found, facts, notes)
     record["input"]["sha256"] = [file_sha256(file) for file in input_files(path)]
     record["output"] = {"sha256": hashlib.sha256(content).hexdigest(), "unit": UNIT}
-    page = render("enhance.html.j2", "enhance.js", record=record, pictures=_pictures(found))
+    page = render(
+        "enhance.html.j2", "enhance.js", record=record, pictures=_pictures(found), notice=NOTICE
+    )
     write_through(out.with_name(f"{stem}.html"), page.encode())
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     write_through(out.with_name(f"{stem}.json"), text.encode())

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 import medfuse
+from medfuse.errors import NOTICE
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.record.privacy import case_secret, pseudonym, sanitize, sanitize_command, sanitize_text
 from medfuse.record.prov_json import to_prov_json
@@ -30,10 +31,7 @@ Identifiers = Literal["kept", "hashed with a study salt", "hashed with a secret 
 SCHEMA = "medfuse-provenance/1"
 SCHEMA_FILE = Path(__file__).with_name("schemas") / "provenance-1.schema.json"
 PROV_FILE = "provenance.prov.json"
-NOTICE = (
-    "Research use only: not a medical device, not for diagnosis or treatment. "
-    "Read the source images beside the fused one."
-)
+READ_BOTH = f"{NOTICE} Read the source images beside the fused one."
 SOFTWARE = ("torch", "monai", "SimpleITK", "numpy", "nibabel", "pydicom")
 
 
@@ -135,7 +133,7 @@ class Provenance(_Record):
     bids: Bids | None = None
     notes: list[str] = []
     timing: dict[str, float] = Field({}, description="Seconds by stage")
-    notice: str = NOTICE
+    notice: str = READ_BOTH
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import SimpleITK as sitk
@@ -50,7 +50,7 @@ _PLAIN = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Registration:
     """Where the points of a fixed volume are in a moving one.
 
@@ -103,6 +103,33 @@ class Registration:
     rotation_deg: float
     seed: int
     sharpness: float | None = None
+
+    @classmethod
+    def given(cls, matrix: ArrayLike, grid: Grid) -> Self:
+        """A map that somebody states: nothing was searched, and nothing is judged.
+
+        Parameters
+        ----------
+        matrix : (4, 4) array-like
+            Fixed point -> moving point, RAS mm.
+        grid : Grid
+            Of the fixed volume.
+        """
+        return cls(
+            matrix=np.asarray(matrix, dtype=np.float64),
+            fixed_grid=grid,
+            method="given",
+            verdict="good",
+            reasons=(),
+            metric_before=0.0,
+            metric_after=0.0,
+            iterations=0,
+            stop_reason="given",
+            overlap=1.0,
+            shift_mm=0.0,
+            rotation_deg=0.0,
+            seed=0,
+        )
 
     @property
     def inverse(self) -> Matrix:

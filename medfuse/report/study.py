@@ -28,7 +28,7 @@ ODD = 3.5
 _REGISTRATION = {"shift_mm": "Shift", "rotation_deg": "Rotation", "metric_after": "Similarity"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRow:
     """What the study page says about one finished case; a study may have 10,000.
 
@@ -107,16 +107,18 @@ def _row(folder: Path) -> CaseRow | None:
         numbers |= {title: transform[name] for name, title in _REGISTRATION.items()}
         functional = provenance["inputs"]["functional"]
         row = CaseRow(
-            folder.name,
-            audit["verdict"],
-            tuple(sys.intern(c["title"]) for c in audit["checks"] if c["verdict"] != "pass"),
-            sys.intern(functional["modality"]),
-            sys.intern(functional["unit"]),
-            sys.intern(transform["verdict"]),
-            float(transform["shift_mm"]),
-            float(transform["overlap"]),
-            sys.intern(provenance["notice"]),
-            {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)},
+            name=folder.name,
+            verdict=audit["verdict"],
+            worries=tuple(
+                sys.intern(c["title"]) for c in audit["checks"] if c["verdict"] != "pass"
+            ),
+            modality=sys.intern(functional["modality"]),
+            unit=sys.intern(functional["unit"]),
+            registration=sys.intern(transform["verdict"]),
+            shift_mm=float(transform["shift_mm"]),
+            overlap=float(transform["overlap"]),
+            notice=sys.intern(provenance["notice"]),
+            numbers={k: float(v) for k, v in numbers.items() if isinstance(v, int | float)},
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

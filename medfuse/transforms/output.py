@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 import medfuse
-from medfuse.case.record import CaseRecord, write_case
+from medfuse.case.record import CaseRecord, start_matrix, write_case
 from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.registration.result import Registration
@@ -96,7 +96,7 @@ class SaveFusiond(MapTransform):
         registration = Registration.from_dict(d[self.transform_key])
         registered = d[self.transform_key].get("settings", {})
         settings = _settings(fusion, {**registered, "png": self.png}, images)
-        audit = audit_of(d[self.audit_key])
+        audit, loaded = audit_of(d[self.audit_key]), _as_loaded(on_grid)
         notes = [note for image in (anatomical, on_grid) for note in image.meta.get("notes", ())]
         record = CaseRecord(
             case=case_name(d, self.case_key, [anatomical, on_grid]),
@@ -104,8 +104,9 @@ class SaveFusiond(MapTransform):
             key=_key(anatomical, on_grid, settings, fusion, registration),
             settings=settings,
             anat=anatomical,
-            func=_as_loaded(on_grid),
+            func=loaded,
             registration=registration,
+            initial=start_matrix(settings, anatomical, loaded),
             on_grid=on_grid,
             result=_result(images, fusion),
             audit=audit,

@@ -35,7 +35,12 @@ from medfuse.kernel.colormaps import COLORMAPS, apply_colormap
 from medfuse.kernel.pyramid import Kernel
 from medfuse.registration.start import read_matrix
 from medfuse.settings import CaseSettings
-from medfuse.verification.foreign_files import Pair, Picture, read_pair, read_picture_or_volume
+from medfuse.verification.foreign_files import (
+    Picture,
+    SourcePair,
+    read_pair,
+    read_picture_or_volume,
+)
 
 ROUNDING = 1.5 * GREY_LEVEL  # a picture of 8 bits a channel, rounded, from another luminance file
 
@@ -121,7 +126,9 @@ def audit_picture(
     return ForeignAudit(audit, evidence, order, _notes(pair, picture, options))
 
 
-def _evidence(pair: Pair, picture: Picture, options: Options) -> tuple[Evidence, DisplayOrder]:
+def _evidence(
+    pair: SourcePair, picture: Picture, options: Options
+) -> tuple[Evidence, DisplayOrder]:
     sources = _sources(pair, picture, options)
     order = slice_orders(sources.anatomical, "slices")[0]
     values = in_slices(sources.functional, order).contiguous()
@@ -142,7 +149,7 @@ def _evidence(pair: Pair, picture: Picture, options: Options) -> tuple[Evidence,
     return evidence, order
 
 
-def _sources(pair: Pair, picture: Picture, options: Options) -> Sources:
+def _sources(pair: SourcePair, picture: Picture, options: Options) -> Sources:
     """As for a fusion of our own; the colour map is that of the picture, if it has one."""
     func, anat = pair.functional, pair.anatomical
     can_be_read = picture.is_coloured and func.shape[0] == 1
@@ -203,7 +210,7 @@ def _mirroring(matrix: np.ndarray) -> Check:
     )
 
 
-def _reproduced(pair: Pair, picture: Picture, weights: Tensor, options: Options) -> Check:
+def _reproduced(pair: SourcePair, picture: Picture, weights: Tensor, options: Options) -> Check:
     """Fuse again with the weights and compare: the exact decomposition, or none."""
     gap, how = min(_gaps(pair, picture, weights, options), key=lambda found: found[0])
     ok = gap <= ROUNDING
@@ -228,7 +235,7 @@ def _reproduced(pair: Pair, picture: Picture, weights: Tensor, options: Options)
 
 
 def _gaps(
-    pair: Pair, picture: Picture, weights: Tensor, options: Options
+    pair: SourcePair, picture: Picture, weights: Tensor, options: Options
 ) -> Iterator[tuple[float, str]]:
     """Largest difference of the luminance, for the customary settings until one fits."""
     flat = pair.grid is None
@@ -253,7 +260,7 @@ def _gaps(
             return
 
 
-def _notes(pair: Pair, picture: Picture, options: Options) -> tuple[str, ...]:
+def _notes(pair: SourcePair, picture: Picture, options: Options) -> tuple[str, ...]:
     notes = [*pair.notes, *picture.notes]
     if options.weights is None:
         notes.append(

@@ -27,7 +27,7 @@ COLOURED = 2.5 / 255  # channels that differ by more than this make a colour
 
 
 @dataclass(frozen=True)
-class Pair:
+class SourcePair:
     """Sources on the anatomical grid: (1, X, Y, Z) MetaTensor, or (C, R, K, 1) of pictures.
 
     ``functional`` may be (3, ...) RGB in [0, 1]; ``matrix``: the transform that was applied.
@@ -59,7 +59,7 @@ class Picture:
 
 def read_pair(
     anatomical: Path, functional: Path, matrix: np.ndarray | None, settings: CaseSettings
-) -> Pair:
+) -> SourcePair:
     """Read both sources; the functional one must lie on the anatomical grid or be brought there.
 
     Scans are read as the settings say (`case.pipeline.load_pair`).
@@ -83,12 +83,12 @@ def read_pair(
         anat = read_picture(anatomical, "L")[0].unsqueeze(-1)
         func = _grey_or_colour(read_picture(functional, "RGB")[0].unsqueeze(-1))
         _same_size(functional, func, anat)
-        return Pair(anat, func)
+        return SourcePair(anat, func)
     anat, func = load_pair(anatomical, functional, settings)
     notes = tuple(anat.meta["notes"]) + tuple(func.meta["notes"])
     grid = Grid.from_volume(anat)
     if matrix is not None:
-        func = _transform(matrix, grid).resample(func)
+        func = Registration.given(matrix, grid).resample(func)
     elif not same_grid(Grid.from_volume(func), grid):
         raise _off_grid(
             "the functional image",
@@ -98,10 +98,10 @@ def read_pair(
             "Give the registered one (functional_on_anatomical.nii.gz of a medfuse result), or "
             f"the transform with {option('transform', 'transform.json')}",
         )
-    return Pair(anat, func, matrix, notes)
+    return SourcePair(anat, func, matrix, notes)
 
 
-def read_picture_or_volume(path: Path, pair: Pair) -> Picture:
+def read_picture_or_volume(path: Path, pair: SourcePair) -> Picture:
     """Read a fused picture (or a weight map) and check that it lies on the anatomical grid.
 
     Volumes with other axes but the same voxels in the world are turned without interpolation.
@@ -132,7 +132,7 @@ def read_picture_or_volume(path: Path, pair: Pair) -> Picture:
         raise _off_grid(
             "the picture", path, own, grid, "Give the one that was made on the anatomical grid"
         )
-    return _scaled(torch.from_numpy(turned), path)
+    return _scaled(torch.from_numpy(turned))
 
 
 def same_grid(one: Grid, other: Grid) -> bool:
@@ -147,10 +147,6 @@ def _is_picture(path: Path) -> bool:
 def _grey_or_colour(rgb: Tensor) -> Tensor:
     """(3, ...) -> (1, ...) where the three channels are the same."""
     return rgb if float((rgb.amax(0) - rgb.amin(0)).max()) > COLOURED else rgb[:1]
-
-
-def _transform(matrix: np.ndarray, grid: Grid) -> Registration:
-    return Registration(matrix, grid, "given", "good", (), 0.0, 0.0, 0, "given", 1.0, 0.0, 0.0, 0)
 
 
 def _read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +174,7 @@ def _read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return values, np.asarray(image.affine, dtype=float)
 
 
-def _scaled(values: Tensor, path: Path) -> Picture:
+def _scaled(values: Tensor) -> Picture:
     """To [0, 1]: as it is, of 255, or of its own range."""
     values = values.contiguous().float()
     if not torch.isfinite(values).all():
@@ -188,7 +184,7 @@ def _scaled(values: Tensor, path: Path) -> Picture:
         return Picture(values.clamp(0, 1))
     if low >= 0 and high <= 255:
         return Picture(values / 255)
-    note = f"{path.name}: values from {low:g} to {high:g} were taken as black to white"
+    note = f"the fused image: values from {low:g} to {high:g} were taken as black to white"
     return Picture((values - low) / (high - low), (note,))
 
 

@@ -22,7 +22,9 @@ GAP = 6
 FULL_OVERSHOOT = 50 / 255  # shown in the brightest colour
 
 
-def write_audit(out: Path, found: ForeignAudit, *, inputs: dict[str, Path]) -> None:
+def write_audit(
+    out: Path, found: ForeignAudit, *, inputs: dict[str, Path], keep_names: bool = False
+) -> None:
     """Write ``audit.json`` and one picture for each map, the whole folder or nothing.
 
     Each picture shows slices side by side: the fused picture above, the map below. ``overshoot``:
@@ -45,15 +47,18 @@ def write_audit(out: Path, found: ForeignAudit, *, inputs: dict[str, Path]) -> N
             remedy="Choose another folder",
         )
     with ResultFolder(out, case=out.name) as folder:
-        text = json.dumps(audit_record(found, inputs=inputs), indent=2)
+        record = audit_record(found, inputs=inputs, keep_names=keep_names)
+        text = json.dumps(record, indent=2)
         (folder.path / "audit.json").write_text(text + "\n", encoding="utf-8")
         for name, picture in _pictures(found).items():
             write_png(folder.path / f"{name}.png", picture)
 
 
-def audit_record(found: ForeignAudit, *, inputs: dict[str, Path]) -> dict[str, Any]:
-    """Audit, notes and the names of the files, ready for JSON."""
-    names = {role: path.name for role, path in inputs.items()}
+def audit_record(
+    found: ForeignAudit, *, inputs: dict[str, Path], keep_names: bool = False
+) -> dict[str, Any]:
+    """Audit, notes and inputs, ready for JSON; with `keep_names` the names of the files too."""
+    names = {role: path.name if keep_names else role for role, path in inputs.items()}
     return {**found.audit.to_dict(), "inputs": names, "notes": list(found.notes)}
 
 

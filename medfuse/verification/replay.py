@@ -18,7 +18,13 @@ import torch
 from monai.data import MetaTensor
 
 from medfuse.case.pipeline import align, fuse_case, load_image
-from medfuse.case.record import CaseRecord, registration_check, unit_check, write_case
+from medfuse.case.record import (
+    CaseRecord,
+    registration_check,
+    start_matrix,
+    unit_check,
+    write_case,
+)
 from medfuse.errors import InputError, MedfuseError, option
 from medfuse.fusion import FusionResult
 from medfuse.fusion.slices import Sources, repaint
@@ -196,9 +202,19 @@ def _again(
     audit = result.audit.with_checks([registration_check(registration), unit_check(func)])
     notes = tuple(provenance["notes"])
     record = CaseRecord(
-        provenance["case"], provenance["command"], provenance["key"], settings, anat, func,
-        registration, on_grid, result, audit, notes,
-    )  # fmt: skip
+        case=provenance["case"],
+        command=provenance["command"],
+        key=provenance["key"],
+        settings=settings,
+        anat=anat,
+        func=func,
+        registration=registration,
+        initial=start_matrix(settings, anat, func),
+        on_grid=on_grid,
+        result=result,
+        audit=audit,
+        notes=notes,
+    )
     scratch.mkdir()
     write_case(scratch, record)
     new, old = inventory(scratch), inventory(folder)

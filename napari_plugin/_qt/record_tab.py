@@ -14,10 +14,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medfuse.errors import NOTICE
 from napari_plugin._qt.fields import small
 from napari_plugin.model import FusionModel
-
-NOTICE = "Research use only. Not a medical device, not for diagnosis or treatment."
 
 
 class RecordTab(QWidget):

@@ -337,7 +337,7 @@ FAULTS: tuple[Fault, ...] = (
     # series structure
     Fault(15, "two series", _two_series, "E_AMBIGUOUS_SERIES", ("4 (PET, 6", "series")),
     Fault(16, "two persons", _two_persons, "E_MIXED_PATIENT", ("2 different",)),
-    Fault(17, "another person", tags(PatientID="x"), "E_MIXED_PATIENT", ("allow_patient_mismatch",)),
+    Fault(17, "another person", tags(PatientID="x"), "E_MIXED_PATIENT", ("patient_mismatch",)),
     Fault(18, "missing slice", also(_drop(2)), "E_MISSING_SLICE", ("gap of 8.00 mm", "4.00 mm")),
     Fault(19, "copied slice", also(_copy()), note="1 images are copies"),
     Fault(

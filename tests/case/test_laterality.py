@@ -80,7 +80,16 @@ def fuse(anatomical: Path, functional: Path, out: Path, **chosen: Any) -> None:
     on_grid = registration.resample(func)
     result = fuse_case(on_grid, anat, settings)
     record = CaseRecord(
-        "case", "", "key", settings, anat, func, registration, on_grid, result, result.audit
+        case="case",
+        command="",
+        key="key",
+        settings=settings,
+        anat=anat,
+        func=func,
+        registration=registration,
+        on_grid=on_grid,
+        result=result,
+        audit=result.audit,
     )
     out.mkdir()
     write_case(out, record, report=False)

@@ -97,7 +97,7 @@ def test_a_plain_overlay_of_another_tool_is_no_false_alarm(case):
     found = audit_picture(case["ct"], case["pet"], case["overlay"], Options.of(window=(0, 6)))
     assert found.audit.verdict == "pass"
     assert any("estimate" in note for note in found.notes)
-    assert any("--colormap" in note for note in found.notes)
+    assert any("colour map is not known" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,9 @@ def test_the_command_prints_a_table_writes_a_folder_and_says_it_by_exit_code(
 ):
     files = ["--anatomical", case["ct"], "--functional", case["pet"], "--fused", case["mirrored"]]
     arguments = ["audit", *map(str, files), "--window", "0", "6"]
-    assert run([*arguments, "-o", str(tmp_path / "out"), "--json", str(tmp_path / "a.json")]) == 8
+    assert (
+        run([*arguments, "-o", str(tmp_path / "out"), "--json-file", str(tmp_path / "a.json")]) == 8
+    )
     printed = capsys.readouterr()
     assert "Left is left" in printed.out
     assert "MIRRORED" in printed.err
@@ -125,9 +127,29 @@ def test_the_command_prints_a_table_writes_a_folder_and_says_it_by_exit_code(
     assert names == {"audit.json", "invented.png", "manifest.json"}
     record = json.loads((tmp_path / "a.json").read_text())
     assert record == json.loads((tmp_path / "out" / "audit.json").read_text())
-    assert record["inputs"]["fused"] == "mirrored.nii.gz"
-    assert run([*arguments[:-3], "--colormap", "ember", "--json", "-"]) == 8
+    assert record["inputs"]["fused"] == "fused"
+    assert "mirrored.nii" not in json.dumps(record)
+    assert run([*arguments[:-3], "--colormap", "ember", "--json"]) == 8
     assert json.loads(capsys.readouterr().out)["verdict"] == "fail"
+
+
+def test_names_of_inputs_are_written_only_where_they_are_asked_for(case, tmp_path):
+    files = ["--anatomical", case["ct"], "--functional", case["pet"], "--fused", case["own"]]
+    arguments = ["audit", *map(str, files), "--keep-names", "-o", str(tmp_path / "out")]
+    assert run(arguments) in (0, 9)
+    record = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert record["inputs"]["fused"] == "own.nii.gz"
+
+
+def test_an_error_of_the_command_names_flags(case, sample_data, capsys):
+    scan = sample_data / "study" / "sts001-aligned" / "pet-suv-dicom"
+    files = ["--anatomical", case["ct"], "--functional", scan, "--fused", case["own"]]
+    assert run(["audit", *map(str, files), "--json"]) == 8
+    printed = capsys.readouterr()
+    error = json.loads(printed.out)["error"]
+    assert error["code"] == "E_GRID_MISMATCH"
+    assert "--transform transform.json" in error["remedy"]
+    assert "--transform transform.json" in " ".join(printed.err.split())
 
 
 def test_pictures_are_audited_like_volumes(tmp_path, capsys):
@@ -153,7 +175,7 @@ def test_pictures_are_audited_like_volumes(tmp_path, capsys):
     ("change", "code", "words"),
     [
         ({"fused": "elsewhere"}, "E_GRID_MISMATCH", "20.0 mm off"),
-        ({"functional": "elsewhere_pet"}, "E_GRID_MISMATCH", "--transform transform.json"),
+        ({"functional": "elsewhere_pet"}, "E_GRID_MISMATCH", "transform=transform.json"),
         ({"fused": "cut"}, "E_TRUNCATED", "stream ends"),
         ({"fused": "picture.png"}, "E_KIND", "the sources are scans"),
         ({"fused": "missing"}, "E_UNREADABLE", "no such file"),

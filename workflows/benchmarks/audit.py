@@ -26,7 +26,6 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
 import medfuse
-from medfuse import fusion
 from medfuse.audit import audit_fusion, structure, sums
 from medfuse.audit.colour import uptake_read_back
 from medfuse.audit.hot_spots import lesion_contrast
@@ -34,6 +33,7 @@ from medfuse.audit.orientation import laterality
 from medfuse.case.pipeline import CaseSettings, align, load_pair
 from medfuse.evaluation.metrics import compute
 from medfuse.evaluation.pairs import find_pairs
+from medfuse.fusion import pair as fusing
 from medfuse.fusion.evidence import evidence_of
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.pictures import read_picture
@@ -61,7 +61,7 @@ def speed(threads: int) -> dict[str, dict[str, float]]:
         kept["evidence"] = evidence_of(planes, sources)  # type: ignore[arg-type]
         return kept["evidence"]
 
-    fusion.evidence_of = keep  # type: ignore[assignment]
+    fusing.evidence_of = keep  # type: ignore[assignment]
     pair = {"functional": moving, "anatomical": fixed, "mode": "slices"}
     rows = {"fusion (swift)": timed(lambda: medfuse.fuse(**pair, audit=False), runs=1)}
     medfuse.fuse(**pair, method="mean")

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 import medfuse
 from medfuse.evaluation.images import gaussian, smooth
-from medfuse.fusion.pair import _coverage
+from medfuse.fusion.sources import coverage_of
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.windows import apply_window, default_window
 from medfuse.kernel.blend import blend
@@ -27,7 +27,7 @@ from medfuse.kernel.pyramid import gaussian_pyramid, laplacian_pyramid
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY, TRUTH = ROOT / "sample_data/study", ROOT / "sample_data/truth"
-sys.path.insert(0, str(ROOT / "workflows"))
+sys.path.insert(0, str(ROOT / "tools"))
 from simulate_brain import tissue_fractions, world_points  # noqa: E402
 
 KEY = "moving_from_fixed_ras_mm"
@@ -64,7 +64,7 @@ class _Pair:
     kept: list[int]
 
     def case(self, name: str, classes: dict[str, Tensor] | None = None) -> Case:
-        inside = self.cut(_coverage(self.moving, self.fixed)[None].numpy())
+        inside = self.cut(coverage_of(self.moving, self.fixed)[None].numpy())
         uptake, anatomy = (
             self.cut(np.asarray(apply_window(image, default_window(image))))
             for image in (self.moving, self.fixed)
@@ -106,7 +106,7 @@ def sarcoma_ct() -> Case:
 def ct_over_mri() -> Case:
     """The aligned sarcoma, CT over T1: tissues by HU, tumour by contour."""
     pair = _pair("sts001-aligned/mr-t1.nii.gz", "sts001-aligned/ct.nii.gz", "CT")
-    inside = pair.cut(_coverage(pair.moving, pair.fixed)[None].numpy())
+    inside = pair.cut(coverage_of(pair.moving, pair.fixed)[None].numpy())
     hu, mri = pair.cut(np.asarray(pair.moving)), pair.cut(np.asarray(pair.fixed))
     return pair.case(
         "sarcoma, CT over T1", ct_classes(hu, mri, pair.cut(_tumour(pair.fixed)), inside)
