@@ -35,7 +35,7 @@ from medfuse.imaging.volume import content_hash
 from medfuse.imaging.windows import Window
 from medfuse.record.provenance import Role
 from medfuse.registration.result import Registration
-from medfuse.results.export import to_bytes
+from medfuse.results.export import band_files, to_bytes
 from medfuse.results.folder import file_sha256, inventory
 from medfuse.settings import CaseSettings, Progress
 
@@ -143,8 +143,8 @@ def _stored_sources(
         table=_table(provenance["colormap"]),
         coverage=torch.from_numpy(coverage(grid, source, transform.matrix)),
         gamut=steps["fuse"]["gamut"],
-        bias=0.0,
-        weights=torch.from_numpy(stored(folder, "weight_map")[None]),
+        bias=steps["fuse"].get("bias", 0.0),
+        weights=tuple(stored_maps(folder)),
         flat=False,
     )
     return sources, steps["fuse"]
@@ -174,7 +174,7 @@ def replay_inputs(
     on_grid = transform.resample(func)
     yield _equal("resampled functional", on_grid, stored(folder, "functional_on_anatomical"))
     notify(0.4, "replay")
-    weights = stored(folder, "weight_map")[None]
+    weights = stored_maps(folder)
     replay = fuse_case(on_grid, anat, settings, weights=weights)
     yield _equal("fused luminance", replay.luminance, stored(folder, "luminance"))
     yield _equal("anatomical share", replay.share, stored(folder, "anatomical_share"))
@@ -182,7 +182,12 @@ def replay_inputs(
     notify(0.5, "guide")
     fresh = fuse_case(on_grid, anat, settings)
     yield _same_guide(provenance, fresh)
-    yield _equal("weights of the guide", fresh.weights, weights[0])
+    asked = fresh.band_weights or (fresh.weights,)
+    same = [
+        _equal("weights of the guide", x, np.asarray(y)[0])
+        for x, y in zip(asked, weights, strict=False)
+    ]
+    yield next((finding for finding in same if not finding.ok), same[0])
     yield _same_audit(folder, replay)
     with tempfile.TemporaryDirectory() as scratch:
         settings = _with_start(settings, provenance, Path(scratch))
@@ -331,6 +336,12 @@ def stored(folder: Path, name: str) -> np.ndarray:
         return np.asarray(nib.Nifti1Image.from_filename(folder / f"{name}.nii.gz").dataobj).copy()
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise not_a_result(folder, f"{name}.nii.gz cannot be read") from error
+
+
+def stored_maps(folder: Path) -> list[torch.Tensor]:
+    """Weights (1, X, Y, Z) of a result: the one map, or one map a band, finest first."""
+    names = [path.name.removesuffix(".nii.gz") for path in band_files(folder)] or ["weight_map"]
+    return [torch.from_numpy(stored(folder, name)[None]) for name in names]
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
