@@ -323,6 +323,7 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
                 "gamut": result.gamut,
                 "bias": record.settings.bias,
                 "bounded": record.settings.bounded,
+                "chosen": result.chosen or None,
             },
             "result": result.diagnostics,
         },

@@ -1,6 +1,6 @@
 """The picture: functional colour at the fused luminance, inside the RGB range.
 
-Two-way pictures come in the 8-bit colours that are read back best, so that files hold what was made.
+Two-way pictures come in the 8-bit colours that are read back best: files hold what was made.
 """
 
 from __future__ import annotations
