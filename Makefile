@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: demo test quick fuzz bench lint packages clean
 
 demo: $(VENV)/.demo
-	$(BIN)/medfuse batch --study sample_data/study --out demo_out
+	$(BIN)/medfuse batch sample_data/study --out demo_out
 	@echo
 	@echo "Open demo_out/study.html in a browser; each case has its own report.html beside its volumes."
 

@@ -72,12 +72,12 @@ class CaseSettings(BaseModel):
         str,
         Option(
             "Fusion",
-            "Fusion method: auto (by modality and color map), a name from `medfuse methods` or a "
-            ".safetensors file. Append +bf16 for faster inference.",
+            "Fusion method: a name from `medfuse methods` or a .safetensors file. Append +bf16 for "
+            "faster inference, which may differ slightly between processors.",
             common=True,
             short="-m",
         ),
-    ] = "auto"
+    ] = "swift"
     mode: Annotated[
         Literal["auto", "slices", "volume"],
         Option(
@@ -100,18 +100,18 @@ class CaseSettings(BaseModel):
         ),
     ] = None
     gamut: Annotated[
-        Literal["band", "desaturate", "fit", "clip"] | None,
+        Literal["fit", "clip"],
         Option(
             "Fusion",
-            "Colors outside the RGB range: luminance in a band, less saturation, moved luminance "
-            "(fit) or clipped channels (paper). [default: by color map]",
+            "Colors outside the RGB range: adjust luminance (fit) or clip channels (clip, as in "
+            "the paper).",
         ),
-    ] = None
+    ] = "fit"
     bias: Annotated[
         float,
         Option(
             "Fusion",
-            "Shift the image toward the anatomical (+) or the functional source (-).",
+            "Shift the weights toward the anatomical (+) or the functional image (-).",
             label="Emphasis",
         ),
         Field(ge=-1, le=1),

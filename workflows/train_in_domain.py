@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name in result.validation:
             print(f"  {name:18} {result.before[name]:.3f} -> {result.validation[name]:.3f}")
     print(f"Data, recipe and all figures: {result.card}")
-    print(f"Use it: medfuse batch --study STUDY -o OUT --method {result.weights}")
+    print(f"Use it: medfuse batch STUDY -o OUT --method {result.weights}")
     return 0
 
 

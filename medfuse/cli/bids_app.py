@@ -75,7 +75,7 @@ def fuse_dataset(
             "E_USAGE",
             what="Nothing to do",
             cause=f"no case of {len(study.cases)} has the given participant and session labels",
-            remedy="List the cases with: medfuse batch --study BIDS_DIR --out OUT --dry-run",
+            remedy="List the cases with: medfuse batch BIDS_DIR -o OUT --dry-run",
         )
     with terminal.batch_progress() as on_event:
         summary = run_bids_batch(

@@ -25,7 +25,7 @@ from medfuse.cli.options import (
     takes_settings,
 )
 from medfuse.errors import UsageError
-from medfuse.settings import CaseSettings
+from medfuse.settings import CaseSettings, as_flag
 
 EXIT_NO_CASE, EXIT_FAILED = 3, 8
 MANY = "Many cases"
@@ -89,7 +89,7 @@ def fuse(
     """Register, fuse and audit one pair; write a result folder."""
     named = {"MRI": mri, "PET": pet, "SPECT": spect, "CT": ct}
     anatomical, functional, stated = _pair(anatomical, functional, named)
-    settings = CaseSettings(**{**settings.model_dump(), **stated})
+    settings = _with_modalities(settings, stated)
     _require_folder(out)
     if dry_run:
         _describe_pair(anatomical, functional, out)
@@ -120,8 +120,7 @@ def fuse(
 def _pair(
     anatomical: Path | None, functional: Path | None, named: dict[str, Path | None]
 ) -> tuple[Path, Path, dict[str, str]]:
-    """Both images, from their positions or from their names, and the modalities that names "
-    "state."""
+    """Both images, by position or by name, and the modalities that their names state."""
     given = {kind: path for kind, path in named.items() if path is not None}
     if not given and anatomical is not None and functional is not None:
         return anatomical, functional, {}
@@ -138,6 +137,19 @@ def _pair(
         )
     stated = {"anatomical_modality": roles[0], "functional_modality": roles[1]}
     return given[roles[0]], given[roles[1]], stated
+
+
+def _with_modalities(settings: CaseSettings, stated: dict[str, str]) -> CaseSettings:
+    for name, modality in stated.items():
+        given = getattr(settings, name)
+        if given not in (None, modality):
+            raise UsageError(
+                "E_USAGE",
+                what="Cannot tell what the images are",
+                cause=f"--{modality.lower()} and {as_flag(name, given)} contradict each other",
+                remedy="Leave one of them out",
+            )
+    return CaseSettings(**{**settings.model_dump(), **stated})
 
 
 def _require_folder(out: Path) -> None:

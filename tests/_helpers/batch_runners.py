@@ -33,6 +33,7 @@ class SmallWork:
                 fate(job)
             (folder.path / "audit.json").write_text(json.dumps({"verdict": "look"}))
             (folder.path / "settings.json").write_text(json.dumps(job.settings))
+            (folder.path / "threads.txt").write_text(str(job.threads))
         return {"verdict": "look", "notes": ("=SUM(1)", "a note"), "folder": job.folder}
 
     def key(self, job: Job) -> str:

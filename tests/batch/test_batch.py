@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from medfuse.batch import Shard, read_ledger, run_batch
+from medfuse.batch import Job, PipelineRunner, Shard, read_ledger, run_batch
 from medfuse.errors import OutputError, UsageError
+from medfuse.kernel.cores import usable_cores
 from medfuse.results.folder import is_complete
-from medfuse.settings import CaseSettings
+from medfuse.settings import CaseResult, CaseSettings
 from medfuse.study import Study, discover
 from tests._helpers.batch_study import (
     by_case,
@@ -110,6 +112,36 @@ def test_a_second_run_skips_finished_cases_until_inputs_or_settings_change(
     assert run_batch(other, out, changed, **options).count("done") == 1
     assert run_batch(other, out, changed, force=True, **options).count("done") == 1
     assert len([e for e in read_ledger(out) if e["event"] == "batch-start"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("told", "threads"), [("1", "1"), ("4,2", "4"), ("many", "None"), ("0", "None")]
+)
+def test_threads_that_the_user_asks_for_reach_every_case(
+    told: str, threads: str, tmp_path: Path, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    run_batch(make_study(tmp_path / "in", "a"), tmp_path / "out", SETTINGS, runner=runner)
+    assert (tmp_path / "out/a/threads.txt").read_text() == threads
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(1, 1), (None, min(2, usable_cores()))])
+def test_a_case_computes_with_the_threads_it_was_given(
+    asked: int | None, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = torch.get_num_threads(), []
+
+    def run_case(*_: Any, **__: Any) -> CaseResult:
+        seen.append(torch.get_num_threads())
+        return CaseResult("a", "done")
+
+    monkeypatch.setattr("medfuse.case.pipeline.run_case", run_case)
+    try:
+        job = Job("a", tmp_path, tmp_path, tmp_path, {}, threads=asked)
+        PipelineRunner().run(job, lambda *_: None)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads]
 
 
 def test_overrides_of_a_case_go_before_the_settings_of_the_batch(

@@ -321,7 +321,7 @@ def test_a_clock_that_was_wrong_changes_neither_what_is_done_nor_the_summary(
 
 
 def test_every_promise_of_the_guide_names_a_test_that_exists() -> None:
-    tests = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     guide = (tests.parent / "docs/studies.md").read_text()
     named = set(re.findall(r"`(test_\w+)`", guide))
     defined = set(re.findall(r"^def (test_\w+)", "".join(map(read, tests.rglob("*.py"))), re.M))

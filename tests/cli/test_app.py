@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
+import typer.main
 
-from medfuse.cli.app import run
+from medfuse.cli.app import app, run
 
 
 def test_help_answers_without_heavy_imports():
@@ -157,3 +162,176 @@ def test_registration_starts_from_landmarks_and_tells_their_residual(sample_data
     assert "3 landmark pairs, residual 0.0 mm RMS" in found["reasons"][-1]
     assert run(["register", *pair, *given, "--landmarks", "a", "--initial", "b"]) == 2
     assert "both --initial and --landmarks" in capsys.readouterr().err
+
+
+def commands() -> list[str]:
+    return sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_has_h_and_json_and_a_wrong_option_is_json_too(command, capsys):
+    assert run([command, "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert {"--json", "--json-file", "--quiet", "--verbose", "--threads"} <= set(
+        re.findall(r"--[a-z-]+", shown)
+    )
+    assert run([command, "--no-such-option", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "E_USAGE"
+
+
+def test_help_is_a_command_and_h_an_option(capsys):
+    assert run(["help", "fuse"]) == 0
+    shown = capsys.readouterr().out
+    assert "--landmarks" in shown
+    assert run(["fuse", "-h"]) == 0
+    assert capsys.readouterr().out == shown
+    assert run(["help"]) == run(["-h"]) == 0
+    assert "--install-completion" in capsys.readouterr().out
+    assert run(["help", "no-such-command"]) == 2
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An MRI, two PETs and a CT of 24 voxels a side, aligned."""
+    folder = tmp_path_factory.mktemp("small")
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij"))
+    head = np.linalg.norm(grid, axis=0) < 0.8
+    found = {}
+    for number, name in enumerate(("mri", "pet", "other", "ct")):
+        spot = np.linalg.norm(grid - 0.1 * (number + 1), axis=0) < 0.3
+        image = nib.Nifti1Image(
+            (100.0 * head + 300 * spot).astype(np.float32), np.diag([4, 4, 4, 1])
+        )
+        found[name] = str(folder / f"{name}.nii.gz")
+        nib.save(image, found[name])
+    return found
+
+
+QUICKLY = ("--registration", "identity", "--accept-suspect", "--method", "mean")
+PET = ("--functional-modality", "PET", "--functional-unit", "SUVbw")
+
+
+def test_quiet_prints_errors_only_and_verbose_every_step(small, tmp_path, capsys):
+    pair = ["fuse", small["mri"], small["pet"], "-o", str(tmp_path / "o"), *QUICKLY, *PET]
+    assert run([*pair, "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert run([*pair, "-v"]) == 0
+    said = capsys.readouterr().err
+    for step in ("loading", "kernel", "writing", "done"):
+        assert re.search(rf"medfuse fuse: +\d+\.\d s +.*{step}", said), step
+    assert run(["fuse", small["mri"], "missing.nii.gz", "-o", str(tmp_path / "p"), "-q"]) == 8
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_json_goes_to_stdout_or_to_a_file(small, tmp_path, capsys):
+    pair = ["fuse", small["mri"], small["pet"], *QUICKLY, *PET]
+    answer = tmp_path / "answer.json"
+    assert run([*pair, "-o", str(tmp_path / "o"), "--json-file", str(answer)]) == 0
+    assert "Audit" in capsys.readouterr().out  # a person sees the table all the same
+    assert json.loads(answer.read_text())["status"] == "done"
+    assert run(["methods", "--json", "--json-file", str(answer)]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(answer.read_text())
+
+
+def test_an_error_is_json_too_with_the_same_exit_code(tmp_path, capsys):
+    missing = ["fuse", "no.nii.gz", "pet.nii.gz", "-o", str(tmp_path / "o")]
+    assert run(missing) == run([*missing, "--json"]) == 8
+    printed = capsys.readouterr()
+    error = json.loads(printed.out)["error"]
+    assert set(error) == {"code", "message", "remedy"}
+    assert error["code"] == "E_UNREADABLE"
+    assert "no.nii.gz" in error["message"]
+    assert printed.err.count("error: ") == 2
+
+
+def test_images_may_be_named_instead_of_placed(small, tmp_path, capsys):
+    named = ["fuse", "--pet", small["pet"], "--mri", small["mri"], "--functional-unit", "SUVbw"]
+    assert run([*named, "-o", str(tmp_path / "o"), *QUICKLY, "-q"]) == 0
+    inputs = json.loads((tmp_path / "o/provenance.json").read_text())["inputs"]
+    assert [inputs[role]["modality"] for role in ("anatomical", "functional")] == ["MRI", "PET"]
+    on_ct = ["fuse", "--spect", small["pet"], "--ct", small["ct"], "--functional-unit", "counts"]
+    assert run([*on_ct, "-o", str(tmp_path / "p"), *QUICKLY, "-q"]) == 0
+    inputs = json.loads((tmp_path / "p/provenance.json").read_text())["inputs"]
+    assert [inputs[role]["modality"] for role in ("anatomical", "functional")] == ["CT", "SPECT"]
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ((), "0 paths and no named image"),
+        (("mri",), "1 paths and no named image"),
+        (("--mri", "mri"), "0 paths and --mri"),
+        (("--pet", "pet"), "0 paths and --pet"),
+        (("--pet", "pet", "--spect", "other"), "--pet and --spect"),
+        (("--mri", "mri", "--pet", "pet", "--ct", "ct"), "--mri and --pet and --ct"),
+        (("mri", "--pet", "pet"), "1 paths and --pet"),
+        (("mri", "pet", "--pet", "other"), "2 paths and --pet"),
+        (
+            ("--mri", "mri", "--pet", "pet", "--functional-modality", "CT"),
+            "--functional-modality CT",
+        ),
+    ],
+)
+def test_images_that_are_named_wrongly_are_refused(images, words, small, tmp_path, capsys):
+    given = [small.get(word, word) for word in images]
+    assert run(["fuse", *given, "-o", str(tmp_path / "o")]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert words in said
+    assert "[E_USAGE]" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_takes_its_study_by_place_or_by_name_but_once(sample_data, tmp_path, capsys):
+    study, out = str(sample_data / "study"), str(tmp_path / "out")
+    assert run(["batch", study, "-o", out, "--dry-run", "--json"]) == 0
+    by_place = json.loads(capsys.readouterr().out)
+    assert run(["batch", "--study", study, "--output", out, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == by_place
+    assert run(["batch", "-o", out]) == 2
+    assert "no study was given" in capsys.readouterr().err
+    assert run(["batch", study, "--study", study, "-o", out]) == 2
+    assert "it was given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.nii", "x.dcm", "x.png"])
+def test_a_result_that_looks_like_a_file_is_refused_with_the_reason(name, small, tmp_path, capsys):
+    assert run(["fuse", small["mri"], small["pet"], "-o", str(tmp_path / name)]) == 2
+    assert "a result is a folder" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_of_other_images_is_replaced_by_force_alone(small, tmp_path, capsys):
+    options = ["-o", str(tmp_path / "o"), *QUICKLY, *PET, "-q"]
+    assert run(["fuse", small["mri"], small["pet"], *options]) == 0
+    before = json.loads((tmp_path / "o/manifest.json").read_text())
+    assert run(["fuse", small["mri"], small["other"], *options]) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "with --force. [E_OTHER_RESULT]" in said
+    assert json.loads((tmp_path / "o/manifest.json").read_text()) == before
+    assert run(["fuse", small["mri"], small["pet"], *options, "--bias", "0.2"]) == 0
+    assert run(["fuse", small["mri"], small["other"], *options, "--force"]) == 0
+    assert json.loads((tmp_path / "o/manifest.json").read_text()) != before
+
+
+def test_a_transform_is_written_as_itk_or_as_json(small, tmp_path, capsys):
+    pair = ["register", small["mri"], small["pet"], "--registration", "identity"]
+    for name in ("t.tfm", "t.json"):
+        assert run([*pair, "-o", str(tmp_path / name), "-q"]) in (0, 8)
+    found = json.loads((tmp_path / "t.json").read_text())
+    assert found["schema"] == "medfuse-registration/1"
+    assert run([*pair, "-o", str(tmp_path / "t.nii.gz")]) == 2
+    assert "ends in .tfm" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.slow
+def test_threads_are_told_to_the_libraries_of_the_case():
+    """In a process of its own: the libraries look once."""
+    code = (
+        "import sys; from medfuse.cli.app import run; run(['colormaps', '--threads', '1', '-q']); "
+        "import torch; sys.exit(torch.get_num_threads())"
+    )
+    free = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    assert subprocess.run([sys.executable, "-c", code], env=free).returncode == 1

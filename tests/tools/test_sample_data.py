@@ -65,7 +65,7 @@ def test_sources_licences_and_citations_are_named(sample_data: Path) -> None:
     ):
         assert words in text
     readme = (sample_data / "README.md").read_text()
-    assert "medfuse batch --study sample_data/study --out demo_out" in readme
+    assert "medfuse batch sample_data/study --out demo_out" in readme
 
 
 def test_whatever_is_simulated_says_so_in_its_name_and_inside(
