@@ -72,12 +72,12 @@ class CaseSettings(BaseModel):
         str,
         Option(
             "Fusion",
-            "Fusion method: a name from `medfuse methods` or a .safetensors file. Append +bf16 for "
-            "faster inference, which may differ slightly between processors.",
+            "Fusion method: auto (by modality and color map), a name from `medfuse methods` or a "
+            ".safetensors file. Append +bf16 for faster inference.",
             common=True,
             short="-m",
         ),
-    ] = "swift"
+    ] = "auto"
     mode: Annotated[
         Literal["auto", "slices", "volume"],
         Option(
@@ -100,18 +100,18 @@ class CaseSettings(BaseModel):
         ),
     ] = None
     gamut: Annotated[
-        Literal["fit", "clip"],
+        Literal["band", "desaturate", "fit", "clip"] | None,
         Option(
             "Fusion",
-            "Colors outside the RGB range: adjust luminance (fit) or clip channels (clip, as in "
-            "the paper).",
+            "Colors outside the RGB range: luminance in a band, less saturation, moved luminance "
+            "(fit) or clipped channels (paper). [default: by color map]",
         ),
-    ] = "fit"
+    ] = None
     bias: Annotated[
         float,
         Option(
             "Fusion",
-            "Shift the weights toward the anatomical (+) or the functional image (-).",
+            "Shift the image toward the anatomical (+) or the functional source (-).",
             label="Emphasis",
         ),
         Field(ge=-1, le=1),

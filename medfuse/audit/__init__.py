@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from medfuse.audit.colour import picture, uptake_read_back
+from medfuse.audit.both_sources import both_sources, judged_by_colour
+from medfuse.audit.colour import picture, read_back_checks
 from medfuse.audit.decomposition import decomposition, overshoot
 from medfuse.audit.hot_spots import lesion_contrast
 from medfuse.audit.model import (
@@ -56,16 +57,18 @@ def audit_fusion(evidence: Evidence) -> Audit:
     Returns
     -------
     Audit
-        Checks ``linearity``, ``bounded``, ``weights``, ``finite``, ``invented``, ``share``,
+        Checks ``linearity``, ``bounded``, ``weights``, ``finite``, ``invented``, ``detail``,
+        ``contradiction``, ``share``,
         ``hot_spots``, ``overshoot``, ``gamut``, ``chroma``, ``coverage``, ``window``,
         ``laterality``, for a picture of another tool ``position``, and for a scalar with a colour
-        map ``read_back``.
+        map ``read_back`` and, where both images can be read, ``anatomy_back``.
     """
     found: dict[str, Any] = {}
     questions: dict[str, Callable[[Evidence], Any]] = {
         "hot_spots": lambda e: list(lesion_contrast(e)),
         "sums": gather,
-        "read_back": lambda e: list(uptake_read_back(e.read_back)),
+        "read_back": lambda e: list(read_back_checks(e.read_back)),
+        "both": lambda e: list(both_sources(e)) if not e.colours_unknown else [],
         "invented": invented,
         "laterality": laterality,
         "position": lambda e: [position(e)] if e.is_foreign else [],
@@ -78,8 +81,10 @@ def _in_order(evidence: Evidence, found: dict[str, Any]) -> Iterator[Check]:
     sums = found["sums"]
     yield from decomposition(sums, evidence)
     yield found["invented"]
+    by_colour = any(check.verdict == "pass" for check in found["read_back"])
+    for check in found["both"]:
+        yield (judged_by_colour(check, uptake_is_read=by_colour) if check.id == "detail" else check)
     if evidence.share is not None:
-        by_colour = any(check.verdict == "pass" for check in found["read_back"])
         yield share(sums, evidence, by_colour=by_colour)
     yield from found["hot_spots"]
     if evidence.overshoot is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from medfuse.audit.model import Check, Evidence, ReadBack
 from medfuse.audit.sums import Sums
 from medfuse.kernel.colormaps import read_back
+from medfuse.kernel.two_way_reading import take_apart
 
 MANY_CHANGED, MANY_DRIFTED, MANY_SATURATED, LITTLE_COVERED = 0.25, 0.01, 0.05, 0.25
 READ_BACK_ERROR = 0.05
@@ -26,45 +28,63 @@ def picture(sums: Sums, e: Evidence) -> Iterator[Check]:
         yield _window(sums, e)
 
 
-def uptake_read_back(sample: ReadBack | None) -> Iterator[Check]:
-    """Check ``read_back``: is the value that the colour tells the value that was measured?"""
+def read_back_checks(sample: ReadBack | None) -> Iterator[Check]:
+    """Checks ``read_back`` and ``anatomy_back``: does the colour tell what was measured?"""
     if sample is None or len(sample.values) < 2:
         return
-    value, _ = read_back(sample.rgb.unsqueeze(0), sample.colormap)
-    error = (value[0, 0] - sample.values).abs()
+    rgb, how = sample.rgb.unsqueeze(0), "by its chroma alone"
+    anatomy = None
+    if sample.two_way:
+        apart = take_apart(rgb, sample.colormap, bias=sample.bias, most_foreign=1.0)
+        value, anatomy, how = apart.uptake, apart.anatomy, "from the two-way color map"
+    else:
+        value, _ = read_back(rgb, sample.colormap)
+    yield _reading("read_back", "Uptake", value[0, 0], sample.values, how, sample.colormap)
+    if anatomy is not None and sample.anatomy is not None:
+        yield _reading(
+            "anatomy_back", "Anatomy", anatomy[0, 0], sample.anatomy, how, sample.colormap
+        )
+
+
+def _reading(name: str, what: str, read: Tensor, true: Tensor, how: str, colormap: str) -> Check:
+    error = (read - true).abs()
     half, most = (float(torch.quantile(error, q)) for q in (0.5, 0.95))
-    yield Check(
-        "read_back",
-        "Uptake can be read from the colour",
+    return Check(
+        name,
+        f"{what} can be read from the colour",
         most,
         "fraction of the window (95th percentile)",
         READ_BACK_ERROR,
         "pass" if most <= READ_BACK_ERROR else "look",
-        f"Read from the 8-bit picture by its chroma alone, the value is off by "
-        f"{100 * half:.2f} % of the window in the median and {100 * most:.2f} % in the 95th "
-        f"percentile (colour map {sample.colormap}).",
-        {"median": half, "percentile_95": most, "voxels": len(sample.values)},
+        f"Read from the 8-bit picture {how}, the value is off by {100 * half:.2f} % of the window "
+        f"in the median and {100 * most:.2f} % in the 95th percentile (colour map {colormap}).",
+        {"median": half, "percentile_95": most, "voxels": len(true)},
     )
+
+
+_POLICIES = {
+    "fit": "Luminance had to move into the range in which the functional colour exists",
+    "band": "Luminance beyond black or white was cut",
+    "desaturate": "Colours had to give up saturation, at the same hue and luminance",
+    "clip": "Channels were cut to the RGB range",
+}
 
 
 def _gamut(sums: Sums, policy: str) -> Check:
     fraction = sums.gamut.count / sums.voxels
-    what = (
-        "Luminance had to move into the range in which the functional colour exists"
-        if policy == "fit"
-        else "Channels were cut to the RGB range"
-    )
+    most = sums.gamut.largest
+    size = f"{100 * most:.0f} %" if policy == "desaturate" else f"{255 * most:.0f} of 255"
+    kept = policy == "desaturate"
     return Check(
         "gamut",
         "Luminance that a screen can show",
         fraction,
         "fraction of voxels",
         MANY_CHANGED,
-        "pass" if fraction <= MANY_CHANGED else "look",
-        f"{what} in {100 * fraction:.1f} % of the voxels (largest change "
-        f"{255 * sums.gamut.largest:.0f} of 255): there the picture differs from the luminance "
-        "file.",
-        {"fraction": fraction, "maximum": sums.gamut.largest, "policy": policy},
+        "pass" if kept or fraction <= MANY_CHANGED else "look",
+        f"{_POLICIES[policy]} in {100 * fraction:.1f} % of the voxels (largest change {size})"
+        + ("." if kept else ": there the picture differs from the luminance file."),
+        {"fraction": fraction, "maximum": most, "policy": policy},
     )
 
 

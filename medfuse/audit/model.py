@@ -58,11 +58,19 @@ class Audit:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """A sample of coloured voxels: ``values`` (M,) in [0, 1], ``rgb`` (3, M), and the map."""
+    """A sample of coloured voxels, and how they were painted.
+
+    ``values`` (M,) in [0, 1]: uptake in its window; ``rgb`` (3, M): 8-bit colours; ``colormap``;
+    ``two_way``, ``bias``: whether, and with which emphasis, a two-way map painted them;
+    ``anatomy`` (M,) in [0, 1]: where the luminance is the anatomical image alone, else None.
+    """
 
     values: Tensor
     rgb: Tensor
     colormap: str
+    bias: float = 0.0
+    two_way: bool = False
+    anatomy: Tensor | None = None
 
 
 @dataclass(frozen=True)

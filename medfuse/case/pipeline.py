@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.data import MetaTensor
 
 import medfuse
@@ -33,6 +32,7 @@ from medfuse.errors import (
     option,
 )
 from medfuse.fusion import FusionResult, fuse
+from medfuse.fusion.choice import AUTO, CANDIDATES
 from medfuse.imaging.grid import Matrix
 from medfuse.imaging.pet.bids import find_weight
 from medfuse.imaging.reader import load
@@ -79,9 +79,16 @@ def case_key(anatomical: Path, functional: Path, settings: CaseSettings) -> str:
         "settings": settings.model_dump(mode="json", exclude={"initial"}),
         "initial": _content_hash(Path(settings.initial)) if settings.initial else None,
         "version": medfuse.__version__,
-        "weights": get_method(settings.method).info.weights_sha256,
+        "weights": _weights_sha256(settings.method),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _weights_sha256(method: str) -> str | list[str | None] | None:
+    """Of the method, or of all among which medfuse would choose."""
+    if method == AUTO:
+        return [get_method(name).info.weights_sha256 for name in CANDIDATES]
+    return get_method(method).info.weights_sha256
 
 
 def is_complete(folder: Path, key: str) -> bool:
@@ -330,12 +337,12 @@ def fuse_case(
     anat: MetaTensor,
     settings: CaseSettings,
     *,
-    weights: np.ndarray | None = None,
+    weights: Any = None,
     progress: Progress | None = None,
 ) -> FusionResult:
     """Fuse a functional volume that lies on the anatomical grid, as the settings say.
 
-    ``weights`` (1, X, Y, Z) replays a fusion from its stored map instead of asking the guide.
+    ``weights`` replays a fusion from its stored maps instead of asking the guide, as `fuse` does.
     """
     try:
         return fuse(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from monai.data import MetaTensor
@@ -29,7 +29,7 @@ from medfuse.registration.result import Registration
 from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
 from medfuse.report.figures import ReportVolumes, write_figures
-from medfuse.results.export import LUMA, SLICES, write_mip, write_nifti, write_pngs
+from medfuse.results.export import LUMA, SLICES, band_name, write_mip, write_nifti, write_pngs
 from medfuse.settings import CaseSettings, Progress
 
 ROUNDING = 1e-6  # of luminance, float32
@@ -179,14 +179,19 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         "luminance": result.luminance,
         "weight_map": result.weights,
         "anatomical_share": result.share,
-        "gamut_change": _gamut_change(np.asarray(result.rgb), np.asarray(result.luminance)[0]),
+        "gamut_change": _gamut_change(result),
         "functional_on_anatomical": on_grid,
     }
     volumes |= result.additions()
+    affines = dict.fromkeys(volumes, affine)
+    for level, weights in enumerate(result.band_weights):
+        volumes[band_name(level)] = weights
+        affines[band_name(level)] = np.asarray(cast(MetaTensor, weights).affine, dtype=float)
 
     def write(name: str) -> None:
         array = np.asarray(volumes[name])
-        write_nifti(folder / f"{name}.nii.gz", array if len(array) == 3 else array[0], affine)
+        path = folder / f"{name}.nii.gz"
+        write_nifti(path, array if len(array) == 3 else array[0], affines[name])
 
     share_out(write, list(volumes))
     record.registration.write_tfm(folder / "transform.tfm")
@@ -237,8 +242,15 @@ def _description(result: FusionResult) -> str:
     )
 
 
-def _gamut_change(rgb: np.ndarray, luminance: np.ndarray) -> np.ndarray:
-    """Luminance of the picture less that of the luminance file, (1, X, Y, Z)."""
+def _gamut_change(result: FusionResult) -> np.ndarray:
+    """What the gamut policy changed, (1, X, Y, Z).
+
+    Luminance of the picture less that of the luminance file; of a two-way map, in which the whole
+    luminance lies in a band by design, only what was beyond [0, 1].
+    """
+    rgb, luminance = np.asarray(result.rgb), np.asarray(result.luminance)[0]
+    if result.gamut == "band":
+        return np.asarray(luminance.clip(0, 1) - luminance)[None]
     change = empty((1, *luminance.shape)).numpy()
     for z in range(0, luminance.shape[-1], SLICES):
         part = np.s_[..., z : z + SLICES]
@@ -311,6 +323,7 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
                 "gamut": result.gamut,
                 "bias": record.settings.bias,
                 "bounded": record.settings.bounded,
+                "chosen": result.chosen or None,
             },
             "result": result.diagnostics,
         },

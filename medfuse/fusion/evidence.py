@@ -18,6 +18,7 @@ from medfuse.kernel import blend
 from medfuse.kernel.scratch import empty
 
 SAMPLES = 200_000  # voxels in which the audit reads uptake back
+ALIKE = 1e-4  # of luminance; closer is the anatomical image alone
 
 
 def evidence_of(planes: Planes, sources: Sources) -> Evidence:
@@ -29,7 +30,7 @@ def evidence_of(planes: Planes, sources: Sources) -> Evidence:
     )
     return replace(
         shown,
-        weights=planes.weights.maps[0],
+        weights=planes.weights.shown,
         from_a=blended.from_a,
         from_b=blended.from_b,
         share=blended.share,
@@ -71,7 +72,7 @@ def evidence_of_picture(
         saturated=pair.saturated,
         window_by_design=window is not None and window.unit == "HU",
         gamut=sources.gamut,
-        read_back=_read_back_sample(sources, pair, values, rgb),
+        read_back=_read_back_sample(sources, pair, values, luminance, rgb),
         functional=Functional(
             values=values,
             window=(window.low, window.high) if window else None,
@@ -103,7 +104,7 @@ def slice_affine(order: DisplayOrder, grid: Grid) -> NDArray[np.float64]:
 
 
 def _read_back_sample(
-    sources: Sources, pair: Windowed, functional: Tensor, rgb: Tensor
+    sources: Sources, pair: Windowed, functional: Tensor, luminance: Tensor, rgb: Tensor
 ) -> ReadBack | None:
     """Every n-th covered voxel with uptake: its value, its 8-bit colour. Grey has no chroma."""
     if sources.colormap in (None, "gray"):
@@ -115,5 +116,16 @@ def _read_back_sample(
     wanted = values > 0.02
     if pair.coverage is not None:
         wanted &= pair.coverage[s, 0, r, k]
-    colours = rgb[s[wanted], :, r[wanted], k[wanted]].T
-    return ReadBack(values[wanted], (colours * 255).round_().div_(255), sources.colormap)
+    chosen = s[wanted], r[wanted], k[wanted]
+    colours = (rgb[chosen[0], :, chosen[1], chosen[2]].T * 255).round_().div_(255)
+    shown, anatomy = (x[chosen[0], 0, chosen[1], chosen[2]] for x in (luminance, pair.b))
+    two_way = sources.gamut == "band"
+    alone = two_way and bool(((shown.clamp(0, 1) - anatomy).abs() <= ALIKE).all())
+    return ReadBack(
+        values[wanted],
+        colours,
+        sources.colormap,
+        bias=sources.bias,
+        two_way=two_way,
+        anatomy=anatomy if alone else None,
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import estimated_weights
+from medfuse.fusion.bands import ask_bands, cover_bands, given_maps, shown_map
 from medfuse.fusion.planes import Painting, Weights, Windowed
 from medfuse.fusion.sources import Sources
 from medfuse.imaging.grid import DisplayOrder, Grid
@@ -17,9 +18,9 @@ from medfuse.kernel.blend import slabs
 from medfuse.kernel.scratch import empty
 from medfuse.kernel.threads import share_out
 from medfuse.methods.base import Method, Painter
+from medfuse.settings import Progress
 
 Mode = Literal["auto", "slices", "volume"]
-Progress = Callable[[float, str], None]
 Ask = Callable[[Tensor, Tensor], Tensor]  # (N, 1, R, K) of both sources -> (N, 1, R, K)
 
 
@@ -64,32 +65,38 @@ def ask_guide(
     painting = None
     if isinstance(guide, Painter):
         painting = _ask_along(guide.luminance, windowed, orders, notify)
-    weights = _map(guide, sources, painting, windowed, orders, notify)
-    if windowed.coverage is not None:
-        for part in slabs(len(weights)):
-            weights[part].masked_fill_(~windowed.coverage[part], 1.0)
-    chosen = Weights([weights])
+    maps = _maps(guide, sources, painting, windowed, orders, notify)
+    if len(maps) > 1:
+        cover_bands(maps, windowed.coverage, volume=len(orders) > 1)
+    elif windowed.coverage is not None:
+        for part in slabs(len(maps[0])):
+            maps[0][part].masked_fill_(~windowed.coverage[part], 1.0)
+    chosen = Weights(maps, shown_map(maps, volume=len(orders) > 1))
     return chosen if painting is None else Painting(painting, chosen)
 
 
-def _map(
+def _maps(
     guide: Method | Painter,
     sources: Sources,
     painting: Tensor | None,
     windowed: Windowed,
     orders: list[DisplayOrder],
     notify: Progress,
-) -> Tensor:
+) -> list[Tensor]:
     """Weights as given, as the guide chooses, or those that explain a painting best."""
     if sources.weights is not None:
-        given = orders[0].apply(sources.weights).transpose(0, 1)
-        return empty(given.shape).copy_(given)  # never the caller's own: it is changed in place
+        return given_maps(sources.weights, windowed, orders)
     if isinstance(guide, Painter):
         assert painting is not None
-        return _fitted(painting, windowed)
-    weights = _ask_along(guide.weights, windowed, orders, notify)
-    _shift(weights, sources.bias)
-    return weights
+        return [_fitted(painting, windowed)]
+    if guide.info.maps > 1:
+        maps = ask_bands(guide, windowed, orders, notify)
+    else:
+        maps = [_ask_along(cast(Ask, guide.weights), windowed, orders, notify)]
+    if sources.gamut != "band":  # there the emphasis acts on the colours
+        for one in maps:
+            _shift(one, sources.bias)
+    return maps
 
 
 def _fitted(painting: Tensor, windowed: Windowed) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import Audit, audit_fusion
+from medfuse.fusion.bands import stored_bands
+from medfuse.fusion.choice import AUTO, choose_colormap, choose_gamut, choose_method, modality_of
 from medfuse.fusion.evidence import evidence_of
-from medfuse.fusion.guide import Mode, Progress
+from medfuse.fusion.guide import Mode
 from medfuse.fusion.planes import Planes
 from medfuse.fusion.slices import resolve_mode, run_slices
 from medfuse.fusion.sources import (
@@ -25,13 +27,12 @@ from medfuse.fusion.sources import (
     given_weights,
     window_of,
 )
+from medfuse.imaging.grid import Grid
 from medfuse.imaging.windows import Window
-from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, MethodInfo, Painter
 from medfuse.methods.registry import get_method
-
-DEFAULT_COLORMAP = {"CT": "gray"}  # CT is read in grey, uptake in a colour that can be read back
+from medfuse.settings import Progress
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class FusionResult:
     luminance : (1, ...) float32
         Fused luminance before it was brought into the RGB gamut; may leave [0, 1] slightly.
     weights : (1, ...) float32 in [0, 1]
-        What the guide asked for: 1 anatomical, 0 functional.
+        What the guide asked for: 1 anatomical, 0 functional; the mean where it weighs bands apart.
+    band_weights : tuple of (1, ...) float32 in [0, 1]
+        One map a band, finest first, where the guide weighs bands apart, else empty. Map k has
+        ``ceil(n / 2^k)`` samples an axis (in slices mode within the slices) and its own affine.
     share : (1, ...) float32 in [0, 1]
         What really came from the anatomical image.
     from_functional, from_anatomical : (1, ...) float32
@@ -57,7 +61,8 @@ class FusionResult:
     coverage : (1, ...) bool
         Inside the functional field of view.
     gamut_change : (1, ...) float32 >= 0
-        By how much the gamut policy changed the luminance (``fit``) or a channel (``clip``).
+        By how much the gamut policy changed the luminance (``fit``, ``band``) or a channel
+        (``clip``), or the part of the chroma that it took away (``desaturate``).
     overshoot : (1, ...) float32 or None
         By how much ``luminance`` is brighter (positive) or darker (negative) than everything in
         both sources within one voxel of the slice; None without audit.
@@ -72,6 +77,9 @@ class FusionResult:
         None where the values came in [0, 1] already.
     colormap : str or None
         None where the functional image came as RGB.
+    chosen : str
+        Why this method, where the choice was left to medfuse; else empty.
+    bias : float in [-1, 1]
     diagnostics : dict
         What a method that iterates says of its convergence; empty for all others.
     """
@@ -79,6 +87,7 @@ class FusionResult:
     rgb: Tensor
     luminance: Tensor
     weights: Tensor
+    band_weights: tuple[Tensor, ...]
     share: Tensor
     from_functional: Tensor
     from_anatomical: Tensor
@@ -98,6 +107,8 @@ class FusionResult:
     anatomical_window: Window | None
     colormap: str | None
     gamut: Gamut
+    bias: float
+    chosen: str
     diagnostics: dict[str, Any]
 
     def additions(self) -> dict[str, Tensor]:
@@ -110,11 +121,11 @@ def fuse(
     *,
     functional: Any,
     anatomical: Any,
-    method: str | Path | Method | Painter = "swift",
+    method: str | Path | Method | Painter = AUTO,
     mode: Mode = "auto",
     colormap: str | None = None,
     kernel: Kernel = "binomial",
-    gamut: Gamut = "fit",
+    gamut: Gamut | None = None,
     window: tuple[float, float] | None = None,
     anatomical_window: tuple[float, float] | None = None,
     bias: float = 0.0,
@@ -134,29 +145,36 @@ def fuse(
     anatomical : (1, H, W) or (1, H, W, D) array, tensor or MetaTensor
         Same spatial shape.
     method : str, Path, Method or Painter
-        A name (``medfuse methods`` lists them), safetensors weights, or an object.
+        A name (``medfuse methods`` lists them), safetensors weights, or an object. ``auto`` chooses
+        by modality and colour map, and the result says what and why.
     mode : {"auto", "slices", "volume"}
         ``slices`` guides and blends slice by slice; ``volume`` averages the guide over the three
         axes and blends in 3-D, without steps between slices; ``auto`` takes ``volume`` where the
         voxels are near-isotropic (docs/benchmarks.md), and the result says which it was.
     colormap : str, optional
-        For C = 1. Default ``gray`` for CT, else ``ember``, from which uptake can be read back.
+        For C = 1. Default ``bone`` for CT on MRI and ``gray`` for other CT, else ``glow``, from
+        which both images can be read back.
     kernel : {"binomial", "paper"}
         ``binomial`` is exact for constants; ``paper`` reproduces the published kernel.
-    gamut : {"fit", "clip"}
-        Where fused luminance and functional chroma make no RGB colour: ``fit`` moves luminance to
-        the nearest value that does, so that chroma survives; ``clip`` cuts the channels (paper).
+    gamut : {"band", "desaturate", "fit", "clip"}, optional
+        Where fused luminance and functional chroma make no RGB colour: ``band`` maps the whole
+        luminance into the band that a two-way map (``glow``, ``glow-safe``, ``bone``) leaves to it,
+        so that both images can be read back; ``desaturate`` keeps luminance and hue and takes
+        chroma away; ``fit`` moves luminance to the nearest value that exists, so that chroma
+        survives; ``clip`` cuts the channels (paper). Default: ``band`` for two-way maps, ``fit``
+        for other readable maps, else ``desaturate``.
     window, anatomical_window : (low, high), optional
         Display window in the unit of the image. Default: by unit and modality where the image
         carries a unit; images without one must lie in [0, 1].
     bias : float in [-1, 1]
         Shift of the weights toward the anatomical (positive) or the functional image (negative);
-        1 takes the anatomical alone, -1 the functional alone.
+        1 takes the anatomical alone, -1 the functional alone. With ``band`` it acts on the colours
+        instead: they fade toward the anatomical, or its contrast toward the functional image.
     bounded : bool
         Project the fused luminance into the range of both sources within one voxel of the slice,
         so that nothing overshoots; the change is recorded in ``bound_change``.
-    weights : (1, H, W) or (1, H, W, D) array or tensor in [0, 1], optional
-        Use this map instead of asking the guide, e.g. a stored one to replay a fusion.
+    weights : (1, H, W) or (1, H, W, D) array or tensor in [0, 1], or a list of one a band, optional
+        Use this instead of asking the guide, e.g. what is stored to replay a fusion.
     audit : bool
         False leaves the audit out, e.g. for previews.
     progress : callable (fraction, text), optional
@@ -182,19 +200,21 @@ def fuse(
     flat = len(np.shape(anatomical)) == 3
     func, anat = channel_first(functional, "functional"), channel_first(anatomical, "anatomical")
     check_pair(func, anat)
-    if colormap is not None and colormap not in COLORMAPS:
-        raise ValueError(f"unknown colour map {colormap!r}; choose one of {', '.join(COLORMAPS)}")
     if not -1 <= bias <= 1:
         raise ValueError(f"bias must lie in [-1, 1], got {bias:g}")
-    guide = get_method(method)
-    if bias and isinstance(guide, Painter):
+    func_window = window_of(func, window, "functional")
+    colormap = choose_colormap(func, anat, colormap, func_window)
+    gamut = choose_gamut(gamut, colormap)
+    choice = choose_method(modality_of(func), colormap, gamut) if method == AUTO else None
+    guide = get_method(choice.name if choice else method)
+    if bias and gamut != "band" and isinstance(guide, Painter):
         raise ValueError(f"bias shifts weights, but {guide.info.name} paints the luminance itself")
     sources = Sources(
         functional=func,
         anatomical=anat,
-        window=window_of(func, window, "functional"),
+        window=func_window,
         anatomical_window=window_of(anat, anatomical_window, "anatomical"),
-        colormap=_colormap(func, colormap),
+        colormap=colormap,
         coverage=coverage_of(func, anat),
         gamut=gamut,
         bias=bias,
@@ -209,7 +229,7 @@ def fuse(
     planes = run_slices(sources, guide, mode, kernel, notify)
     result = _result(planes, sources, guide, mode, kernel, diagnose(), audit=audit)
     notify(1.0, "fused")
-    return result
+    return replace(result, chosen=choice.why) if choice else result
 
 
 def _result(
@@ -230,12 +250,20 @@ def _result(
         """Put a plane into the order of the image; each is let go before the next is copied."""
         return _finish(planes.volume(planes.release(plane)), sources)
 
+    maps = planes.weights.maps if len(planes.weights.maps) > 1 else []
+    bands = tuple(
+        _finish(volume, sources, affine)
+        for volume, affine in stored_bands(
+            maps, planes.order, _grid(sources), volume=mode == "volume"
+        )
+    )
     if pair.coverage is None:
         pair.coverage = torch.ones_like(pair.a, dtype=torch.bool)
     return FusionResult(
         rgb=out(picture.rgb),
         luminance=out(blended.luminance),
-        weights=out(planes.weights.maps[0]),
+        weights=out(planes.weights.shown),
+        band_weights=bands,
         share=out(blended.share),
         from_functional=out(blended.from_a),
         from_anatomical=out(blended.from_b),
@@ -255,25 +283,25 @@ def _result(
         anatomical_window=sources.anatomical_window,
         colormap=sources.colormap,
         gamut=sources.gamut,
+        bias=sources.bias,
+        chosen="",
         diagnostics=diagnostics,
     )
 
 
-def _finish(volume: Tensor, sources: Sources) -> Tensor:
-    """Give an output the dimension and the geometry of the anatomical image."""
+def _grid(sources: Sources) -> Grid | None:
+    image = sources.anatomical
+    return Grid.from_volume(image) if isinstance(image, MetaTensor) else None
+
+
+def _finish(volume: Tensor, sources: Sources, affine: np.ndarray | None = None) -> Tensor:
+    """Give an output the dimension and the geometry of the anatomical image, or another affine."""
     if sources.flat:
         return volume[..., 0]
     image = sources.anatomical
-    if isinstance(image, MetaTensor):
-        meta = {key: image.meta[key] for key in ("spacing",) if key in image.meta}
-        return MetaTensor(volume, affine=image.affine.clone(), meta=meta)
-    return volume
-
-
-def _colormap(func: Tensor, name: str | None) -> str | None:
-    if func.shape[0] == 3:
-        if name is not None:
-            raise ValueError("the functional image is RGB already; leave colormap out")
-        return None
-    modality = func.meta.get("modality", "") if isinstance(func, MetaTensor) else ""
-    return name or DEFAULT_COLORMAP.get(modality, "ember")
+    if not isinstance(image, MetaTensor):
+        return volume
+    if affine is not None:
+        return MetaTensor(volume, affine=torch.as_tensor(affine))
+    meta = {key: image.meta[key] for key in ("spacing",) if key in image.meta}
+    return MetaTensor(volume, affine=image.affine.clone(), meta=meta)

@@ -33,16 +33,37 @@ class Windowed:
 
 
 @dataclass
+class Colour:
+    """The colour of the functional image.
+
+    Attributes
+    ----------
+    cbcr : (S, 2, R, K) float32
+        Cb and Cr of the coloured functional image, centred at 0.5.
+    uptake : (S, 1, R, K) float32 in [0, 1] or None
+        In its window; only where a two-way map paints the picture (``band``).
+    """
+
+    cbcr: Tensor
+    uptake: Tensor | None = None
+
+
+@dataclass
 class Weights:
     """What a guide asked for: 1 anatomical, 0 functional.
 
     Attributes
     ----------
-    maps : list of (S, 1, R, K) float32 in [0, 1]
-        Finest first; the kernel brings the first to every level.
+    maps : list of float32 in [0, 1]
+        One map (S, 1, R, K), which the kernel brings to every level, or one map a band, finest
+        first: map k has ``ceil(n / 2^k)`` samples along rows and columns, in volume mode along
+        slices too.
+    shown : (S, 1, R, K) float32 in [0, 1]
+        For people: the one map, or the mean over the bands.
     """
 
     maps: list[Tensor]
+    shown: Tensor
 
 
 @dataclass
@@ -96,7 +117,8 @@ class Picture:
     ----------
     rgb : (S, 3, R, K) float32 in [0, 1]
     gamut_change : (S, 1, R, K) float32 >= 0
-        Of the luminance (``fit``) or of the channel that changed most (``clip``).
+        Of the luminance (``fit``, ``band``), of the channel that changed most (``clip``), or the
+        part of the chroma that is lost (``desaturate``).
     chroma_change : (S, 1, R, K) float32 >= 0
         Of Cb or Cr, whichever changed more.
     chroma_change_before : float >= 0
@@ -140,10 +162,11 @@ class Planes:
             for name in [name for name, held in vars(part).items() if held is plane]:
                 delattr(part, name)
                 return plane
-        maps = self.weights.maps
-        self.weights.maps = [one for one in maps if one is not plane]
-        if len(self.weights.maps) == len(maps):
+        if all(plane is not one for one in (self.weights.shown, *self.weights.maps)):
             raise ValueError("only a plane that is held can be released")
+        if plane is self.weights.shown:
+            del self.weights.shown
+        self.weights.maps = [one for one in self.weights.maps if one is not plane]
         return plane
 
 

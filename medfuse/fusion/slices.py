@@ -6,27 +6,29 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from medfuse.fusion.guide import Mode, Progress, ask_guide, slice_orders
+from medfuse.fusion.bands import given_maps
+from medfuse.fusion.guide import Mode, ask_guide, slice_orders
+from medfuse.fusion.paint import paint
 from medfuse.fusion.planes import (
     Blended,
+    Colour,
     Painting,
-    Picture,
     Planes,
     Weights,
     Windowed,
     covered_slices,
     image_axes,
 )
-from medfuse.fusion.sources import Gamut, Sources, plain, windowed
+from medfuse.fusion.sources import Sources, plain, windowed
 from medfuse.imaging.grid import SLICE_ANISOTROPY, DisplayOrder, Grid
 from medfuse.kernel.blend import Fused, bound_luminance, fuse_luminance, fuse_volume, slabs
-from medfuse.kernel.color import clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.pyramid import Kernel
 from medfuse.kernel.scratch import empty
 from medfuse.kernel.threads import share_out
 from medfuse.methods.base import Method, Painter
+from medfuse.settings import Progress
 
-__all__ = ["Sources", "chroma_drift", "plain", "repaint", "resolve_mode", "run_slices"]
+__all__ = ["Sources", "plain", "repaint", "resolve_mode", "run_slices"]
 
 MIN_SIDE = 32  # voxels; a guide sees too little of a slice that is narrower
 
@@ -58,7 +60,7 @@ def run_slices(
         Told where the work is; an exception from it ends the work.
     """
     orders = slice_orders(sources.anatomical, mode)
-    pair, cbcr = _prepare(sources, orders[0], notify)
+    pair, colour = _prepare(sources, orders[0], notify)
     answer = ask_guide(guide, sources, pair, orders, notify)
     weights = answer.weights if isinstance(answer, Painting) else answer
     blended = _blend(pair, weights, guide.info.levels, mode, kernel, notify)
@@ -66,7 +68,7 @@ def run_slices(
         _keep_painting(blended, pair, answer.luminance)
     if sources.bounded:
         _bound(blended, pair)
-    picture = _paint(blended.luminance, cbcr, sources.gamut, notify)
+    picture = paint(blended.luminance, colour, sources, notify)
     notify(0.9, "audit")
     return Planes(orders[0], pair, weights, blended, picture)
 
@@ -87,32 +89,33 @@ def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tup
         What the functional image gave to it, which no anatomical image changes.
     """
     assert sources.weights is not None
-    order = slice_orders(sources.anatomical, "slices")[0]
-    pair, cbcr = _prepare(sources, order, _silent)
-    weights = Weights([order.apply(sources.weights).transpose(0, 1).contiguous()])
-    blended = _blend(pair, weights, levels, mode, kernel, _silent)
-    picture = _paint(pair.b, cbcr, sources.gamut, _silent)
-    return image_axes(picture.rgb, order), image_axes(blended.from_a, order)
+    orders = slice_orders(sources.anatomical, mode)
+    pair, colour = _prepare(sources, orders[0], _silent)
+    maps = given_maps(sources.weights, pair, orders)
+    blended = _blend(pair, Weights(maps, maps[0]), levels, mode, kernel, _silent)
+    picture = paint(pair.b, colour, sources, _silent)
+    return image_axes(picture.rgb, orders[0]), image_axes(blended.from_a, orders[0])
 
 
 def _silent(fraction: float, text: str) -> None:
     """Progress that nobody follows."""
 
 
-def _prepare(sources: Sources, order: DisplayOrder, notify: Progress) -> tuple[Windowed, Tensor]:
-    """Both luminances, and Cb and Cr (S, 2, R, K) of the coloured functional image."""
+def _prepare(sources: Sources, order: DisplayOrder, notify: Progress) -> tuple[Windowed, Colour]:
+    """Both luminances, and the colour of the functional image."""
     slices, rows, columns = (sources.anatomical.shape[1 + axis] for axis in order.axes)
     a, b = (empty((slices, 1, rows, columns)) for _ in range(2))
     pair = Windowed(a, b, covered_slices(sources.coverage, order))
-    cbcr = empty((slices, 2, rows, columns))
+    uptake = empty((slices, 1, rows, columns)) if sources.gamut == "band" else None
+    colour = Colour(empty((slices, 2, rows, columns)), uptake)
     for part in slabs(slices):
         notify(0.2 * part.start / slices, "colour")
-        _prepare_chunk(sources, order, pair, cbcr, part)
-    return pair, cbcr
+        _prepare_chunk(sources, order, pair, colour, part)
+    return pair, colour
 
 
 def _prepare_chunk(
-    sources: Sources, order: DisplayOrder, pair: Windowed, cbcr: Tensor, part: slice
+    sources: Sources, order: DisplayOrder, pair: Windowed, colour: Colour, part: slice
 ) -> None:
     func, anat = (
         order.turned(order.cut(plain(image), part)).transpose(0, 1)
@@ -125,7 +128,10 @@ def _prepare_chunk(
     if covered is not None:
         ycbcr[:, :1].masked_fill_(~covered, 0.0)
         ycbcr[:, 1:].masked_fill_(~covered, 0.5)
-    pair.a[part], cbcr[part] = ycbcr[:, :1], ycbcr[:, 1:]
+    pair.a[part], colour.cbcr[part] = ycbcr[:, :1], ycbcr[:, 1:]
+    if colour.uptake is not None:
+        uptake = windowed(func, sources.window)
+        colour.uptake[part] = uptake if covered is None else uptake.masked_fill_(~covered, 0.0)
 
 
 def _blend(
@@ -134,15 +140,18 @@ def _blend(
     """Fixed kernel, then the anatomical image alone where nothing functional was measured."""
     if mode == "volume":
         notify(0.6, "kernel")
-        a, b, w = (x[:, 0] for x in (pair.a, pair.b, weights.maps[0]))
+        a, b = pair.a[:, 0], pair.b[:, 0]
+        maps = [one[:, 0] for one in weights.maps]
+        w = maps if len(maps) > 1 else maps[0]
         whole = fuse_volume(a, b, w, levels=levels, kernel=kernel)
         planes = [x.unsqueeze(1) for x in (whole.luminance, whole.from_a, whole.from_b)]
     else:
         planes = [empty(pair.a.shape) for _ in range(3)]
 
         def blend(part: slice) -> None:
-            a, b, w = (x[part] for x in (pair.a, pair.b, weights.maps[0]))
-            fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
+            maps = [one[part] for one in weights.maps]
+            w = maps if len(maps) > 1 else maps[0]
+            fused = fuse_luminance(pair.a[part], pair.b[part], w, levels=levels, kernel=kernel)
             found = (fused.luminance, fused.from_a, fused.from_b)
             for plane, values in zip(planes, found, strict=True):
                 plane[part] = values
@@ -184,24 +193,3 @@ def _bound(blended: Blended, pair: Windowed) -> None:
     for part in slabs(len(luminance)):
         luminance[part], change[part] = bound_luminance(luminance[part], pair.a[part], pair.b[part])
     blended.bound_change = change
-
-
-def _paint(luminance: Tensor, cbcr: Tensor, gamut: Gamut, notify: Progress) -> Picture:
-    """Functional colour at the fused luminance, brought into the RGB range."""
-    slices = len(luminance)
-    gamut_change, chroma_change = (empty(luminance.shape) for _ in range(2))
-    rgb, before = empty((slices, 3, *luminance.shape[2:])), torch.zeros(())
-    for part in slabs(slices):
-        notify(0.8 + 0.1 * part.start / slices, "picture")
-        y, colour = luminance[part], cbcr[part]
-        exact = ycbcr_to_rgb(torch.cat([y, colour], dim=1))
-        before = torch.maximum(before, chroma_drift(exact, colour).amax())
-        shown, gamut_change[part] = clip_gamut(exact) if gamut == "clip" else fit_gamut(y, colour)
-        chroma_change[part] = chroma_drift(shown, colour)
-        rgb[part] = shown
-    return Picture(rgb, gamut_change, chroma_change, float(before))
-
-
-def chroma_drift(rgb: Tensor, cbcr: Tensor) -> Tensor:
-    """By how much Cb or Cr, whichever more, of (S, 3, R, K) is off (S, 2, R, K): (S, 1, R, K)."""
-    return rgb_to_ycbcr(rgb)[:, 1:].sub_(cbcr).abs_().amax(dim=1, keepdim=True)

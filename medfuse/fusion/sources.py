@@ -16,7 +16,7 @@ from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS
 
-Gamut = Literal["fit", "clip"]
+Gamut = Literal["band", "desaturate", "fit", "clip"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Sources:
         Inside the functional field of view.
     gamut, bias, bounded
         As in :func:`medfuse.fuse`.
-    weights : (1, X, Y, Z) float32 in [0, 1] or None
-        Used instead of those of the guide.
+    weights : tuple of float32 in [0, 1] or None
+        Used instead of those of the guide: one map (1, X, Y, Z), or one a band, finest first.
     flat : bool
         The images came without a third axis.
     table : (256, 3) float32 in [0, 1] or None
@@ -52,7 +52,7 @@ class Sources:
     coverage: Tensor | None
     gamut: Gamut = "fit"
     bias: float = 0.0
-    weights: Tensor | None = None
+    weights: tuple[Tensor, ...] | None = None
     flat: bool = False
     table: Tensor | None = None
     bounded: bool = False
@@ -112,18 +112,20 @@ def channel_first(image: Any, role: str) -> Tensor:
     return image.float() if image.ndim == 4 else plain(image).float().unsqueeze(-1)
 
 
-def given_weights(weights: Any, anat: Tensor) -> Tensor:
-    """(1, X, Y, Z) float32 in [0, 1]: a map that the caller has, checked."""
-    given = plain(channel_first(weights, "weight"))
-    if given.shape != (1, *anat.shape[1:]):
+def given_weights(weights: Any, anat: Tensor) -> tuple[Tensor, ...]:
+    """Maps (1, X, Y, Z) float32 in [0, 1] that the caller has, checked: one, or one a band."""
+    several = isinstance(weights, list | tuple)
+    maps = tuple(plain(channel_first(w, "weight")) for w in (weights if several else [weights]))
+    if maps[0].shape != (1, *anat.shape[1:]):
         raise ValueError(
             f"weights must be {(1, *anat.shape[1:])} like the anatomical image, "
-            f"got {tuple(given.shape)}"
+            f"got {tuple(maps[0].shape)}"
         )
-    low, high = torch.aminmax(given)
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"weights must lie in [0, 1], got {low:g} to {high:g}")
-    return given
+    for given in maps:
+        low, high = torch.aminmax(given)
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"weights must lie in [0, 1], got {low:g} to {high:g}")
+    return maps
 
 
 def check_pair(func: Tensor, anat: Tensor) -> None:

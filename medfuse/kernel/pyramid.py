@@ -145,6 +145,21 @@ def weight_pyramid(weights: Tensor, levels: int, *, kernel: Kernel = "binomial")
     return out
 
 
+def reduce_axis(x: Tensor, axis: int, *, kernel: Kernel = "binomial") -> Tensor:
+    """Low-pass and halve along one axis alone; a level halves along all of its axes.
+
+    Parameters
+    ----------
+    x : float Tensor of any shape
+    axis : int
+    kernel : {"binomial", "paper"}
+    """
+    first = x.movedim(axis, 0)
+    matrix = torch.as_tensor(_reduce_matrix(len(first), kernel), dtype=x.dtype, device=x.device)
+    half = matrix @ first.reshape(len(first), -1)
+    return half.reshape(-1, *first.shape[1:]).movedim(0, axis)
+
+
 def reduce_part(fine: Tensor, part: slice, *, kernel: Kernel = "binomial") -> Tensor:
     """Some slices of the next coarser level of a volume.
 

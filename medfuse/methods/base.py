@@ -23,6 +23,7 @@ class MethodInfo:
     kind: str  # "rule", "guide" (learned weights) or "synthesis" (a network makes the pixels)
     parameters: int = 0
     levels: int = 4  # band-pass levels of the kernel; 0 blends single pixels
+    maps: int = 1  # of weights: one for all bands, or one a band
     weights_sha256: str | None = None
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -90,10 +91,11 @@ class Rule:
     summary: str
     formula: Callable[[Tensor, Tensor], Weights]
     levels: int = 4
+    maps: int = 1
 
     @property
     def info(self) -> MethodInfo:
-        return MethodInfo(self.name, self.summary, "rule", levels=self.levels)
+        return MethodInfo(self.name, self.summary, "rule", levels=self.levels, maps=self.maps)
 
     @torch.inference_mode()
     def weights(self, a: Tensor, b: Tensor) -> Weights:

@@ -58,6 +58,7 @@ RULES = (
         "in every band the source with more energy there, softly",
         _local_energy_per_band,
         levels=LEVELS,
+        maps=LEVELS + 1,
     ),
 )
 

@@ -151,6 +151,7 @@ def load_guide(path: Path) -> Method | Painter:
         kind="synthesis" if paints_itself else "guide",
         parameters=count_parameters(net),
         levels=card.levels if card else 0 if single_pixels else 4,
+        maps=net.levels + 1 if isinstance(net, BandNet) else 1,
         weights_sha256=digest,
         card=card.model_dump(by_alias=True) if card else {},
     )
@@ -268,6 +269,7 @@ def catalogue() -> Iterator[Entry]:
         card = read_card(WEIGHTS / f"{name}.safetensors")
         load_it = partial(load_shipped, name)
         if name == DEFAULT:
+            yield "auto", load_it, "chosen by modality and color map; of unknown kinds, swift"
             yield "swift", load_it, f"the default, {DEFAULT}"
         yield name, load_it, card.summary if card else name
         if card is not None and card.architecture == "gifnet":
@@ -280,7 +282,7 @@ def weights_name(method: str) -> str:
     base = method.removesuffix(BF16)
     for variant in VARIANTS:
         base = base.removesuffix(f"-{variant}")
-    return DEFAULT if base == "swift" else base
+    return DEFAULT if base in ("swift", "auto") else base
 
 
 def _variant(name: str, variant: str) -> Painter:

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ MAX_PNG_SIDE = 4096
 TURN_SIDE = 192
 TURN_MS = 120
 SLICES = 16  # written at a time
+
+
+def band_name(level: int) -> str:
+    """Name of the file, without suffix, that holds the weights of a band."""
+    return f"weights_level{level}"
+
+
+def band_files(folder: Path) -> list[Path]:
+    """Weights of all bands in a result folder, finest first; empty where one map is for all."""
+    found = (folder / f"{band_name(level)}.nii.gz" for level in count())
+    return list(takewhile(Path.is_file, found))
 
 
 def write_nifti(

@@ -12,7 +12,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 
-from medfuse.fusion.pair import DEFAULT_COLORMAP
+from medfuse.fusion.choice import default_colormap
 from medfuse.fusion.slices import plain
 from medfuse.imaging.windows import Window, apply_window, default_window
 from medfuse.kernel.color import rgb_to_ycbcr, ycbcr_to_rgb
@@ -57,7 +57,7 @@ class ColorizeFunctional(Transform):
         if image.shape[0] != 1:
             raise ValueError(f"expected one channel, got shape {tuple(image.shape)}")
         meta = getattr(image, "meta", {})
-        name = self.colormap or DEFAULT_COLORMAP.get(meta.get("modality", ""), "ember")
+        name = self.colormap or default_colormap(meta.get("modality", ""))
         values = torch.as_tensor(apply_window(plain(image), self._window(image)))
         return _like(apply_colormap(values[None].float(), name)[0], image)
 

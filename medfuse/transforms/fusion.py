@@ -19,6 +19,7 @@ from medfuse.case.record import registration_check, unit_check
 from medfuse.fusion import FusionResult, fuse
 from medfuse.methods.base import Method, Painter
 from medfuse.registration.result import Registration
+from medfuse.results.export import band_name
 from medfuse.settings import DEFAULT_METHOD, CaseSettings
 from medfuse.transforms.facts import (
     IMAGES,
@@ -120,6 +121,10 @@ class FuseLuminanced(MapTransform):
             **dict(zip(("anatomical", "functional"), self.keys, strict=True)),
             **self.output_keys,
         }
+        for level, weights in enumerate(result.band_weights):
+            name = band_name(level)
+            d[name] = convert_to_tensor(weights, track_meta=True)
+            d[self.fusion_key]["keys"][name] = name
         for name, volume in result.additions().items():
             d[self.addition_keys[name]] = _on_grid_of(anatomical, volume)
             d[self.fusion_key]["keys"][name] = self.addition_keys[name]
@@ -190,6 +195,7 @@ def _facts(result: FusionResult) -> dict[str, Any]:
             "levels": result.levels,
             "colormap": result.colormap,
             "gamut": result.gamut,
+            "chosen": result.chosen or None,
             "diagnostics": result.diagnostics or None,
             **{name: window and asdict(window) for name, window in windows.items()},
             "audit": facts_of(result.audit),

@@ -20,7 +20,7 @@ from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.registration.result import Registration
 from medfuse.report.figures import ReportVolumes
-from medfuse.results.export import ResultFolder
+from medfuse.results.export import ResultFolder, band_name
 from medfuse.settings import CaseSettings
 from medfuse.transforms.facts import IMAGES, audit_of, case_name, require_unchanged, require_volume
 
@@ -171,6 +171,11 @@ def _result(images: Mapping[str, MetaTensor], fusion: Mapping[str, Any]) -> Any:
         **{name: fusion[name] for name in ("mode", "kernel", "levels", "gamut")},
         colormap=fusion.get("colormap"),
         diagnostics=fusion.get("diagnostics", {}),
+        bias=fusion.get("bias", 0.0),
+        chosen=fusion.get("chosen") or "",
+        band_weights=tuple(
+            images[band_name(level)] for level in range(len(images)) if band_name(level) in images
+        ),
         additions=lambda: {n: images[n] for n in ("bound_change", "painted") if n in images},
         method=SimpleNamespace(**{"weights_sha256": None, "card": {}, **fusion["guide"]}),
     )

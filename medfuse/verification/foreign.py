@@ -25,14 +25,16 @@ from medfuse.errors import UsageError, option
 from medfuse.fusion import fuse
 from medfuse.fusion.evidence import evidence_of_picture, overshoot
 from medfuse.fusion.guide import Mode, slice_orders
+from medfuse.fusion.paint import chroma_drift
 from medfuse.fusion.planes import Windowed, covered_slices, in_slices
-from medfuse.fusion.slices import chroma_drift
 from medfuse.fusion.sources import Gamut, Sources, coverage_of, plain, windowed
 from medfuse.imaging.grid import DisplayOrder
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import luma, rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS, apply_colormap
 from medfuse.kernel.pyramid import Kernel
+from medfuse.kernel.two_way_maps import MAPS
+from medfuse.methods.base import Weights
 from medfuse.registration.start import read_matrix
 from medfuse.settings import CaseSettings
 from medfuse.verification.foreign_files import (
@@ -41,6 +43,7 @@ from medfuse.verification.foreign_files import (
     read_pair,
     read_picture_or_volume,
 )
+from medfuse.verification.replay import stored_maps
 
 ROUNDING = 1.5 * GREY_LEVEL  # a picture of 8 bits a channel, rounded, from another luminance file
 
@@ -121,9 +124,16 @@ def audit_picture(
     more = [_mirroring(matrix)] if matrix is not None else []
     audit = audit_fusion(evidence).with_checks(more)
     if options.weights is not None:
-        weights = read_picture_or_volume(options.weights, pair).values.mean(0, keepdim=True)
+        weights = _read_weights(options.weights, pair)
         audit = Audit((_reproduced(pair, picture, weights, options), *audit.checks))
     return ForeignAudit(audit, evidence, order, _notes(pair, picture, options))
+
+
+def _read_weights(path: Path, pair: SourcePair) -> Weights:
+    """The weight map, or the maps of all bands that a result of medfuse keeps beside it."""
+    if path.name == "weight_map.nii.gz" and len(maps := stored_maps(path.parent)) > 1:
+        return maps
+    return read_picture_or_volume(path, pair).values.mean(0, keepdim=True)
 
 
 def _evidence(
@@ -210,7 +220,7 @@ def _mirroring(matrix: np.ndarray) -> Check:
     )
 
 
-def _reproduced(pair: SourcePair, picture: Picture, weights: Tensor, options: Options) -> Check:
+def _reproduced(pair: SourcePair, picture: Picture, weights: Weights, options: Options) -> Check:
     """Fuse again with the weights and compare: the exact decomposition, or none."""
     gap, how = min(_gaps(pair, picture, weights, options), key=lambda found: found[0])
     ok = gap <= ROUNDING
@@ -235,22 +245,32 @@ def _reproduced(pair: SourcePair, picture: Picture, weights: Tensor, options: Op
 
 
 def _gaps(
-    pair: SourcePair, picture: Picture, weights: Tensor, options: Options
+    pair: SourcePair, picture: Picture, weights: Weights, options: Options
 ) -> Iterator[tuple[float, str]]:
     """Largest difference of the luminance, for the customary settings until one fits."""
     flat = pair.grid is None
-    images = (pair.functional, pair.anatomical, weights, picture.values)
-    func, anat, w, seen = ((x[..., 0] if flat else x) for x in images)
+    images = (pair.functional, pair.anatomical, picture.values)
+    func, anat, seen = ((x[..., 0] if flat else x) for x in images)
+    given: Any = weights
+    if isinstance(weights, Tensor):
+        given = (weights[..., 0] if flat else weights).clamp(0, 1)
     colormap = None if func.shape[0] == 3 else options.settings.colormap
     modes: tuple[Mode, ...] = ("slices",) if flat else ("slices", "volume")
     kernels: tuple[Kernel, ...] = ("binomial", "paper")
-    gamuts: tuple[Gamut, ...] = ("fit", "clip")
+    gamuts: tuple[Gamut, ...] = ("desaturate", "fit", "clip")
+    if colormap in MAPS:
+        gamuts = ("band", *gamuts)
     for mode, kernel, gamut, bounded in product(modes, kernels, gamuts, (False, True)):
-        again = fuse(
-            functional=func, anatomical=anat, weights=w.clamp(0, 1), colormap=colormap, mode=mode,
-            kernel=kernel, gamut=gamut, bounded=bounded, window=options.settings.window,
-            anatomical_window=options.settings.anatomical_window, method="mean", audit=False,
-        )  # fmt: skip
+        try:
+            again = fuse(
+                functional=func, anatomical=anat, weights=given, colormap=colormap, mode=mode,
+                kernel=kernel, gamut=gamut, bounded=bounded, window=options.settings.window,
+                anatomical_window=options.settings.anatomical_window, method="mean", audit=False,
+            )  # fmt: skip
+        except ValueError:
+            if isinstance(given, Tensor):
+                raise
+            continue  # maps of bands have the sizes of one mode
         made = luma(plain(again.rgb)[None])
         luminance = torch.as_tensor(np.asarray(again.luminance)).clamp(0, 1)
         made = made[0] if picture.is_coloured else luminance

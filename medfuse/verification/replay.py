@@ -27,15 +27,16 @@ from medfuse.case.record import (
 )
 from medfuse.errors import InputError, MedfuseError, option
 from medfuse.fusion import FusionResult
+from medfuse.fusion.choice import AUTO
 from medfuse.fusion.slices import Sources, repaint
 from medfuse.imaging.dicom.scan import scan_folder
 from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.nifti.facts import find_facts
 from medfuse.imaging.volume import content_hash
 from medfuse.imaging.windows import Window
-from medfuse.record.provenance import Role
+from medfuse.record.provenance import Role, software
 from medfuse.registration.result import Registration
-from medfuse.results.export import to_bytes
+from medfuse.results.export import band_files, to_bytes
 from medfuse.results.folder import file_sha256, inventory
 from medfuse.settings import CaseSettings, Progress
 
@@ -45,6 +46,8 @@ SHARE_TOLERANCE = 1e-5  # luminance: float32 sums in another order
 _OWN = ("created", "timing", "command", "case", "key", "software", "hardware", "outputs", "bids")
 _UNCOMPARED = (*_OWN, "identifiers", "inputs", "settings", "notes")
 # Made by whoever wrote the folder (the MONAI chain and napari know less of the way there).
+# What another version of medfuse asks, words and draws otherwise.
+_PAGES = ("audit.json", "figures/")
 _OTHER_FILES = ("provenance.json", "provenance.prov.json", "report.html", "figures/figures.json")
 
 
@@ -143,8 +146,8 @@ def _stored_sources(
         table=_table(provenance["colormap"]),
         coverage=torch.from_numpy(coverage(grid, source, transform.matrix)),
         gamut=steps["fuse"]["gamut"],
-        bias=0.0,
-        weights=torch.from_numpy(stored(folder, "weight_map")[None]),
+        bias=steps["fuse"].get("bias", 0.0),
+        weights=tuple(stored_maps(folder)),
         flat=False,
     )
     return sources, steps["fuse"]
@@ -174,22 +177,29 @@ def replay_inputs(
     on_grid = transform.resample(func)
     yield _equal("resampled functional", on_grid, stored(folder, "functional_on_anatomical"))
     notify(0.4, "replay")
-    weights = stored(folder, "weight_map")[None]
-    replay = fuse_case(on_grid, anat, settings, weights=weights)
+    weights, chosen = stored_maps(folder), _as_chosen(provenance, settings)
+    replay = fuse_case(on_grid, anat, chosen, weights=weights)
     yield _equal("fused luminance", replay.luminance, stored(folder, "luminance"))
     yield _equal("anatomical share", replay.share, stored(folder, "anatomical_share"))
     yield _same_picture(folder, np.asarray(replay.rgb))
     notify(0.5, "guide")
-    fresh = fuse_case(on_grid, anat, settings)
+    fresh = fuse_case(on_grid, anat, chosen)
     yield _same_guide(provenance, fresh)
-    yield _equal("weights of the guide", fresh.weights, weights[0])
-    yield _same_audit(folder, replay)
+    asked = fresh.band_weights or (fresh.weights,)
+    same = [
+        _equal("weights of the guide", x, np.asarray(y)[0])
+        for x, y in zip(asked, weights, strict=False)
+    ]
+    yield next((finding for finding in same if not finding.ok), same[0])
+    yield _same_audit(folder, provenance, replay)
     with tempfile.TemporaryDirectory() as scratch:
         settings = _with_start(settings, provenance, Path(scratch))
         notify(0.6, "registration")
         yield _same_registration(anat, func, transform, settings)
         notify(0.8, "files")
-        replay = replace(replay, diagnostics=fresh.diagnostics)  # the guide was asked only there
+        # The guide was asked only there; why it was chosen is on record.
+        why = _step(provenance, "fuse").get("chosen") or ""
+        replay = replace(replay, diagnostics=fresh.diagnostics, chosen=why)
         case = (anat, func, transform, on_grid, replay)
         yield from _again(folder, provenance, settings, case, Path(scratch) / "again")
 
@@ -220,17 +230,22 @@ def _again(
     new, old = inventory(scratch), inventory(folder)
     # What a patient is called in DICOM rests on headers or a salt that are not given here.
     named = settings.keep_patient or provenance["identifiers"] == "hashed with a study salt"
+    left_out = [*(["dicom/"] if named else []), *(() if same_version(provenance) else _PAGES)]
     names = [
         name
         for name in new
-        if name in old and name not in _OTHER_FILES and not (named and name.startswith("dicom/"))
+        if name in old and name not in _OTHER_FILES and not name.startswith(tuple(left_out))
     ]
     differ = [name for name in names if new[name]["sha256"] != old[name]["sha256"]]
+    limits = f"; not compared: {', '.join(left_out)}" if left_out else ""
     yield Finding(
-        "files made again", not differ, ", ".join(differ) or f"{len(names)} equal to the byte"
+        "files made again",
+        not differ,
+        ", ".join(differ) or f"{len(names)} equal to the byte{limits}",
     )
     made, provenance = (_said(r) for r in (read_json(scratch, "provenance.json"), provenance))
-    wrong = [n for n in made if n not in _UNCOMPARED and made[n] != provenance.get(n)]
+    passed_over = (*_UNCOMPARED, *(() if same_version(provenance) else ("medfuse", "audit")))
+    wrong = [n for n in made if n not in passed_over and made[n] != provenance.get(n)]
     wrong += [n for n in made["settings"] if _setting(made, n) != _setting(provenance, n)]
     for role in ROLES:
         ours, theirs = made["inputs"][role], provenance["inputs"][role]
@@ -243,13 +258,28 @@ def _said(value: Any) -> Any:
     """A record without its empty entries, which MONAI drops on the way."""
     if isinstance(value, dict):
         return {name: _said(part) for name, part in value.items() if part is not None}
-    return value
+    return [_said(part) for part in value] if isinstance(value, list) else value
 
 
 def _setting(record: dict[str, Any], name: str) -> Any:
     """Names of files and series are replaced, so that they cannot be compared."""
     hidden = name.endswith("_series") or name in ("initial", "initial_kind")
     return None if hidden else record["settings"].get(name)
+
+
+def _step(provenance: dict[str, Any], name: str) -> dict[str, Any]:
+    """Parameters of a step on record."""
+    found = (step["parameters"] for step in provenance["steps"] if step["name"] == name)
+    return next(found, {})
+
+
+def _as_chosen(provenance: dict[str, Any], settings: CaseSettings) -> CaseSettings:
+    """What was left to medfuse, as it chose: another version may choose otherwise."""
+    fuse = _step(provenance, "fuse")
+    known = {"gamut": fuse["gamut"], "colormap": _step(provenance, "colour")["colormap"]}
+    if settings.method == AUTO:
+        known["method"] = fuse["method"]
+    return settings.model_copy(update=known)
 
 
 def _settings(provenance: dict[str, Any]) -> CaseSettings:
@@ -297,12 +327,20 @@ def _same_guide(provenance: dict[str, Any], fresh: FusionResult) -> Finding:
     return Finding("guide", ours == theirs, "same weights" if ours == theirs else text)
 
 
-def _same_audit(folder: Path, replay: FusionResult) -> Finding:
+def _same_audit(folder: Path, provenance: dict[str, Any], replay: FusionResult) -> Finding:
     audit = read_json(folder, "audit.json")
     stated = {check["id"]: check["value"] for check in audit["checks"]}
     assert replay.audit is not None  # only previews go without
-    wrong = [c.id for c in replay.audit.checks if stated.get(c.id) != c.value]
-    return Finding("audit numbers", not wrong, ", ".join(wrong) or "all reproduced")
+    checks = replay.audit.checks
+    if not same_version(provenance):  # which may have had fewer questions
+        checks = tuple(check for check in checks if check.id in stated)
+    wrong = [check.id for check in checks if stated.get(check.id) != check.value]
+    return Finding("audit numbers", not wrong, ", ".join(wrong) or f"{len(checks)} reproduced")
+
+
+def same_version(provenance: dict[str, Any]) -> bool:
+    """Whether the result was made by this very software."""
+    return bool(provenance["software"] == software())
 
 
 def _same_picture(folder: Path, rgb: np.ndarray) -> Finding:
@@ -331,6 +369,12 @@ def stored(folder: Path, name: str) -> np.ndarray:
         return np.asarray(nib.Nifti1Image.from_filename(folder / f"{name}.nii.gz").dataobj).copy()
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise not_a_result(folder, f"{name}.nii.gz cannot be read") from error
+
+
+def stored_maps(folder: Path) -> list[torch.Tensor]:
+    """Weights (1, X, Y, Z) of a result: the one map, or one map a band, finest first."""
+    names = [path.name.removesuffix(".nii.gz") for path in band_files(folder)] or ["weight_map"]
+    return [torch.from_numpy(stored(folder, name)[None]) for name in names]
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

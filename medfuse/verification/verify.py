@@ -28,6 +28,7 @@ from medfuse.verification.replay import (
     read_json,
     replay_inputs,
     replay_stored,
+    same_version,
 )
 from medfuse.verification.signing import (
     BadSignature,
@@ -232,7 +233,7 @@ def _restated(folder: Path, provenance: dict[str, Any]) -> Iterator[str]:
         made = (Path(scratch) / "transform.tfm").read_bytes()
     if (folder / "transform.tfm").read_bytes() != made:
         yield "transform.tfm"
-    if provenance["software"] != software():  # another version draws other pages
+    if not same_version(provenance):  # another version draws other pages
         return
     page = folder / "report.html"
     if page.exists() and page.read_text("utf-8") != report_page(folder):

@@ -1,0 +1,70 @@
+"""The picture: functional colour at the fused luminance, inside the RGB range.
+
+Two-way pictures come in the 8-bit colours that are read back best: files hold what was made.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medfuse.fusion.planes import Colour, Picture
+from medfuse.fusion.sources import Sources
+from medfuse.kernel.blend import slabs
+from medfuse.kernel.color import clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.scratch import empty
+from medfuse.kernel.threads import share_out
+from medfuse.kernel.two_way import desaturate, paint_two_way
+from medfuse.kernel.two_way_rounding import round_two_way
+from medfuse.settings import Progress
+
+
+def paint(luminance: Tensor, colour: Colour, sources: Sources, notify: Progress) -> Picture:
+    """Paint all slices.
+
+    Parameters
+    ----------
+    luminance : (S, 1, R, K) float32
+    colour : Colour
+        Of the same slices.
+    sources : Sources
+        Say how colours are brought into the RGB range.
+    notify : callable (fraction, text)
+    """
+    slices = len(luminance)
+    gamut_change, chroma_change = (empty(luminance.shape) for _ in range(2))
+    rgb, before = empty((slices, 3, *luminance.shape[2:])), [0.0] * slices
+
+    def fill(part: slice) -> None:
+        y, cbcr = luminance[part], colour.cbcr[part]
+        exact = ycbcr_to_rgb(torch.cat([y, cbcr], dim=1))
+        before[part.start] = float(chroma_drift(exact, cbcr).amax())
+        uptake = None if colour.uptake is None else colour.uptake[part]
+        rgb[part], gamut_change[part] = _shown(y, exact, cbcr, uptake, sources)
+        if sources.gamut == "band" and sources.bias > 0:  # colours fade by as much
+            cbcr = torch.lerp(cbcr, torch.full((), 0.5), sources.bias)
+        chroma_change[part] = chroma_drift(rgb[part], cbcr)
+
+    parts = slabs(slices)
+    share_out(fill, parts, lambda done: notify(0.8 + 0.1 * done / len(parts), "picture"))
+    return Picture(rgb, gamut_change, chroma_change, max(before))
+
+
+def _shown(
+    luminance: Tensor, exact: Tensor, cbcr: Tensor, uptake: Tensor | None, sources: Sources
+) -> tuple[Tensor, Tensor]:
+    """RGB in [0, 1] by the gamut policy, and what that changed."""
+    if uptake is not None:
+        assert sources.colormap is not None  # `fuse` has checked it
+        name, bias = sources.colormap, sources.bias
+        exact, changed = paint_two_way(uptake, luminance, name, bias=bias)
+        levels = round_two_way(exact, uptake, luminance, name, bias=bias)
+        return levels.float().div_(255), changed
+    if sources.gamut == "clip":
+        return clip_gamut(exact)
+    return (desaturate if sources.gamut == "desaturate" else fit_gamut)(luminance, cbcr)
+
+
+def chroma_drift(rgb: Tensor, cbcr: Tensor) -> Tensor:
+    """By how much Cb or Cr, whichever more, of (S, 3, R, K) is off (S, 2, R, K): (S, 1, R, K)."""
+    return rgb_to_ycbcr(rgb)[:, 1:].sub_(cbcr).abs_().amax(dim=1, keepdim=True)
