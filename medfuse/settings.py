@@ -299,6 +299,7 @@ class CaseResult:
     code: str | None = None
     message: str | None = None
     verdict: str | None = None
+    chosen: str | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     timing: dict[str, float] = field(default_factory=dict)

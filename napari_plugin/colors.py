@@ -10,6 +10,8 @@ from napari.utils.colormaps import Colormap
 from numpy.typing import ArrayLike
 
 from medfuse.kernel.colormaps import COLORMAPS, READABLE, measure_readability, read_back
+from medfuse.kernel.two_way_maps import MAPS
+from medfuse.kernel.two_way_reading import take_apart
 
 UNSURE = 0.1  # of the window: wider than this is no reading
 
@@ -26,13 +28,18 @@ def napari_colormap(name: str) -> Colormap:
     return Colormap(colors, name=f"medfuse {name}")
 
 
-def read_colour(rgb: ArrayLike, name: str) -> tuple[float, float] | None:
-    """Position in the window and its uncertainty, both in [0, 1], from the chroma of one colour.
+def read_colour(rgb: ArrayLike, name: str, bias: float | None = None) -> tuple[float, float] | None:
+    """Position in the window and its uncertainty, both in [0, 1], from one colour.
 
-    None where the colour map passes this chroma at values far apart.
+    ``bias``: the emphasis with which a two-way map painted it; None where chroma alone tells the
+    value. None is returned where the colour map passes this chroma at values far apart.
     """
     pixel = torch.as_tensor(np.asarray(rgb, dtype=np.float32)).reshape(1, 3, 1, 1)
-    value, unsure = (float(x) for x in read_back(pixel, name))
+    if bias is None:
+        value, unsure = (float(x) for x in read_back(pixel, name))
+    else:
+        apart = take_apart(pixel, name, bias=bias, most_foreign=1.0)
+        value, unsure = float(apart.uptake), float(apart.uptake_error)
     return None if unsure > UNSURE else (value, unsure)
 
 
@@ -41,6 +48,8 @@ def explain(name: str) -> str:
     """Say whether values can be read back from colours of this map after fusion."""
     if name == "gray":
         return "gray: has no colour of its own; no value can be read back after fusion."
+    if name in MAPS:
+        return f"{name}: two-way; both images can be read back from the fused colors."
     found = measure_readability(name)
     off, free = 100 * found.worst, 100 * found.band
     if name in READABLE:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
-from medfuse.fusion.pair import DEFAULT_COLORMAP
+from medfuse.fusion.choice import default_colormap
 from medfuse.imaging.windows import Window, default_window
 from medfuse.registration.result import Registration
 from medfuse.settings import CaseSettings, settings_from
@@ -75,7 +75,7 @@ class FusionModel(LayerChoice):
 
     def colormap(self) -> str:
         """The chosen colour map, or the one that the modality gets."""
-        return self.settings.colormap or DEFAULT_COLORMAP.get(self.word(self.functional), "ember")
+        return self.settings.colormap or default_colormap(self.word(self.functional))
 
     def registration_text(self) -> tuple[str, bool]:
         """What the panel says about the registration, and whether it is suspect."""

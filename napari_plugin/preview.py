@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.fusion import fuse
+from medfuse.fusion.choice import AUTO, choose_gamut, choose_method
 from medfuse.fusion.slices import Sources, plain, run_slices
 from medfuse.imaging.grid import Grid, coverage, slice_axis
 from medfuse.imaging.windows import Window, apply_window, default_window
@@ -21,7 +22,7 @@ from napari_plugin import outputs
 from napari_plugin.layers import Source, shown
 from napari_plugin.moving import resample_on
 from napari_plugin.records import Aligned, Fusion, PaintedSlice
-from napari_plugin.work import fusion_keywords, loaded_guide, preview_guide
+from napari_plugin.work import chosen_method, fusion_keywords, preview_guide
 
 SURE = 1e-3  # weights shifted further than 1 - SURE to one side do not tell what they were
 
@@ -52,20 +53,25 @@ def fuse_slice(
     anatomical = plane.volume()
     functional, inside = _functional(fusion, moved, anatomical, axis, number)
     result = fusion.result
+    colormap = None if result.colormap is None else settings.colormap or result.colormap
+    gamut = choose_gamut(settings.gamut, colormap)
     sources = Sources(
         functional=functional,
         anatomical=anatomical,
         window=_window(settings.window, result.window),
         anatomical_window=_window(settings.anatomical_window, result.anatomical_window),
-        colormap=None if result.colormap is None else settings.colormap or result.colormap,
+        colormap=colormap,
         coverage=inside,
-        gamut=result.gamut,
+        gamut=gamut,
         bias=settings.bias,
         bounded=settings.bounded,
         weights=None if moved else _known_weights(fusion, settings, axis, number),
         flat=False,
     )
-    guide = preview_guide(settings.method)
+    name = settings.method
+    if name == AUTO:
+        name = choose_method(fusion.pair.functional.meta["modality"], colormap, gamut).name
+    guide = preview_guide(name)
     # As medfuse.fuse does it, without the audit: a slider cannot wait for that.
     planes = run_slices(sources, guide, "slices", result.kernel, lambda fraction, text: None)
     painted = shown(to_bytes(planes.volume(planes.picture.rgb)), source.order, flat=source.flat)
@@ -98,7 +104,7 @@ def first_slice(aligned: Aligned, settings: CaseSettings, index: Sequence[float]
     result = fuse(
         functional=functional,
         anatomical=plane.volume(),
-        method=loaded_guide(settings.method),
+        method=chosen_method(settings.method),
         audit=False,
         **{**chosen, "mode": "slices"},
     )
@@ -166,16 +172,24 @@ def _functional(
     return functional, inside[0]
 
 
-def _known_weights(fusion: Fusion, settings: CaseSettings, axis: int, number: int) -> Tensor | None:
+def _known_weights(
+    fusion: Fusion, settings: CaseSettings, axis: int, number: int
+) -> tuple[Tensor] | None:
     """Weights of the last run, shifted by the new bias; None where the guide must be asked."""
-    old = fusion.settings.bias
+    result, old = fusion.result, fusion.settings.bias
+    if result.band_weights:  # one map does not tell those of the bands
+        return None
     if settings.model_copy(update={"bias": old}) != fusion.settings or abs(old) > 1 - SURE:
         return None
     weights = _slice(fusion.pair.anatomical, plain(fusion.result.weights), axis, number).clone()
+    if result.gamut == "band":  # there the emphasis acts on the colours
+        return (weights,)
     weights = (weights - max(old, 0.0)) / (1 - abs(old))
     if settings.bias > 0:
-        return weights.lerp_(torch.ones(()), settings.bias).clamp_(0, 1)
-    return weights.mul_(1 + settings.bias).clamp_(0, 1)
+        weights.lerp_(torch.ones(()), settings.bias)
+    else:
+        weights.mul_(1 + settings.bias)
+    return (weights.clamp_(0, 1),)
 
 
 def _slice(source: Source, volume: Tensor, axis: int, number: int) -> Tensor:

@@ -17,7 +17,8 @@ class Readable:
     """The arrays of one result in display order, and what is needed to say their values.
 
     ``anatomical``, ``functional``, ``weights``, ``share``: (slices, rows, columns);
-    ``picture``: the same with three bytes last. ``window`` maps colours back to values.
+    ``picture``: the same with three bytes last. ``window`` maps colours back to values;
+    ``bias``: the emphasis of a two-way map, else None.
     """
 
     source: Source
@@ -30,6 +31,7 @@ class Readable:
     units: tuple[str, str]
     window: tuple[float, float]
     colormap: str | None
+    bias: float | None = None
 
 
 def describe_point(shown: Readable, index: Sequence[float]) -> str:
@@ -61,7 +63,8 @@ def describe_point(shown: Readable, index: Sequence[float]) -> str:
 def _colour_value(shown: Readable, where: tuple[int, ...]) -> str:
     if shown.colormap is None:
         return "no value"
-    found = read_colour(np.asarray(shown.picture[where], dtype=np.float32) / 255, shown.colormap)
+    rgb = np.asarray(shown.picture[where], dtype=np.float32) / 255
+    found = read_colour(rgb, shown.colormap, shown.bias)
     if found is None:
         return "no single value"
     low, high = shown.window

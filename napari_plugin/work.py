@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from medfuse.errors import RegistrationError, SeriesError, option
+from medfuse.fusion.choice import AUTO
 from medfuse.fusion.pair import FusionResult, fuse
 from medfuse.fusion.slices import plain
 from medfuse.kernel.color import luma
@@ -38,6 +39,11 @@ SLAB = 16  # slices counted together
 def loaded_guide(name: str) -> Method | Painter:
     """A method that is verified and loaded once; it never changes afterwards."""
     return get_method(name)
+
+
+def chosen_method(name: str) -> str | Method | Painter:
+    """A method that is loaded once; what is left to medfuse is left to `fuse`."""
+    return name if name == AUTO else loaded_guide(name)
 
 
 @lru_cache(maxsize=4)
@@ -91,7 +97,7 @@ def fuse_aligned(
     result = fuse(
         functional=aligned.on_grid,
         anatomical=pair.anatomical.volume(),
-        method=loaded_guide(settings.method),
+        method=chosen_method(settings.method),
         progress=part(progress, 0.1, 0.8),
         **fusion_keywords(settings, rgb=pair.functional.rgb),
     )
@@ -156,6 +162,7 @@ def readable(fusion: Fusion) -> Readable:
         units=units,
         window=(result.window.low, result.window.high) if result.window else (0.0, 1.0),
         colormap=result.colormap,
+        bias=result.bias if result.gamut == "band" else None,
     )
 
 

@@ -201,6 +201,7 @@ def run_case(
         status="done",
         folder=out,
         verdict=audit.verdict,
+        chosen=f"{result.method.name} ({result.chosen})" if result.chosen else None,
         notes=tuple(notes),
         seconds=round(sum(clock.seconds.values()), 3),
         timing=dict(clock.seconds),

@@ -158,6 +158,8 @@ def answer_result(result: Any) -> None:
 
 def _show_result(result: Any, audit: dict[str, Any]) -> None:
     audit_table(audit)
+    if result.chosen:
+        say(f"method: {result.chosen}")
     for note in result.notes:
         say(f"note: {note}", style="yellow")
     say(

@@ -140,7 +140,8 @@ def test_a_run_on_another_pair_moves_the_layers_to_its_grid(viewer, make):
 
 def test_bias_moves_the_share_and_stands_in_the_record(viewer):
     model = FusionModel(viewer)
-    shares = [float(fused(model, bias=b).result.share.mean()) for b in (-0.5, 0.0, 0.5)]
+    results = [fused(model, bias=b, colormap="ember").result for b in (-0.5, 0.0, 0.5)]
+    shares = [float(result.share.mean()) for result in results]
     assert shares == sorted(shares)
     assert len(set(shares)) == 3
     assert model.fusion.settings.bias == 0.5
@@ -412,7 +413,7 @@ def test_oblique_anisotropic_volumes_are_fused_on_their_true_grid(viewer, make):
 
 def test_the_masks_mark_as_many_voxels_as_the_audit_counts(viewer):
     model = FusionModel(viewer)
-    audit = fused(model, method="saliency").audit
+    audit = fused(model, method="saliency", colormap="ember").audit
     for role, check in ((outputs.OUT_OF_RANGE, "overshoot"), (outputs.CLIPPED, "gamut")):
         marked = (outputs.find(viewer, role).data > 0).mean()
         assert marked == pytest.approx(audit[check].value, abs=1e-6), role

@@ -123,7 +123,7 @@ def test_a_network_that_paints_has_no_emphasis_and_says_why(scene, painter):
     assert panel.model.settings.bias == 0
     pick(tab.method, "mean")
     assert tab.bias.slider.isEnabled()
-    assert "Shift the weights" in tab.bias.slider.toolTip()
+    assert "Shift the image" in tab.bias.slider.toolTip()
 
 
 def test_sliders_by_hand_move_the_registration(fused, qtbot):
