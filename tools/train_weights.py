@@ -163,6 +163,7 @@ def _complete_card(weights: Path, test: Path, limitations: str) -> None:
         [guide],
         profile="paper",
         kernel="paper" if card.kernel == "paper" else "binomial",
+        gamut="clip",
     )
     row = table[guide.info.name]
     figures = {name: round(row.mean(name), 4) for name in METRICS}

@@ -18,6 +18,7 @@ from medfuse.audit.sums import slabs, uptake
 from medfuse.kernel.blend import SLAB
 from medfuse.kernel.color import luma
 from medfuse.kernel.colormaps import READABLE, read_back
+from medfuse.kernel.two_way_reading import take_apart
 
 RADIUS_MM = 6.204  # of a sphere of 1 cm3, in which SUVpeak is the mean (PERCIST)
 SURROUND_MM = (12.0, 20.0)  # shell that a hot spot is compared with
@@ -266,6 +267,12 @@ def _reader(e: Evidence) -> Reader:
     """Colours (M, 3) of the picture -> (M,) values in the window, as well as they tell them."""
     assert e.functional is not None
     way, colormap = _way(e), str(e.functional.colormap)
+    sample = e.read_back
+    if way == "map" and sample is not None and sample.two_way:
+        bias = sample.bias
+        return lambda rgb: take_apart(rgb.T[None], colormap, bias=bias, most_foreign=1.0).uptake[
+            0, 0
+        ]
     if way == "map":
         return lambda rgb: read_back(((rgb * 255).round() / 255).T[None], colormap)[0][0, 0]
     if way == "step":

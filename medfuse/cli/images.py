@@ -23,6 +23,14 @@ def add_commands(app: typer.Typer) -> None:
             "medfuse fuse-images long.jpg short.jpg -o both.png --task exposure --method saliency",
         ),
     )
+    add_command(
+        app,
+        unfuse,
+        examples=(
+            "medfuse unfuse result/fused_rgb.nii.gz -o apart/",
+            "medfuse unfuse slice.png -o apart/ --colormap glow",
+        ),
+    )
 
 
 @takes_settings(only=("method", "kernel", "bounded"))
@@ -51,5 +59,39 @@ def fuse_images(
         terminal.audit_table(record)
         chosen = " (found from the pictures)" if task == "auto" else ""
         terminal.say(f"Wrote {out}: task {record['task']}{chosen}", style="green")
+
+    terminal.answer(record, show)
+
+
+def unfuse(
+    picture: Annotated[
+        Path, typer.Argument(help="Fused PNG, RGB NIfTI, or derived DICOM file or folder.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", "--output", help="Folder for both images.")],
+    colormap: Annotated[
+        str | None, typer.Option(help="Two-way map; default as recorded, or by its colors.")
+    ] = None,
+    provenance: Annotated[
+        Path | None, typer.Option(help="provenance.json of the result; default beside the picture.")
+    ] = None,
+) -> None:
+    """Read the functional and the anatomical image back from a fused picture.
+
+    Only pictures of two-way color maps hold both images. The error of every value is written too.
+    """
+    from medfuse.pictures.unfuse import LIKELY
+    from medfuse.pictures.unfuse import unfuse as take_apart
+
+    record = take_apart(picture, out, colormap=colormap, provenance=provenance)
+
+    def show() -> None:
+        rows = []
+        for role, facts in record["images"].items():
+            window = facts["window"] or {}
+            unit = window.get("unit", "part of the window")
+            error = facts[f"error_{LIKELY:.0%}_of_window"]
+            rows.append((role, unit, f"{100 * error:.2f} % of the window"))
+        terminal.table(f"Color map {record['colormap']}", ("image", "in", "error (95 %)"), rows)
+        terminal.say(f"Wrote {out}; the brightness was the {record['brightness']}", style="green")
 
     terminal.answer(record, show)

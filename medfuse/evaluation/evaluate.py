@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from rich import box
@@ -26,24 +26,37 @@ from torch import Tensor
 from medfuse.errors import UsageError
 from medfuse.evaluation.metrics import CHUNK_PIXELS, METRICS, PROFILES, Judge, Profile
 from medfuse.evaluation.pairs import PicturePair, check_outside, find_pairs, write_pictures
+from medfuse.evaluation.sources import judge_sources
 from medfuse.imaging.pictures import cannot_write, read_picture
 from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.pyramid import KERNELS, Kernel
+from medfuse.kernel.two_way import desaturate
 from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import fuse_by, get_method
 
 TRIVIAL_RULES: Final = ("anatomical-luma", "max", "mean")
 SCHEMA: Final = "medfuse-evaluation/1"
 
+Policy = Literal["desaturate", "clip"]
+
 _LISTED = 20
+_BETTER = {"weaker": "higher", "kept_A": "higher", "kept_B": "higher", "rank": "higher"}
+_BETTER |= {"beyond": "lower", "contradicting": "lower"}
 
 _TABLES = {
+    "Both sources, where both have signal": "weaker kept_A kept_B beyond rank contradicting",
     "What is kept of both sources": "VIF VIF_A VIF_B Qabf SSIM SSIM_A SSIM_B",
     "What is kept of source A": "uptake_correlation hot_spot_share lesion_contrast",
     "More": "MI CC SCD MS-SSIM PSNR MSE",
     "Invented edges; the picture alone": "Nabf EN SD AG SF",
 }
 _LABELS = {
+    "weaker": "weaker",
+    "kept_A": "detail A",
+    "kept_B": "detail B",
+    "beyond": "beyond",
+    "rank": "rank r",
+    "contradicting": "flag px",
     "uptake_correlation": "uptake r",
     "hot_spot_share": "hot-spot share",
     "lesion_contrast": "lesion contrast",
@@ -83,6 +96,7 @@ class EvaluationTable:
 
     profile: Profile
     kernel: Kernel
+    gamut: Policy
     a: str
     b: str
     pairs: tuple[str, ...]
@@ -99,6 +113,7 @@ class EvaluationTable:
             "schema": SCHEMA,
             "profile": self.profile,
             "kernel": self.kernel,
+            "gamut": self.gamut,
             "a": self.a,
             "b": self.b,
             "pairs": len(self.pairs),
@@ -115,6 +130,7 @@ def evaluate(
     *,
     profile: Profile,
     kernel: Kernel = "binomial",
+    gamut: Policy = "desaturate",
     fused: Mapping[str, Path] | None = None,
     save: Path | None = None,
     on_progress: Callable[[float, str], None] | None = None,
@@ -130,6 +146,8 @@ def evaluate(
     profile : {"reference", "paper"}
     kernel : {"binomial", "paper"}
         Kernel of the fusion.
+    gamut : {"desaturate", "clip"}
+        Colours outside the RGB range: as ``medfuse.fuse`` does it, or cut as in the paper.
     fused : dict of name to folder, optional
         Finished results to be judged beside them, by the same file names. Further files in such a
         folder are left alone.
@@ -159,7 +177,7 @@ def evaluate(
     pairs = find_pairs(a_dir, b_dir, folders)
     if save is not None:
         check_outside(save, (a_dir, b_dir))
-    judge = _ChunkJudge(guides, tuple(folders), profile, kernel, save)
+    judge = _ChunkJudge(guides, tuple(folders), profile, kernel, gamut, save)
     results: dict[str, dict[str, dict[str, float]]] = {}
     blank: set[str] = set()
     for done in _in_threads(judge, _chunks(pairs)):
@@ -171,6 +189,7 @@ def evaluate(
     return EvaluationTable(
         profile=profile,
         kernel=kernel,
+        gamut=gamut,
         a=a_dir.name,
         b=b_dir.name,
         pairs=names,
@@ -236,7 +255,7 @@ def _short(value: float, *, least: int = 3) -> str:
 
 
 def _is_best(table: EvaluationTable, row: Row, metric: str) -> bool:
-    better = METRICS[metric.removesuffix("_A").removesuffix("_B")].better
+    better = _BETTER.get(metric) or METRICS[metric.removesuffix("_A").removesuffix("_B")].better
     means = [v for v in (r.mean(metric) for r in table.rows) if not math.isnan(v)]
     if not better or not means:
         return False
@@ -257,6 +276,7 @@ class _ChunkJudge:
     folders: tuple[str, ...]
     profile: Profile
     kernel: Kernel
+    gamut: Policy
     save: Path | None
 
     @torch.inference_mode()
@@ -266,7 +286,9 @@ class _ChunkJudge:
         judge = Judge(a, b, profile=self.profile)
         values: dict[str, dict[str, dict[str, float]]] = {pair.name: {} for pair in pairs}
         for row, pictures in self._results(a, b, pairs):
-            columns = {name: column.tolist() for name, column in judge(pictures).items()}
+            both = judge_sources(a, b, pictures)
+            both["weaker"] = torch.minimum(both["kept_A"], both["kept_B"])
+            columns = {name: found.tolist() for name, found in (judge(pictures) | both).items()}
             for i, pair in enumerate(pairs):
                 values[pair.name][row] = {name: column[i] for name, column in columns.items()}
         flags = zip(pairs, judge.blank.tolist(), strict=True)
@@ -278,12 +300,17 @@ class _ChunkJudge:
         ycbcr = rgb_to_ycbcr(a)
         for row, method in self.guides.items():
             luminance = fuse_by(method, ycbcr[:, :1], b, kernel=self.kernel)
-            rgb, _ = clip_gamut(ycbcr_to_rgb(torch.cat([luminance, ycbcr[:, 1:]], dim=1)))
+            rgb = self._picture(luminance, ycbcr[:, 1:])
             if self.save is not None:
                 write_pictures(self.save / row, pairs, rgb)
             yield row, rgb
         for row in self.folders:
             yield row, torch.cat([read_picture(pair.fused[row], "RGB") for pair in pairs])
+
+    def _picture(self, luminance: Tensor, cbcr: Tensor) -> Tensor:
+        if self.gamut == "clip":
+            return clip_gamut(ycbcr_to_rgb(torch.cat([luminance, cbcr], dim=1)))[0]
+        return desaturate(luminance, cbcr)[0]
 
 
 def _in_threads(judge: _ChunkJudge, chunks: Sequence[Sequence[PicturePair]]) -> Iterator[_Judged]:

@@ -111,21 +111,34 @@ def given_maps(
     return maps
 
 
-def cover_bands(maps: list[Tensor], coverage: Tensor | None, *, volume: bool) -> None:
-    """Take the anatomical image alone where nothing functional was measured, softly by level."""
+def cover_bands(
+    maps: list[Tensor], coverage: Tensor | None, *, volume: bool, stored: bool = False
+) -> None:
+    """Take the anatomical image alone where nothing functional was measured, softly by level.
+
+    Stored maps are covered already: of those, none but what exceeds the covered part is changed.
+    """
     if coverage is None:
         return
     if not volume:
         for part in slabs(len(coverage)):
             covered = gaussian_pyramid(coverage[part].float(), len(maps) - 1)
             for one, inside in zip(maps, covered, strict=True):
-                one[part] = 1 - (1 - one[part]) * inside
+                _cover(one[part], inside, stored=stored)
         return
     inside = coverage[:, 0].float()
     for k, one in enumerate(maps):
         if k:
             inside = torch.cat([reduce_part(inside, part) for part in slabs(len(one))])
-        one.sub_(1).mul_(inside.unsqueeze(1)).add_(1)
+        _cover(one, inside.unsqueeze(1), stored=stored)
+
+
+def _cover(weights: Tensor, inside: Tensor, *, stored: bool) -> None:
+    """In place: the functional image gets no more than the part that lies inside."""
+    if stored:
+        torch.maximum(weights, 1 - inside, out=weights)
+    else:
+        weights.sub_(1).mul_(inside).add_(1)
 
 
 def shown_map(maps: list[Tensor], *, volume: bool) -> Tensor:

@@ -67,7 +67,8 @@ def ask_guide(
         painting = _ask_along(guide.luminance, windowed, orders, notify)
     maps = _maps(guide, sources, painting, windowed, orders, notify)
     if len(maps) > 1:
-        cover_bands(maps, windowed.coverage, volume=len(orders) > 1)
+        stored = sources.weights is not None
+        cover_bands(maps, windowed.coverage, volume=len(orders) > 1, stored=stored)
     elif windowed.coverage is not None:
         for part in slabs(len(maps[0])):
             maps[0][part].masked_fill_(~windowed.coverage[part], 1.0)

@@ -20,7 +20,8 @@ def round_two_way(
     """Round each pixel up or down, channel by channel, so that it is read back best.
 
     Takes the colour of least squared error of uptake and anatomy together; no channel moves by a
-    whole level. Halves the largest errors, at about 13 ms for 256 x 256 pixels.
+    whole level. Halves the largest errors, at about 13 ms for 256 x 256 pixels. Where a bias of 1 or
+    -1 leaves one image alone there is nothing to choose, and each channel is rounded by itself.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ def round_two_way(
     -------
     (N, 3, ...) uint8
     """
+    if abs(bias) == 1:
+        return (rgb * 255).round_().to(torch.uint8)
     floor = (rgb * 255).floor().clamp_(0, 254).int()
     wanted = [x[:, 0].clamp(0, 1) for x in (uptake, anatomy)]
     best, least = torch.empty_like(floor), torch.full_like(wanted[0], torch.inf)

@@ -19,8 +19,9 @@ from medfuse.audit.structure import invented
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.windows import Window, apply_window, default_window
-from medfuse.kernel.color import fit_gamut, rgb_to_ycbcr
+from medfuse.kernel.color import rgb_to_ycbcr
 from medfuse.kernel.threads import share_out
+from medfuse.kernel.two_way import desaturate
 from medfuse.methods.base import Method, MethodInfo, Painter
 from medfuse.methods.gifnet import GifnetPainter
 from medfuse.methods.registry import get_method
@@ -135,7 +136,7 @@ def enhance_planes(
         after[k : k + 1] = painter.enhance(before[k : k + 1])
 
     share_out(paint, range(len(before)), lambda done: notify(done / len(before), "painting"))
-    image = after if planes.shape[1] == 1 else fit_gamut(after, ycbcr[:, 1:])[0]
+    image = after if planes.shape[1] == 1 else desaturate(after, ycbcr[:, 1:])[0]
     error = (after - before).double().square().mean()
     return Enhancement(
         image=image,

@@ -17,8 +17,9 @@ from medfuse.errors import UsageError
 from medfuse.evaluation.images import SMALLEST
 from medfuse.fusion import FusionResult, fuse
 from medfuse.imaging.pictures import common_size, read_picture
-from medfuse.kernel.color import fit_gamut, rgb_to_ycbcr
+from medfuse.kernel.color import rgb_to_ycbcr
 from medfuse.kernel.pyramid import Kernel
+from medfuse.kernel.two_way import desaturate
 from medfuse.methods.base import Method, Painter
 from medfuse.results.export import encode_png, to_bytes
 from medfuse.results.folder import file_sha256, write_through
@@ -54,7 +55,7 @@ def fuse_pictures(
     a: Tensor,
     b: Tensor,
     *,
-    method: str | Path | Method | Painter = "swift",
+    method: str | Path | Method | Painter = "auto",
     task: Task = "auto",
     kernel: Kernel = "binomial",
     bounded: bool = False,
@@ -114,7 +115,7 @@ def fuse_pictures(
         bounded=bounded,
     )
     chroma = _chroma(ya[1:], yb[1:], result.weights, task)
-    rgb, _ = fit_gamut(result.luminance[None], chroma[None])
+    rgb, _ = desaturate(result.luminance[None], chroma[None])
     assert result.audit is not None  # fuse() was not told to leave it out
     audit = Audit(tuple(check for check in result.audit.checks if check.id in CHECKS))
     return FusedPicture(rgb[0], task, gammas, result, audit)
@@ -160,7 +161,7 @@ def fuse_files(
     b: Path,
     out: Path,
     *,
-    method: str = "swift",
+    method: str = "auto",
     task: Task = "auto",
     kernel: Kernel = "binomial",
     bounded: bool = False,

@@ -25,7 +25,7 @@ class ColorizeFunctional(Transform):
     Parameters
     ----------
     colormap : str, optional
-        Default ``gray`` for CT, else ``ember``.
+        Default ``gray`` for CT, else ``glow``.
     window : (low, high), optional
         In the unit of the image. Default: by unit and modality where the image carries a unit;
         without one its values must lie in [0, 1].

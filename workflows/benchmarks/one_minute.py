@@ -90,7 +90,7 @@ def _published(
 
 
 def _judge(guide: Method, recipe: Recipe, test: tuple[Path, Path]) -> tuple[dict[str, float], int]:
-    table = evaluate(*test, [guide], profile="paper", kernel=recipe.kernel)
+    table = evaluate(*test, [guide], profile="paper", kernel=recipe.kernel, gamut="clip")
     row = table[guide.info.name]
     return {name: round(row.mean(name), 4) for name in METRICS}, len(table.pairs)
 
