@@ -120,17 +120,18 @@ def cover_bands(
     """
     if coverage is None:
         return
-    if not volume:
-        for part in slabs(len(coverage)):
-            covered = gaussian_pyramid(coverage[part].float(), len(maps) - 1)
-            for one, inside in zip(maps, covered, strict=True):
-                _cover(one[part], inside, stored=stored)
-        return
-    inside = coverage[:, 0].float()
-    for k, one in enumerate(maps):
-        if k:
-            inside = torch.cat([reduce_part(inside, part) for part in slabs(len(one))])
-        _cover(one, inside.unsqueeze(1), stored=stored)
+    with one_thread():
+        if not volume:
+            for part in slabs(len(coverage)):
+                covered = gaussian_pyramid(coverage[part].float(), len(maps) - 1)
+                for one, inside in zip(maps, covered, strict=True):
+                    _cover(one[part], inside, stored=stored)
+            return
+        inside = coverage[:, 0].float()
+        for k, one in enumerate(maps):
+            if k:
+                inside = torch.cat([reduce_part(inside, part) for part in slabs(len(one))])
+            _cover(one, inside.unsqueeze(1), stored=stored)
 
 
 def _cover(weights: Tensor, inside: Tensor, *, stored: bool) -> None:
@@ -154,11 +155,12 @@ def shown_map(maps: list[Tensor], *, volume: bool) -> Tensor:
         share_out(add, slabs(len(shown)))
         return shown
     total = maps[-1][:, 0]
-    for finer in reversed(maps[:-1]):
-        size, out = finer[:, 0].shape, empty(finer[:, 0].shape)
-        for part in slabs(len(out)):
-            out[part] = expand_part(total, size, part) + finer[part, 0]
-        total = out
+    with one_thread():
+        for finer in reversed(maps[:-1]):
+            size, out = finer[:, 0].shape, empty(finer[:, 0].shape)
+            for part in slabs(len(out)):
+                out[part] = expand_part(total, size, part) + finer[part, 0]
+            total = out
     return total.div_(len(maps)).clamp_(0, 1).unsqueeze(1)
 
 

@@ -63,8 +63,8 @@ def test_an_honest_fusion_passes_every_check():
     audit = audit_fusion(honest())
     assert {check.id: check.verdict for check in audit.checks if check.verdict != "pass"} == {}
     assert [check.id for check in audit.checks] == [
-        "linearity", "weights", "finite", "invented", "share", "hot_spots", "overshoot", "gamut",
-        "chroma", "coverage", "window", "laterality",
+        "linearity", "weights", "finite", "invented", "detail", "contradiction", "share",
+        "hot_spots", "overshoot", "gamut", "chroma", "coverage", "window", "laterality",
     ]  # fmt: skip
 
 
@@ -307,7 +307,9 @@ def test_json_form_holds_number_limit_verdict_and_meaning_of_each_check():
 
 def test_every_check_has_its_row_in_the_documentation():
     page = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
-    foreign = {"registration", "unit", "read_back", "bounded", "position", "transform"}
+    foreign = {
+        "registration", "unit", "read_back", "anatomy_back", "bounded", "position", "transform",
+    }  # fmt: skip
     for name in {check.id for check in audit_fusion(honest()).checks} | foreign:
         assert f"| `{name}` |" in page
 

@@ -93,7 +93,17 @@ def test_bounded_takes_the_paint_out_of_the_picture_and_records_it():
 def test_a_bias_is_refused_because_there_are_no_weights_to_shift():
     a, b = pair(40, 40)
     with pytest.raises(ValueError, match="stamp paints"):
-        medfuse.fuse(functional=a, anatomical=b, method=Stamp(), bias=0.2)
+        medfuse.fuse(functional=a, anatomical=b, method=Stamp(), bias=0.2, colormap="ember")
+
+
+def test_a_bias_acts_on_the_colours_of_a_two_way_picture_that_was_painted():
+    a, b = pair(40, 40)
+    plain, faded = (
+        medfuse.fuse(functional=a, anatomical=b, method=Stamp(), bias=x) for x in (0, 0.6)
+    )
+    assert torch.equal(plain.luminance, faded.luminance)
+    chroma = [(x.rgb.amax(0) - x.rgb.amin(0)).max() for x in (plain, faded)]
+    assert 0.3 * chroma[0] < chroma[1] < 0.5 * chroma[0]
 
 
 def test_the_transform_hands_the_paint_on():

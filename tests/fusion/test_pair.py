@@ -12,6 +12,8 @@ from medfuse.errors import GeometryError, UsageError
 from medfuse.kernel.color import rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.kernel.scratch import on_disk
+from medfuse.kernel.two_way import two_way_table
+from medfuse.kernel.two_way_reading import take_apart
 from medfuse.methods.base import MethodInfo
 
 
@@ -58,13 +60,14 @@ def test_chroma_of_the_functional_image_is_kept_where_the_gamut_allows_it():
     assert res.audit["chroma"].value == 0
 
 
-def test_scalar_and_its_own_colour_map_as_rgb_give_the_same_picture():
+@pytest.mark.parametrize("gamut", ["fit", "clip", "desaturate"])
+def test_scalar_and_its_own_colour_map_as_rgb_give_the_same_picture(gamut):
     a, b = pair(20, 21)
     table = COLORMAPS["dusk"].numpy()
     grid = np.linspace(0, 1, 256)
     rgb = np.stack([np.interp(a[0], grid, table[:, c]) for c in range(3)]).astype(np.float32)
-    scalar = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="dusk")
-    colour = medfuse.fuse(functional=rgb, anatomical=b, method="mean")
+    scalar = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="dusk", gamut=gamut)
+    colour = medfuse.fuse(functional=rgb, anatomical=b, method="mean", gamut=gamut)
     assert torch.allclose(scalar.rgb, colour.rgb, atol=1e-5)
 
 
@@ -111,7 +114,7 @@ def volume_with_field_of_view(turn: int = 1) -> tuple[MetaTensor, MetaTensor]:
 
 def test_outside_the_functional_field_of_view_the_picture_is_the_anatomical_image():
     pet, mri = volume_with_field_of_view()
-    res = medfuse.fuse(functional=pet, anatomical=mri, method="mean")
+    res = medfuse.fuse(functional=pet, anatomical=mri, method="mean", colormap="ember")
     grey = mri.as_tensor()[:, 6:].expand(3, -1, -1, -1)
     assert torch.allclose(res.rgb.as_tensor()[:, 6:], grey, atol=1e-6)
     assert torch.all(res.share[:, 6:] == 1)
@@ -120,6 +123,21 @@ def test_outside_the_functional_field_of_view_the_picture_is_the_anatomical_imag
     assert res.coverage[:, :6].all()
     assert res.audit["coverage"].value == pytest.approx(0.5)
     assert res.audit["linearity"].verdict == "pass"
+
+
+@pytest.mark.parametrize("method", ["mean", "anatomical-luma", "local-energy"])
+def test_outside_the_field_of_view_the_two_way_picture_is_the_map_without_uptake(method):
+    pet, mri = volume_with_field_of_view()
+    res = medfuse.fuse(functional=pet, anatomical=mri, method=method)
+    assert (res.colormap, res.gamut) == ("glow", "band")
+    outside = ~res.coverage[0]
+    assert torch.equal(res.luminance[0][outside], mri.as_tensor()[0][outside])
+    white = two_way_table("glow").width[0]
+    grey = (mri.as_tensor()[0][outside] * white).expand(3, -1)
+    assert (res.rgb.as_tensor()[:, outside] - grey).abs().max() < 1 / 255
+    apart = take_apart(res.rgb.as_tensor()[None], "glow")
+    assert apart.uptake[0, 0][outside].max() < 0.1
+    assert (apart.anatomy[0, 0] - mri.as_tensor()[0]).abs()[outside].max() < 0.006
 
 
 def test_the_field_of_view_counts_beside_an_anatomical_image_without_geometry():
@@ -143,7 +161,7 @@ def test_every_method_passes_the_linearity_check(method, kernel):
 
 def test_fit_keeps_chroma_and_clip_reproduces_the_published_picture():
     a, b = pair(40, 40)
-    fit = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="hot")
+    fit = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="hot", gamut="fit")
     clip = medfuse.fuse(functional=a, anatomical=b, method="mean", colormap="hot", gamut="clip")
     assert torch.equal(fit.luminance, clip.luminance)
     assert fit.audit["chroma"].details["maximum"] < 1e-5
@@ -155,9 +173,14 @@ def test_fit_keeps_chroma_and_clip_reproduces_the_published_picture():
 def test_uptake_is_read_back_from_the_default_colours_and_not_from_grey():
     a, b = pair(60, 50)
     good = medfuse.fuse(functional=a, anatomical=b)
-    assert good.colormap == "ember"
-    assert good.audit["read_back"].details["median"] < 0.005
-    assert good.audit["read_back"].value < 0.01
+    assert (good.colormap, good.gamut) == ("glow", "band")
+    ember = medfuse.fuse(functional=a, anatomical=b, method="swift", colormap="ember")
+    assert ember.gamut == "fit"
+    for found in (good, ember):
+        assert found.audit["read_back"].details["median"] < 0.005
+        assert found.audit["read_back"].value < 0.01
+    assert good.audit["anatomy_back"].value < 0.01
+    assert "anatomy_back" not in {check.id for check in ember.audit.checks}
     hot = medfuse.fuse(
         functional=a, anatomical=b, method="anatomical-luma", colormap="hot", gamut="clip"
     )
@@ -174,9 +197,10 @@ def test_max_takes_the_brighter_source_voxel_by_voxel():
     assert res.audit["overshoot"].value == 0
 
 
-def test_two_runs_give_identical_bits():
+@pytest.mark.parametrize("method", ["auto", "swift", "both-pet"])
+def test_two_runs_give_identical_bits(method):
     a, b = pair(70, 60, 5)
-    first, second = (medfuse.fuse(functional=a, anatomical=b) for _ in range(2))
+    first, second = (medfuse.fuse(functional=a, anatomical=b, method=method) for _ in range(2))
     assert torch.equal(first.rgb, second.rgb)
     assert torch.equal(first.weights, second.weights)
 
@@ -282,7 +306,10 @@ def test_volume_mode_takes_the_steps_between_slices_out_of_the_weights(shared_da
     pet = medfuse.register(fixed=mri, moving=pet, method="identity").resample(pet)
     across = {}
     for mode in ("slices", "volume"):
-        weights = medfuse.fuse(functional=pet, anatomical=mri, mode=mode).weights.as_tensor()
+        result = medfuse.fuse(
+            functional=pet, anatomical=mri, method="swift", colormap="ember", mode=mode
+        )
+        weights = result.weights.as_tensor()
         across[mode] = ripple(weights, 2) / (ripple(weights, 0) + ripple(weights, 1))
     assert across["volume"] < 0.7 * across["slices"]
 
@@ -303,15 +330,29 @@ def test_cancelling_from_the_progress_callback_stops_the_work():
 @pytest.mark.parametrize(("bias", "expected"), [(1, 1.0), (-1, 0.0), (0.5, 0.65), (-0.5, 0.15)])
 def test_bias_shifts_the_weights_and_stays_in_range(bias, expected):
     a, b = pair(20, 20)
-    res = medfuse.fuse(functional=a, anatomical=b, method=Constant(0.3), bias=bias)
+    res = medfuse.fuse(
+        functional=a, anatomical=b, method=Constant(0.3), bias=bias, colormap="ember"
+    )
     assert torch.allclose(res.weights, torch.full_like(res.weights, expected))
+
+
+@pytest.mark.parametrize("bias", [1, -1, 0.5, -0.5])
+def test_bias_of_a_two_way_picture_leaves_the_weights_and_the_luminance_alone(bias):
+    a, b = pair(20, 20)
+    res, plain = (
+        medfuse.fuse(functional=a, anatomical=b, method=Constant(0.3), bias=x) for x in (bias, 0)
+    )
+    assert torch.all(res.weights == 0.3)
+    assert torch.equal(res.luminance, plain.luminance)
+    assert not torch.equal(res.rgb, plain.rgb)
 
 
 @pytest.mark.parametrize("mode", ["slices", "volume"])
 def test_a_stored_weight_map_replays_the_fusion_to_the_bit(mode):
     a, b = pair(34, 30, 18)
-    first = medfuse.fuse(functional=a, anatomical=b, mode=mode, bias=0.2)
-    again = medfuse.fuse(functional=a, anatomical=b, mode=mode, weights=first.weights)
+    swift = {"functional": a, "anatomical": b, "mode": mode, "method": "swift", "colormap": "ember"}
+    first = medfuse.fuse(**swift, bias=0.2)
+    again = medfuse.fuse(**swift, weights=first.weights)
     assert torch.equal(first.luminance, again.luminance)
     assert torch.equal(first.rgb, again.rgb)
 
@@ -319,7 +360,12 @@ def test_a_stored_weight_map_replays_the_fusion_to_the_bit(mode):
 @pytest.mark.parametrize("mode", ["slices", "volume"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"bounded": True, "bias": 0.3, "method": "max"}, {"kernel": "paper", "method": "mean"}],
+    [
+        {"method": "swift", "colormap": "ember"},
+        {"method": "local-energy"},
+        {"bounded": True, "bias": 0.3, "method": "max", "colormap": "ember"},
+        {"kernel": "paper", "method": "mean"},
+    ],
 )
 @pytest.mark.parametrize("turn", [(1, 1, 1), (-1, 1, 1), (-1, -1, -1)])
 def test_planes_on_disk_give_the_same_bytes(tmp_path, mode, options, turn):
@@ -330,6 +376,8 @@ def test_planes_on_disk_give_the_same_bytes(tmp_path, mode, options, turn):
         found = medfuse.fuse(functional=a, anatomical=b, mode=mode, **options)
     for name in ("rgb", "luminance", "weights", "share", "overshoot", "gamut_change", "coverage"):
         assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert len(found.band_weights) == len(expected.band_weights)
+    assert all(map(torch.equal, found.band_weights, expected.band_weights))
     assert found.rgb.stride() == expected.rgb.stride()
     assert found.audit == expected.audit
 
@@ -344,14 +392,15 @@ def test_weights_of_another_shape_or_range_and_wild_bias_are_refused():
         medfuse.fuse(functional=a, anatomical=b, bias=1.5)
 
 
-def test_the_number_of_threads_of_torch_changes_no_bit():
+@pytest.mark.parametrize("method", ["swift", "local-energy"])
+def test_the_number_of_threads_of_torch_changes_no_bit(method):
     a, b = pair(128, 160, 40)
     before = torch.get_num_threads()
     found = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(medfuse.fuse(functional=a, anatomical=b, mode="volume"))
+            found.append(medfuse.fuse(functional=a, anatomical=b, method=method, mode="volume"))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -18,7 +18,7 @@ def planes() -> Planes:
     return Planes(
         ORDER,
         Windowed(next(names), next(names), None),
-        Weights([next(names), next(names)]),
+        Weights([next(names), next(names)], next(names)),
         Blended(next(names), next(names), next(names), next(names)),
         Picture(torch.rand((3, 3, 4, 5)), next(names), next(names), 0.0),
     )
@@ -39,6 +39,23 @@ def test_a_weight_map_is_released_from_the_list_and_the_others_stay():
     assert held.release(first) is first
     assert len(held.weights.maps) == 1
     assert held.weights.maps[0] is second
+    assert held.weights.shown.shape == (3, 1, 4, 5)
+
+
+def test_the_only_weight_map_is_released_under_both_its_names():
+    held = planes()
+    only = held.weights.maps[0]
+    held.weights = Weights([only], only)
+    assert held.release(only) is only
+    assert held.weights.maps == []
+    assert not hasattr(held.weights, "shown")
+
+
+def test_the_map_that_is_shown_is_released_and_those_of_the_bands_stay():
+    held = planes()
+    held.release(held.weights.shown)
+    assert not hasattr(held.weights, "shown")
+    assert len(held.weights.maps) == 2
 
 
 def test_what_is_no_plane_is_not_released():

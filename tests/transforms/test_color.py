@@ -22,14 +22,30 @@ def test_rgb_survives_the_way_to_ycbcr_and_back(seed, shape):
     assert torch.allclose(chain({"x": rgb})["x"].as_tensor(), rgb, atol=1e-6)
 
 
-def test_colouring_first_gives_the_picture_that_fusing_the_scalar_gives():
+@pytest.mark.parametrize("gamut", ["fit", "clip", "desaturate"])
+def test_colouring_first_gives_the_picture_that_fusing_the_scalar_gives(gamut):
+    scalar, mri = volume(unit="SUVbw", modality="PET"), volume(seed=1)
+    scalar *= 6
+    fuse = mt.FuseLuminanced("mri", "pet", method="mean", gamut=gamut)
+    d = Compose([mt.ColorizeFunctionald("pet", colormap="ember"), fuse])(
+        {"pet": scalar, "mri": mri}
+    )
+    direct = medfuse.fuse(
+        functional=scalar, anatomical=mri, method="mean", colormap="ember", gamut=gamut
+    )
+    assert torch.allclose(d["fused"].as_tensor(), direct.rgb.as_tensor(), atol=1e-5)
+
+
+def test_colouring_with_the_default_map_first_fuses_the_same_luminance_but_not_two_ways():
     scalar, mri = volume(unit="SUVbw", modality="PET"), volume(seed=1)
     scalar *= 6
     d = Compose([mt.ColorizeFunctionald("pet"), mt.FuseLuminanced("mri", "pet", method="mean")])(
         {"pet": scalar, "mri": mri}
     )
     direct = medfuse.fuse(functional=scalar, anatomical=mri, method="mean")
-    assert torch.allclose(d["fused"].as_tensor(), direct.rgb.as_tensor(), atol=1e-5)
+    assert (d["fusion"]["gamut"], direct.gamut) == ("desaturate", "band")
+    assert direct.colormap == "glow"
+    assert torch.allclose(d["luminance"].as_tensor(), direct.luminance.as_tensor(), atol=1e-5)
 
 
 def test_colour_transforms_keep_geometry_facts_and_history():

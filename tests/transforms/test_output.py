@@ -15,21 +15,49 @@ from medfuse import transforms as mt
 from medfuse.case.pipeline import CaseSettings, run_case
 from medfuse.errors import MedfuseError, UsageError
 from medfuse.results.folder import is_complete
+from medfuse.settings import DEFAULT_METHOD
 from medfuse.verification.verify import verify
 from tests._helpers.chain import IMAGES, chain, files, refusal, volume
 
 
+TOLD_APART = {"manifest.json", "provenance.json", "provenance.prov.json", "report.html"}
+
+
 def test_the_chain_writes_what_medfuse_fuse_writes_byte_for_byte(fused, pair, tmp_path):
     d, out = fused
-    settings = CaseSettings(registration="identity", preset="fast")
+    settings = CaseSettings(method="swift", registration="identity", preset="fast")
     run_case(Path(pair["mri"]), Path(pair["pet"]), tmp_path / "c", settings, case="sts001")
     ours, theirs = files(out / "sts001"), files(tmp_path / "c")
     assert ours.keys() == theirs.keys()
-    told_apart = {"manifest.json", "provenance.json", "provenance.prov.json", "report.html"}
     assert sum(name.endswith(".nii.gz") for name in theirs) == 6
-    for name in theirs.keys() - told_apart:
+    for name in theirs.keys() - TOLD_APART:
         assert ours[name] == theirs[name], name
     assert d["result_folder"] == str((out / "sts001").resolve())
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "guide", "bands"),
+    [
+        ("ct.nii.gz", "pet-suv-dicom", "anatomical-luma", 0),
+        ("mr-t1.nii.gz", "ct.nii.gz", "local-energy", 5),
+    ],
+)
+def test_what_is_left_to_medfuse_the_chain_chooses_alike(
+    sample_data, tmp_path, fixed, moving, guide, bands
+):
+    folder = sample_data / "study" / "sts001-aligned"
+    case = {"mri": str(folder / fixed), "pet": str(folder / moving), "case": "one"}
+    chain(tmp_path / "m", method=DEFAULT_METHOD)(case)
+    settings = CaseSettings(registration="identity", preset="fast")
+    run_case(folder / fixed, folder / moving, tmp_path / "c", settings, case="one")
+    ours, theirs = files(tmp_path / "m" / "one"), files(tmp_path / "c")
+    assert json.loads(theirs["provenance.json"])["guide"]["name"] == guide
+    assert json.loads(ours["provenance.json"])["guide"]["name"] == guide
+    names = {n for n in theirs if n.endswith((".nii.gz", ".tfm"))} | {"audit.json"}
+    assert sum(name.startswith("weights_level") for name in names) == bands
+    assert len(names) == 8 + bands
+    assert [n for n in names if ours[n] != theirs[n]] == []
+    assert [f for f in verify(tmp_path / "m" / "one") if not f.ok] == []
 
 
 @pytest.mark.slow
