@@ -103,10 +103,13 @@ class CaseSettings(BaseModel):
         Literal["band", "desaturate", "fit", "clip"] | None,
         Option(
             "Fusion",
-            "Colors outside the RGB range: luminance in a band, less saturation, moved luminance "
-            "(fit) or clipped channels (paper). [default: by color map]",
+            "What becomes of colors outside the RGB range (docs/colour.md). [default: by color map]",
         ),
     ] = None
+    style: Annotated[
+        Literal["fusion", "overlay"],
+        Option("Fusion", "overlay: hot colors laid half over the anatomical image, to compare."),
+    ] = "fusion"
     bias: Annotated[
         float,
         Option(
@@ -217,7 +220,7 @@ class CaseSettings(BaseModel):
     ] = True
     assume_identity: Annotated[
         bool,
-        Option("Reading", "Take a NIfTI without orientation as right, anterior, superior."),
+        Option("Reading", "Take a NIfTI without orientation as RAS."),
     ] = False
     seed: Annotated[int, Option("Registration", "Random seed of the registration.")] = 0
     png: Annotated[
@@ -235,7 +238,7 @@ class CaseSettings(BaseModel):
     ] = None
     keep_patient: Annotated[
         bool,
-        Option("Output", "DICOM output keeps patient and study of the anatomical image."),
+        Option("Output", "DICOM output keeps patient and study."),
     ] = False
     keep_uids: Annotated[
         bool, Option("Output", "Write DICOM UIDs unchanged instead of hashed with a secret.")

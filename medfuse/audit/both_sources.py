@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medfuse.audit.model import Check, Evidence
+from medfuse.kernel.color import luma
 from medfuse.kernel.sources import (
     FEWEST,
     FLAGGED,
@@ -32,7 +33,8 @@ def both_sources(e: Evidence) -> Iterator[Check]:
     Pictures smaller than the windows, or in which the sources have no signal in common, are not
     judged: then a check is left out.
     """
-    a, b, fused = ((x[:, 0] * WHITE).round() for x in (e.a, e.b, e.luminance.clamp(0, 1)))
+    shown = luma(e.rgb) if e.gamut == "overlay" else e.luminance
+    a, b, fused = ((x[:, 0] * WHITE).round() for x in (e.a, e.b, shown.clamp(0, 1)))
     places = (a > SIGNAL_A) & (b > SIGNAL_B)
     if e.coverage is not None:
         places &= e.coverage[:, 0]

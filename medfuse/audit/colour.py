@@ -66,6 +66,7 @@ _POLICIES = {
     "fit": "Luminance had to move into the range in which the functional colour exists",
     "band": "Luminance beyond black or white was cut",
     "desaturate": "Colours had to give up saturation, at the same hue and luminance",
+    "overlay": "The colours laid over changed the luminance",
     "clip": "Channels were cut to the RGB range",
 }
 
@@ -74,7 +75,7 @@ def _gamut(sums: Sums, policy: str) -> Check:
     fraction = sums.gamut.count / sums.voxels
     most = sums.gamut.largest
     size = f"{100 * most:.0f} %" if policy == "desaturate" else f"{255 * most:.0f} of 255"
-    kept = policy == "desaturate"
+    kept = policy in ("desaturate", "overlay")  # by design
     return Check(
         "gamut",
         "Luminance that a screen can show",

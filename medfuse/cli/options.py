@@ -57,7 +57,7 @@ ResultLayout = Annotated[
 UidSalt = Annotated[
     Path | None,
     typer.Option(
-        help="File with the secret that hashes UIDs, made if missing; never share it.",
+        help="Secret file with which UIDs are hashed; made if missing.",
         rich_help_panel="Output",
     ),
 ]

@@ -64,7 +64,7 @@ def default_colormap(modality: str, *, over_mri: bool = False) -> str:
 
 
 def choose_gamut(gamut: Gamut | None, colormap: str | None) -> Gamut:
-    """The policy that was asked for, or that of the map.
+    """The policy that was asked for, or that of the map; RGB cannot be laid over.
 
     Raises
     ------
@@ -76,6 +76,8 @@ def choose_gamut(gamut: Gamut | None, colormap: str | None) -> Gamut:
             f"gamut 'band' needs a scalar functional image and one of the colour maps "
             f"{', '.join(MAPS)}"
         )
+    if gamut == "overlay" and colormap is None:
+        raise ValueError("an overlay needs a scalar functional image, this one is RGB already")
     if gamut is not None:
         return gamut
     if colormap in MAPS:
@@ -85,6 +87,8 @@ def choose_gamut(gamut: Gamut | None, colormap: str | None) -> Gamut:
 
 def choose_method(modality: str, colormap: str | None, gamut: Gamut) -> Choice:
     """The method for a functional image of a modality, shown with a map under a policy."""
+    if gamut == "overlay":
+        return Choice("anatomical-luma", "the colors are laid over the anatomical image")
     if gamut == "band" and modality != "CT":
         return Choice(
             "anatomical-luma",

@@ -94,7 +94,7 @@ def _maps(
         maps = ask_bands(guide, windowed, orders, notify)
     else:
         maps = [_ask_along(cast(Ask, guide.weights), windowed, orders, notify)]
-    if sources.gamut != "band":  # there the emphasis acts on the colours
+    if sources.gamut not in ("band", "overlay"):  # there the emphasis acts on the colours
         for one in maps:
             _shift(one, sources.bias)
     return maps

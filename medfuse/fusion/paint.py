@@ -11,12 +11,15 @@ from torch import Tensor
 from medfuse.fusion.planes import Colour, Picture
 from medfuse.fusion.sources import Sources
 from medfuse.kernel.blend import slabs
-from medfuse.kernel.color import clip_gamut, fit_gamut, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.color import clip_gamut, fit_gamut, luma, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.colormaps import apply_colormap
 from medfuse.kernel.scratch import empty
 from medfuse.kernel.threads import share_out
 from medfuse.kernel.two_way import desaturate, paint_two_way
 from medfuse.kernel.two_way_rounding import round_two_way
 from medfuse.settings import Progress
+
+HALF = 0.5  # of the colour in an overlay
 
 
 def paint(luminance: Tensor, colour: Colour, sources: Sources, notify: Progress) -> Picture:
@@ -41,8 +44,7 @@ def paint(luminance: Tensor, colour: Colour, sources: Sources, notify: Progress)
         before[part.start] = float(chroma_drift(exact, cbcr).amax())
         uptake = None if colour.uptake is None else colour.uptake[part]
         rgb[part], gamut_change[part] = _shown(y, exact, cbcr, uptake, sources)
-        if sources.gamut == "band" and sources.bias > 0:  # colours fade by as much
-            cbcr = torch.lerp(cbcr, torch.full((), 0.5), sources.bias)
+        cbcr = torch.lerp(torch.full((), 0.5), cbcr, _strength(sources))
         chroma_change[part] = chroma_drift(rgb[part], cbcr)
 
     parts = slabs(slices)
@@ -50,10 +52,19 @@ def paint(luminance: Tensor, colour: Colour, sources: Sources, notify: Progress)
     return Picture(rgb, gamut_change, chroma_change, max(before))
 
 
+def _strength(sources: Sources) -> float:
+    """Part of the functional chroma that the policy means to show."""
+    if sources.gamut == "band":
+        return min(1.0, 1 - sources.bias)  # colours fade with the emphasis
+    return HALF * (1 - sources.bias) if sources.gamut == "overlay" else 1.0
+
+
 def _shown(
     luminance: Tensor, exact: Tensor, cbcr: Tensor, uptake: Tensor | None, sources: Sources
 ) -> tuple[Tensor, Tensor]:
     """RGB in [0, 1] by the gamut policy, and what that changed."""
+    if uptake is not None and sources.gamut == "overlay":
+        return _overlay(luminance, uptake, sources)
     if uptake is not None:
         assert sources.colormap is not None  # `fuse` has checked it
         name, bias = sources.colormap, sources.bias
@@ -63,6 +74,14 @@ def _shown(
     if sources.gamut == "clip":
         return clip_gamut(exact)
     return (desaturate if sources.gamut == "desaturate" else fit_gamut)(luminance, cbcr)
+
+
+def _overlay(luminance: Tensor, uptake: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
+    """Colour laid over grey: half of each, or as much as the emphasis says."""
+    assert sources.colormap is not None  # `fuse` has checked it
+    part = torch.where(uptake >= 0, HALF * (1 - sources.bias), 0.0)
+    rgb = torch.lerp(luminance.clamp(0, 1), apply_colormap(uptake, sources.colormap), part)
+    return rgb, (luma(rgb) - luminance).abs_()
 
 
 def chroma_drift(rgb: Tensor, cbcr: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, MethodInfo, Painter
 from medfuse.methods.registry import get_method
 from medfuse.settings import Progress
+
+Style = Literal["fusion", "overlay"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def fuse(
     colormap: str | None = None,
     kernel: Kernel = "binomial",
     gamut: Gamut | None = None,
+    style: Style = "fusion",
     window: tuple[float, float] | None = None,
     anatomical_window: tuple[float, float] | None = None,
     bias: float = 0.0,
@@ -163,6 +166,9 @@ def fuse(
         chroma away; ``fit`` moves luminance to the nearest value that exists, so that chroma
         survives; ``clip`` cuts the channels (paper). Default: ``band`` for two-way maps, ``fit``
         for other readable maps, else ``desaturate``.
+    style : {"fusion", "overlay"}
+        ``overlay`` lays colours half over the anatomical image, for comparison with what other
+        viewers show: the color map is ``hot`` unless another is named.
     window, anatomical_window : (low, high), optional
         Display window in the unit of the image. Default: by unit and modality where the image
         carries a unit; images without one must lie in [0, 1].
@@ -203,11 +209,14 @@ def fuse(
     if not -1 <= bias <= 1:
         raise ValueError(f"bias must lie in [-1, 1], got {bias:g}")
     func_window = window_of(func, window, "functional")
+    if style == "overlay":
+        gamut = "overlay"
+        colormap = colormap or ("hot" if func.shape[0] == 1 else None)
     colormap = choose_colormap(func, anat, colormap, func_window)
     gamut = choose_gamut(gamut, colormap)
     choice = choose_method(modality_of(func), colormap, gamut) if method == AUTO else None
     guide = get_method(choice.name if choice else method)
-    if bias and gamut != "band" and isinstance(guide, Painter):
+    if bias and gamut not in ("band", "overlay") and isinstance(guide, Painter):
         raise ValueError(f"bias shifts weights, but {guide.info.name} paints the luminance itself")
     sources = Sources(
         functional=func,

@@ -41,7 +41,8 @@ class Colour:
     cbcr : (S, 2, R, K) float32
         Cb and Cr of the coloured functional image, centred at 0.5.
     uptake : (S, 1, R, K) float32 in [0, 1] or None
-        In its window; only where a two-way map paints the picture (``band``).
+        In its window; only where it paints the picture (``band``, ``overlay``). In an overlay it is
+        negative where nothing was measured.
     """
 
     cbcr: Tensor

@@ -106,7 +106,8 @@ def _prepare(sources: Sources, order: DisplayOrder, notify: Progress) -> tuple[W
     slices, rows, columns = (sources.anatomical.shape[1 + axis] for axis in order.axes)
     a, b = (empty((slices, 1, rows, columns)) for _ in range(2))
     pair = Windowed(a, b, covered_slices(sources.coverage, order))
-    uptake = empty((slices, 1, rows, columns)) if sources.gamut == "band" else None
+    by_uptake = sources.gamut in ("band", "overlay")
+    uptake = empty((slices, 1, rows, columns)) if by_uptake else None
     colour = Colour(empty((slices, 2, rows, columns)), uptake)
     for part in slabs(slices):
         notify(0.2 * part.start / slices, "colour")
@@ -131,7 +132,8 @@ def _prepare_chunk(
     pair.a[part], colour.cbcr[part] = ycbcr[:, :1], ycbcr[:, 1:]
     if colour.uptake is not None:
         uptake = windowed(func, sources.window)
-        colour.uptake[part] = uptake if covered is None else uptake.masked_fill_(~covered, 0.0)
+        outside = 0.0 if sources.gamut == "band" else -1.0  # nothing is laid over it
+        colour.uptake[part] = uptake if covered is None else uptake.masked_fill_(~covered, outside)
 
 
 def _blend(

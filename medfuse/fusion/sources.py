@@ -16,7 +16,7 @@ from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS
 
-Gamut = Literal["band", "desaturate", "fit", "clip"]
+Gamut = Literal["band", "desaturate", "fit", "clip", "overlay"]
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ from medfuse.transforms.settings import takes_settings
 
 
 @takes_settings(
-    "mode", "colormap", "kernel", "gamut", "bias", "bounded", "window", "anatomical_window",
-    "allow_patient_mismatch",
+    "mode", "colormap", "kernel", "gamut", "style", "bias", "bounded", "window",
+    "anatomical_window", "allow_patient_mismatch",
 )  # fmt: skip
 class FuseLuminanced(MapTransform):
     """Fuse two images on one grid as :func:`medfuse.fuse` does.
@@ -195,6 +195,7 @@ def _facts(result: FusionResult) -> dict[str, Any]:
             "levels": result.levels,
             "colormap": result.colormap,
             "gamut": result.gamut,
+            "style": "overlay" if result.gamut == "overlay" else "fusion",
             "chosen": result.chosen or None,
             "diagnostics": result.diagnostics or None,
             **{name: window and asdict(window) for name, window in windows.items()},

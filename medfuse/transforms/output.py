@@ -135,7 +135,10 @@ def _settings(
             stated[f"{role}_modality"] = meta["modality"]
             if role == "functional" and not meta.get("suv"):
                 stated["functional_unit"] = meta["unit"]
-    chosen = {name: fusion[name] for name in ("mode", "kernel", "gamut", "bias", "bounded")}
+    names = ("mode", "kernel", "gamut", "style", "bias", "bounded")
+    chosen = {name: fusion[name] for name in names}
+    if chosen["style"] == "overlay":
+        chosen["gamut"] = None
     chosen |= {"method": fusion["guide"]["name"], "colormap": fusion.get("colormap")}
     return CaseSettings.model_validate({**chosen, **registered, **windows, **stated})
 

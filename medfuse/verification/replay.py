@@ -276,7 +276,8 @@ def _step(provenance: dict[str, Any], name: str) -> dict[str, Any]:
 def _as_chosen(provenance: dict[str, Any], settings: CaseSettings) -> CaseSettings:
     """What was left to medfuse, as it chose: another version may choose otherwise."""
     fuse = _step(provenance, "fuse")
-    known = {"gamut": fuse["gamut"], "colormap": _step(provenance, "colour")["colormap"]}
+    gamut = None if fuse["gamut"] == "overlay" else fuse["gamut"]  # that is the style
+    known = {"gamut": gamut, "colormap": _step(provenance, "colour")["colormap"]}
     if settings.method == AUTO:
         known["method"] = fuse["method"]
     return settings.model_copy(update=known)
