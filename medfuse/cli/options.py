@@ -26,7 +26,7 @@ _BOUNDS = {"bias": (-1.0, 1.0)}
 Out = Annotated[
     Path,
     typer.Option(
-        "--out", "-o", "--output", help="Result folder (written whole or not at all).",
+        "--out", "-o", "--output", help="Result folder, whole or absent.",
         rich_help_panel=COMMON,
     ),
 ]  # fmt: skip
@@ -42,7 +42,7 @@ MaxMemory = Annotated[
     typer.Option(
         metavar="GB",
         min=0.1,
-        help="Memory limit per case. Larger cases use temporary files (slower, identical output).",
+        help="Memory limit per case. Larger cases use temporary files.",
         rich_help_panel="Output",
     ),
 ]
@@ -50,7 +50,7 @@ ResultLayout = Annotated[
     Literal["cases", "bids"],
     typer.Option(
         "--layout",
-        help="bids: OUT is a BIDS derivative data set (only for images of a BIDS data set).",
+        help="bids: a BIDS derivative data set.",
         rich_help_panel="Output",
     ),
 ]

@@ -33,6 +33,7 @@ OTHERS = {
     "inputs": ("verify",),
     "layout": ("fuse", "batch"),
     "transform": ("audit",),
+    "provenance": ("unfuse",),
     "a": ("train", "evaluate"),
     "b": ("train", "evaluate"),
 }

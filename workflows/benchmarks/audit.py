@@ -27,7 +27,7 @@ from torch.nn.functional import avg_pool2d, conv2d, pad
 
 import medfuse
 from medfuse.audit import audit_fusion, structure, sums
-from medfuse.audit.colour import uptake_read_back
+from medfuse.audit.colour import read_back_checks
 from medfuse.audit.hot_spots import lesion_contrast
 from medfuse.audit.orientation import laterality
 from medfuse.case.pipeline import CaseSettings, align, load_pair
@@ -72,7 +72,7 @@ def speed(threads: int) -> dict[str, dict[str, float]]:
         "  invented": lambda: structure.invented(e),
         "  hot spots": lambda: list(lesion_contrast(e)),
         "  laterality": lambda: laterality(e),
-        "  read-back": lambda: list(uptake_read_back(e.read_back)),
+        "  read-back": lambda: list(read_back_checks(e.read_back)),
         "overshoot map": lambda: overshoot(e.luminance, e.a, e.b),
     }
     rows |= {name: timed(part) for name, part in parts.items()}

@@ -7,6 +7,7 @@ Prints the table of docs/audit.md: the PET and the CT of STS_001 (SUV 0 to 6), f
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -57,6 +58,7 @@ PET = {"functional_modality": "PET", "functional_unit": "SUVbw", "window": WINDO
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     ct, pet = medfuse.load(STUDY / "ct.nii.gz"), medfuse.load(STUDY / "pet-suv-dicom")
     pet = medfuse.register(fixed=ct, moving=pet, method="identity").resample(pet)
     fused = medfuse.fuse(functional=pet, anatomical=ct, window=WINDOW)
