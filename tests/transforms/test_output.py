@@ -19,7 +19,6 @@ from medfuse.settings import DEFAULT_METHOD
 from medfuse.verification.verify import verify
 from tests._helpers.chain import IMAGES, chain, files, refusal, volume
 
-
 TOLD_APART = {"manifest.json", "provenance.json", "provenance.prov.json", "report.html"}
 
 
