@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +49,7 @@ _UNCOMPARED = (*_OWN, "identifiers", "inputs", "settings", "notes")
 # Made by whoever wrote the folder (the MONAI chain and napari know less of the way there).
 # What another version of medfuse asks, words and draws otherwise.
 _PAGES = ("audit.json", "figures/")
+_UNREADABLE = (OSError, EOFError, ValueError, zlib.error)
 _OTHER_FILES = ("provenance.json", "provenance.prov.json", "report.html", "figures/figures.json")
 
 
@@ -368,7 +370,7 @@ def stored(folder: Path, name: str) -> np.ndarray:
     """Voxels of a volume of the result folder."""
     try:
         return np.asarray(nib.Nifti1Image.from_filename(folder / f"{name}.nii.gz").dataobj).copy()
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except (*_UNREADABLE, nib.filebasedimages.ImageFileError) as error:
         raise not_a_result(folder, f"{name}.nii.gz cannot be read") from error
 
 

@@ -251,4 +251,6 @@ def test_the_stored_pet_is_what_the_generator_makes(
             np.testing.assert_allclose(ours.dataobj, theirs.dataobj, atol=1.5 * quantum)
             np.testing.assert_array_equal(ours.affine, theirs.affine)
         for path in new.glob("*.json"):
-            assert json.loads(path.read_text()) == json.loads((stored / path.name).read_text())
+            # What is stored names the script where it was then; a new text would change its hash.
+            made = path.read_text().replace("tools/simulate", "workflows/simulate")
+            assert json.loads(made) == json.loads((stored / path.name).read_text())
