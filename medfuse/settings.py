@@ -103,7 +103,7 @@ class CaseSettings(BaseModel):
         Literal["band", "desaturate", "fit", "clip"] | None,
         Option(
             "Fusion",
-            "What becomes of colors outside the RGB range (docs/colour.md). [default: by color map]",
+            "What becomes of colors outside RGB (docs/colour.md). [default: by color map]",
         ),
     ] = None
     style: Annotated[

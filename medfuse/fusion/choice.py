@@ -16,7 +16,7 @@ AUTO = "auto"  # also the name under which the registry has what is taken for un
 BONE_WINDOW = (-160.0, 240.0)  # HU; the stops of the map lie at tissues in this window alone
 OF_PAIR = {"PET": "both-pet", "SPECT": "both-spect", "CT": "both-ct"}
 #: All that `choose_method` may answer with; what decides a result depends on their weights.
-CANDIDATES = ("anatomical-luma", "local-energy", "swift", *OF_PAIR.values())
+CANDIDATES = ("anatomical-luma", "ct-mri", "local-energy", "swift", *OF_PAIR.values())
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,10 @@ def choose_method(modality: str, colormap: str | None, gamut: Gamut) -> Choice:
             "anatomical-luma",
             f"the color map {colormap} shows the functional image by color and brightness, so the "
             "luminance is left to the anatomical image and both can be read back",
+        )
+    if colormap == "bone":
+        return Choice(
+            "ct-mri", "CT on MRI: bone comes from the CT, soft tissue from both, in each band apart"
         )
     if modality == "CT":
         return Choice(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medfuse.kernel.pyramid import expand, gaussian_pyramid
 from medfuse.methods.base import Entry, Rule
-from medfuse.methods.energy import LEVELS, energy_logits
+from medfuse.methods.energy import LEVELS, bone_aware_weights, energy_logits
 
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:
@@ -57,6 +57,13 @@ RULES = (
         "local-energy",
         "in every band the source with more energy there, softly",
         _local_energy_per_band,
+        levels=LEVELS,
+        maps=LEVELS + 1,
+    ),
+    Rule(
+        "ct-mri",
+        "bone from the CT, brightness from the MRI, detail by energy; CT in -160 to 240 HU",
+        bone_aware_weights,
         levels=LEVELS,
         maps=LEVELS + 1,
     ),
