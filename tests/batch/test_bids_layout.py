@@ -214,7 +214,7 @@ def test_folders_with_something_else_are_refused_untouched(made: Path, tmp_path:
     with pytest.raises(OutputError, match="medfuse did not make"):
         Derivative.begin(description.parent, raw)
     assert json.loads(description.read_text())["Name"] == "own"
-    with pytest.raises(OutputError, match="layout cases"):
+    with pytest.raises(OutputError, match="not in BIDS layout"):
         Derivative.begin(made / CASES, raw)
 
 
