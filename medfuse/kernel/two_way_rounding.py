@@ -20,8 +20,8 @@ def round_two_way(
     """Round each pixel up or down, channel by channel, so that it is read back best.
 
     Takes the colour of least squared error of uptake and anatomy together; no channel moves by a
-    whole level. Halves the largest errors, at about 13 ms for 256 x 256 pixels. Where a bias of 1 or
-    -1 leaves one image alone there is nothing to choose, and each channel is rounded by itself.
+    whole level. Halves the largest errors, at about 13 ms for 256 x 256 pixels. Where a bias of 1
+    or -1 leaves one image alone nothing is to be chosen: each channel is rounded by itself.
 
     Parameters
     ----------

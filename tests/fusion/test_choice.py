@@ -36,7 +36,7 @@ def image(modality: str | None, *, channels: int = 1, seed: int = 0) -> torch.Te
         ("PET", 1, "CT", ("anatomical-luma", "glow", "band")),
         ("SPECT", 1, "MRI", ("anatomical-luma", "glow", "band")),
         (None, 1, None, ("anatomical-luma", "glow", "band")),
-        ("CT", 1, "MRI", ("local-energy", "bone", "band")),
+        ("CT", 1, "MRI", ("ct-mri", "bone", "band")),
         ("CT", 1, None, ("local-energy", "gray", "desaturate")),
         ("PET", 3, "MRI", ("both-pet", None, "desaturate")),
         ("SPECT", 3, "MRI", ("both-spect", None, "desaturate")),

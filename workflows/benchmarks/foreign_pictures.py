@@ -68,7 +68,7 @@ def main() -> None:
         np.asarray(pet)[0], grey, np.asarray(fused.rgb), np.linalg.norm(affine[:3, :3], axis=0)
     )
     stated = Options.of(**PET)
-    ours = Options.of(**PET, colormap="ember")
+    ours = Options.of(**PET, colormap=fused.colormap)
     print("| picture | verdict | by |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
