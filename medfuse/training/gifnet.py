@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medfuse.methods.gifnet import GifNet
+from medfuse.methods.objective import Losses
 from medfuse.training.loop import Run, precision
-from medfuse.training.losses import Losses, fusion_loss, gaussian_filter
+from medfuse.training.losses import fusion_loss, gaussian_filter
 from medfuse.training.recipes import GifnetRecipe
 from medfuse.training.synthetic import focus_pair
 

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from medfuse.kernel.blend import blend
 from medfuse.methods import zoo
 from medfuse.methods.network import level_maps, network_input
+from medfuse.methods.objective import Losses
 from medfuse.training.checkpoint import (
     restore_state,
     save_state,
     update_average,
 )
 from medfuse.training.data import Pairs
-from medfuse.training.losses import Losses, fusion_loss
+from medfuse.training.losses import fusion_loss
 from medfuse.training.recipes import Recipe
 from medfuse.training.sampling import Sampler
 from medfuse.training.start import fresh_state

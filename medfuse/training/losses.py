@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.nn import functional
 
+from medfuse.methods.objective import Losses, sobel
+
 # Range of the images is 2, so these are (0.01 * 2)^2 and (0.03 * 2)^2 (Wang et al. 2004).
 _C1, _C2 = 0.02**2, 0.06**2
 _SIGMA = 1.5
@@ -42,14 +44,6 @@ class LossWeights(BaseModel):
     hold: float = 0.2  # what hold_a asks of every image: this much of A's information, no more
     edges: float = 0.0
     window: int = 11  # taps of the SSIM Gaussian; 48 drops the borders as the published code does
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The scalar to minimise and its unweighted parts."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
 
 
 def fusion_loss(a: Tensor, b: Tensor, fused: Tensor, weights: LossWeights) -> Losses:
@@ -106,17 +100,6 @@ def gradient_loss(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
     found = sobel(fused)
     return functional.l1_loss(found[0].abs(), wanted[0]) + functional.l1_loss(
         found[1].abs(), wanted[1]
-    )
-
-
-def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Unnormalised 3x3 Sobel derivatives along columns and rows, replicated borders."""
-    x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
-    across = x[..., 2:] - x[..., :-2]
-    down = x[..., 2:, :] - x[..., :-2, :]
-    return (
-        across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :],
-        down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:],
     )
 
 

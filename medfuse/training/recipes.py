@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medfuse.errors import UsageError
 from medfuse.kernel.pyramid import Kernel
+from medfuse.methods.objective import SourceWeights
 from medfuse.training.losses import LossWeights
 
 
@@ -103,27 +104,6 @@ class Recipe(BaseModel):
         if isinstance(given.get("sources"), dict) and isinstance(self, BandRecipe):
             given["sources"] = {**self.sources.model_dump(), **given["sources"]}
         return type(self).model_validate({**self.model_dump(), **given})
-
-
-class SourceWeights(BaseModel):
-    """What a band guide is asked for, and how much each term counts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gradient: float = Field(default=20.0, description="the stronger difference, with its sign")
-    edges: float = Field(default=2.0, description="edges of both: a smooth Qabf")
-    detail: float = Field(default=0.6, description="detail kept of both")
-    weaker: float = Field(default=0.9, description="detail kept of the weaker one")
-    keep_a: float = Field(default=0.85, description="detail of A to be kept; no more is asked")
-    keep_b: float = Field(default=0.85, description="the same of B")
-    fewest: int = Field(default=800, description="pixels with signal of both that detail takes")
-    base: float = Field(default=3.0, description="coarse brightness of the brighter source")
-    base_step: float = Field(default=6.0, description="steepness of the change to the brighter")
-    base_bias: float = Field(default=0.0, description="brightness by which A is preferred")
-    order: float = Field(default=0.0, description="correlation of A and the picture")
-    keep_order: float = Field(default=0.8, description="correlation to be kept")
-    beyond: float = Field(default=40.0, description="nothing beyond the range of both sources")
-    own: float = Field(default=10.0, description="no structure between flat sources")
 
 
 class BandRecipe(Recipe):
@@ -227,6 +207,7 @@ _BOTH: dict[str, Any] = {
     "cysts": 0.15,
     "steps": 900,
 }
+_LONG = {"ema": 0.99, "validations": 3}
 _KEEP_BOTH = {"gradient": 10.0, "edges": 6.0, "detail": 2.0, "weaker": 3.0, "own": 10.0}
 
 
@@ -421,13 +402,15 @@ RECIPES: dict[str, Recipe] = {
                 "summary": "weights per band that keep both, trained on brain PET and MRI",
                 "sources": {
                     **_KEEP_BOTH,
-                    "edges": 8.0,
-                    "keep_a": 0.79,
+                    "edges": 10.0,
+                    "keep_a": 0.82,
                     "keep_b": 0.87,
                     "base": 0.5,
                     "order": 2.0,
                     "keep_order": 0.72,
                 },
+                **_LONG,
+                "steps": 3000,
             }
         ),
         BandRecipe.model_validate(
@@ -438,13 +421,18 @@ RECIPES: dict[str, Recipe] = {
                 "sources": {
                     **_KEEP_BOTH,
                     "gradient": 20.0,
-                    "keep_a": 0.88,
-                    "keep_b": 0.88,
+                    "edges": 10.0,
+                    "weaker": 5.0,
+                    "keep_a": 0.84,
+                    "keep_b": 0.9,
                     "base": 4.0,
                     "base_bias": 0.1,
-                    "own": 150.0,
+                    "thick": 0.5,
+                    "own": 500.0,
                 },
                 "cysts": 0.5,
+                **_LONG,
+                "steps": 2200,
             }
         ),
         BandRecipe.model_validate(
@@ -454,15 +442,16 @@ RECIPES: dict[str, Recipe] = {
                 "summary": "weights per band that keep both, trained on brain SPECT and MRI",
                 "sources": {
                     **_KEEP_BOTH,
-                    "edges": 8.0,
+                    "edges": 12.0,
                     "own": 30.0,
-                    "keep_a": 0.80,
-                    "keep_b": 0.88,
+                    "keep_a": 0.82,
+                    "keep_b": 0.9,
                     "base": 0.5,
                     "order": 2.0,
                     "keep_order": 0.4,
                 },
-                "steps": 700,
+                **_LONG,
+                "steps": 2500,
             }
         ),
         BandRecipe.model_validate(

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medfuse.methods.network import network_input
+from medfuse.methods.objective import Losses, sobel
 from medfuse.methods.unfolding_features import FeatureNet
 from medfuse.training.loop import Run, precision
-from medfuse.training.losses import Losses, fusion_loss, sobel, ssim_losses
+from medfuse.training.losses import fusion_loss, ssim_losses
 from medfuse.training.recipes import UnfoldingRecipe
 from medfuse.training.synthetic import exposure_pair, focus_pair
 

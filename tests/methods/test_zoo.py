@@ -72,7 +72,7 @@ def test_what_has_no_pyramid_has_none_without_its_card_either(name, tmp_path):
 
 def test_swift_is_the_default_weights():
     assert get_method("swift").info.weights_sha256 == get_method(zoo.DEFAULT).info.weights_sha256
-    assert [name for name, _ in list_methods()][:2] == ["swift", zoo.DEFAULT]
+    assert [name for name, _ in list_methods()][:3] == ["auto", "swift", zoo.DEFAULT]
 
 
 def test_own_weights_load_by_path_without_a_card(weights):

@@ -145,11 +145,12 @@ def test_killed_process_resumes(pair_folders, tmp_path):
         torch.set_num_threads(1)
         from pathlib import Path
         from medfuse.training import loop
+        from medfuse.training.train import run_training
         from medfuse.training.recipes import RECIPES, Recipe
         loop.CHECKPOINT_SECONDS = 0.0
         recipe = Recipe.model_validate_json({SMALL.override(steps=100_000).model_dump_json()!r})
         a, b = Path({str(pair_folders[0])!r}), Path({str(pair_folders[1])!r})
-        loop.run_training(a=a, b=b, out=Path({str(tmp_path / "x.safetensors")!r}), recipe=recipe)
+        run_training(a=a, b=b, out=Path({str(tmp_path / "x.safetensors")!r}), recipe=recipe)
         """
     )
     process = subprocess.Popen([sys.executable, "-c", script])

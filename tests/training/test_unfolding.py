@@ -74,6 +74,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
         torch.set_num_threads(1)
         from pathlib import Path
         from medfuse.training import loop
+        from medfuse.training.train import run_training
         from medfuse.training.recipes import UnfoldingRecipe
         loop.CHECKPOINT_SECONDS = 0.0
         recipe = UnfoldingRecipe.model_validate_json({recipe.model_dump_json()!r})
@@ -81,7 +82,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
         def die(progress):
             if progress.step == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
-        loop.run_training(a=a, b=b, out=Path({str(out)!r}), recipe=recipe, on_progress=die)
+        run_training(a=a, b=b, out=Path({str(out)!r}), recipe=recipe, on_progress=die)
         """
     )
     done = subprocess.run([sys.executable, "-c", script], check=False)

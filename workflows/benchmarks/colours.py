@@ -4,7 +4,7 @@
 
 PET: the simulated brain and both sarcoma cases of the sample study, the anatomical image as
 luminance. Salience is measured in the slice with the most uptake, read-back and separability in
-every third slice. CT over MRI: the luminance is fused by local energy, then coloured by the CT.
+every third slice. CT over MRI: the luminance is fused by several methods, then coloured by the CT.
 ``--atlas`` adds what the gamut policies cost pictures that come in customary colours (VIF, Qabf).
 Every figure is of the picture after rounding to 8 bits a channel.
 """
@@ -38,6 +38,7 @@ from medfuse.methods.registry import fuse_by, get_method
 Style = Callable[[Tensor, Tensor], Tensor]
 TENTH = 0.1  # of the window; read-back of uptake is counted above it
 FAINT = 0.02  # and, in a column of its own, above this
+CT_METHODS = ("mean", "swift", "local-energy", "both-ct", "ct-mri")
 SOFT_TISSUE = (0.375, 0.675)  # -10 to 110 HU in the window -160 to 240
 # Machado, Oliveira & Fernandes 2009, severity 1, linear RGB.
 BLINDNESS = {
@@ -149,10 +150,9 @@ def _p95(x: Tensor) -> Tensor:
 
 def measure_ct(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
     """CT over MRI: separability, bone and soft-tissue detail of every way to colour it."""
-    energy = cases.local_energy(case.uptake, case.anatomy)
-    aware = cases.bone_from_ct(case.uptake, case.anatomy)
     pictures = {"CT alone": case.uptake, "MRI alone": case.anatomy}
-    for rule, fused in {"local energy": energy, "bone from CT": aware}.items():
+    for rule in CT_METHODS:
+        fused = fuse_by(get_method(rule), case.uptake, case.anatomy)
         pictures[rule] = fused.clamp(0, 1).expand(-1, 3, -1, -1)
         pictures[f"{rule}, bone"] = paint_two_way(case.uptake, fused, "bone")[0]
     pictures["MRI, bone"] = paint_two_way(case.uptake, case.anatomy, "bone")[0]
@@ -203,11 +203,11 @@ def draw(path: Path, pets: list[Case], ct: Case) -> None:
         _row(row, names, shown)
     k = slice(ct.hottest, ct.hottest + 1)
     a, b = ct.uptake[k], ct.anatomy[k]
-    fused = cases.local_energy(a, b)
+    fused, aware = (fuse_by(get_method(name), a, b) for name in ("local-energy", "ct-mri"))
     sheet = {"MRI": b, "CT": a, "local energy": fused}
     shown = [x.clamp(0, 1).expand(-1, 3, -1, -1) for x in sheet.values()]
-    shown += [paint_two_way(a, x, "bone")[0] for x in (fused, cases.bone_from_ct(a, b))]
-    _row(axes[-1], [*sheet, "local energy, bone", "bone from CT, bone"], shown)
+    shown += [paint_two_way(a, x, "bone")[0] for x in (fused, aware)]
+    _row(axes[-1], [*sheet, "local energy, bone", "ct-mri, bone"], shown)
     for axis in axes.flat:
         axis.set_axis_off()
     figure.tight_layout(pad=0.3)

@@ -22,8 +22,6 @@ from medfuse.evaluation.images import gaussian, smooth
 from medfuse.fusion.sources import coverage_of
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.windows import apply_window, default_window
-from medfuse.kernel.blend import blend
-from medfuse.kernel.pyramid import gaussian_pyramid, laplacian_pyramid
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY, TRUTH = ROOT / "sample_data/study", ROOT / "sample_data/truth"
@@ -125,40 +123,6 @@ def ct_classes(hu: Tensor, mri: Tensor, tumour: Tensor, inside: Tensor) -> dict[
         "bone": inside & (hu > 200),
         "tumour": inside & tumour,
     }
-
-
-def local_energy(a: Tensor, b: Tensor) -> Tensor:
-    """Fused luminance (N, 1, H, W) by weights of a formula, band by band.
-
-    In a band ``w_B = e_B^2 / (e_A^2 + e_B^2)``, e the band squared and smoothed with a Gaussian of
-    one pixel; in the base a soft step of brightness (Burt & Kolczynski 1993, in spirit).
-    """
-    bands_a, bands_b = laplacian_pyramid(a, LEVELS), laplacian_pyramid(b, LEVELS)
-    step = (SLOPE * (bands_b[-1] - bands_a[-1])).sigmoid()
-    return blend(a, b, [*_by_energy(bands_a, bands_b), step], levels=LEVELS)
-
-
-def bone_from_ct(ct: Tensor, mri: Tensor) -> Tensor:
-    """The same for CT over MRI: bone from the CT, the brightness of all else from the MRI.
-
-    Bone is what lies over 120 to 200 HU in the default window, smoothed by a pixel against noise.
-    """
-    bone = ((_blurred(ct, 1.0) - BONE[0]) / (BONE[1] - BONE[0])).clamp(0, 1)
-    bone = bone * bone * (3 - 2 * bone)
-    bands = laplacian_pyramid(ct, LEVELS), laplacian_pyramid(mri, LEVELS)
-    soft = [1 - level for level in gaussian_pyramid(bone, LEVELS)]
-    weights = [*_by_energy(*bands), torch.ones_like(soft[-1])]
-    weights = [(w * s).clamp(0, 1) for w, s in zip(weights, soft, strict=True)]
-    return blend(ct, mri, weights, levels=LEVELS)
-
-
-def _by_energy(bands_a: list[Tensor], bands_b: list[Tensor]) -> list[Tensor]:
-    """Weights of B in all bands but the base."""
-    weights = []
-    for x, y in zip(bands_a[:-1], bands_b[:-1], strict=True):
-        energy_a, energy_b = (_blurred(band.square(), 1.0).square() for band in (x, y))
-        weights.append((energy_b + 1e-12) / (energy_a + energy_b + 2e-12))
-    return weights
 
 
 def detail_kept(
