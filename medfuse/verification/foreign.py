@@ -34,6 +34,7 @@ from medfuse.kernel.color import luma, rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS, apply_colormap
 from medfuse.kernel.pyramid import Kernel
 from medfuse.kernel.two_way_maps import MAPS
+from medfuse.kernel.two_way_reading import take_apart
 from medfuse.methods.base import Weights
 from medfuse.registration.start import read_matrix
 from medfuse.settings import CaseSettings
@@ -145,7 +146,7 @@ def _evidence(
     colour = _colour(values, sources.window, options.settings.colormap)
     seen = _windowed(sources, order, values, colour)
     rgb = in_slices(picture.values, order).contiguous().expand(-1, 3, -1, -1)
-    luminance = luma(rgb)
+    luminance = _luminance(sources, rgb, options)
     known = colour is not None or not picture.is_coloured
     cbcr = None if colour is None or not picture.is_coloured else rgb_to_ycbcr(colour)[:, 1:]
     evidence = replace(
@@ -159,16 +160,28 @@ def _evidence(
     return evidence, order
 
 
+def _luminance(sources: Sources, rgb: Tensor, options: Options) -> Tensor:
+    """Luminance that was shown: of a two-way map, what its band holds."""
+    if sources.gamut != "band":
+        return luma(rgb)
+    assert sources.colormap is not None  # see `_sources`
+    bias = options.settings.bias
+    return take_apart(rgb, sources.colormap, bias=bias, most_foreign=1.0).anatomy
+
+
 def _sources(pair: SourcePair, picture: Picture, options: Options) -> Sources:
     """As for a fusion of our own; the colour map is that of the picture, if it has one."""
     func, anat = pair.functional, pair.anatomical
     can_be_read = picture.is_coloured and func.shape[0] == 1
+    colormap = options.settings.colormap if can_be_read else None
     return Sources(
         functional=func,
         anatomical=anat,
         window=_window(func, options.settings.window),
         anatomical_window=_window(anat, options.settings.anatomical_window),
-        colormap=options.settings.colormap if can_be_read else None,
+        colormap=colormap,
+        gamut="band" if colormap in MAPS else "fit",
+        bias=options.settings.bias,
         coverage=coverage_of(func, anat),
         flat=pair.grid is None,
     )

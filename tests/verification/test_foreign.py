@@ -21,7 +21,7 @@ from medfuse.verification.foreign import Options, audit_picture
 STATED: dict[str, Any] = {
     "functional_modality": "PET",
     "functional_unit": "SUVbw",
-    "colormap": "ember",
+    "colormap": "glow",
     "window": (0, 6),
 }
 
@@ -206,7 +206,7 @@ def test_a_transform_brings_the_functional_scan_over_and_may_not_mirror(
 ):
     scan = sample_data / "study" / "sts001-aligned" / "pet-suv-dicom"
     np.savetxt(tmp_path / "eye.txt", np.eye(4))
-    options = Options.of(colormap="ember", window=(0, 6), transform=tmp_path / "eye.txt")
+    options = Options.of(colormap="glow", window=(0, 6), transform=tmp_path / "eye.txt")
     found = audit_picture(case["ct"], scan, case["own"], options)
     assert found.audit.verdict == "pass"
     np.savetxt(tmp_path / "flip.txt", np.diag([1.0, -1, 1, 1]))

@@ -26,7 +26,9 @@ from medfuse.results.folder import MANIFEST, inventory
 from medfuse.verification import signing
 from medfuse.verification.verify import Finding, verify, verify_study
 
-CHOSEN = CaseSettings(registration="identity", mode="slices", bias=0.1)
+CHOSEN = CaseSettings(
+    registration="identity", mode="slices", bias=0.1, method="swift", colormap="ember"
+)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +222,33 @@ def test_painted_volumes_are_found_even_when_all_records_were_made_to_fit(
         findings = verify(copy, inputs=study)
         assert with_inputs in wrong(findings)
         assert "voxels differ" in text_of(findings, with_inputs)
+
+
+@pytest.mark.parametrize(
+    ("functional", "name", "alone"),
+    [
+        ("pet", "fused_rgb", "fused picture"),
+        ("pet", "luminance", "fused picture"),
+        ("ct", "fused_rgb", "fused picture"),
+        ("ct", "weights_level0", "share and luminance"),
+        ("ct", "anatomical_share", "share and luminance"),
+    ],
+)
+def test_painted_volumes_of_default_pictures_are_found_too(
+    sample_data: Path, study: Path, tmp_path: Path, functional: str, name: str, alone: str
+) -> None:
+    ct = sample_data / "study" / "sts001-aligned" / "ct.nii.gz"
+    images = {"pet": study / "pet-suv-dicom", "ct": ct}
+    settings = CaseSettings(
+        registration="identity",
+        accept_suspect=True,  # a small piece
+        functional_modality="CT" if functional == "ct" else None,
+    )
+    out = tmp_path / "case"
+    run_case(study / "mr-t1.nii.gz", images[functional], out, settings, case="case")
+    assert wrong(verify(out)) == set()
+    paint(out, name)
+    assert alone in wrong(verify(out))
 
 
 @pytest.mark.parametrize(
