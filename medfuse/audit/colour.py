@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from medfuse.audit.hot_spots import highest_mean
 from medfuse.audit.model import Check, Evidence, ReadBack
 from medfuse.audit.sums import Sums
 from medfuse.kernel.colormaps import read_back
@@ -128,21 +129,39 @@ def _coverage(sums: Sums) -> Check:
     )
 
 
+MUCH_CLIPPED = 0.2  # of the hottest cubic centimetre
 _SET_WINDOW = "; set the window to tell them apart."
 _BONE = "; a CT window leaves bone out."
 
 
 def _window(sums: Sums, e: Evidence) -> Check:
     part = e.saturated / sums.covered
+    clipped = _clipped(e)
     many = part > MANY_SATURATED and not e.window_by_design
+    hidden = clipped > MUCH_CLIPPED and not e.window_by_design and not _in_suv(e)
     return Check(
         "window",
         "Functional values inside the window",
         part,
         "fraction of voxels",
         MANY_SATURATED,
-        "look" if many else "pass",
+        "look" if many or hidden else "pass",
         f"{100 * part:.2f} % of the voxels lie above the window and share its last colour"
-        + (_BONE if e.window_by_design else _SET_WINDOW if many else "."),
-        {"voxels": e.saturated},
+        + (_BONE if e.window_by_design else _SET_WINDOW if many or hidden else ".")
+        + (f" It clips the hottest 1 cm3 by {100 * clipped:.0f} %." if clipped > 0 else ""),
+        {"voxels": e.saturated, "clipped_of_hottest": clipped},
     )
+
+
+def _in_suv(e: Evidence) -> bool:
+    """Windows in SUV are customary, and a bladder above them is no surprise."""
+    return e.functional is not None and e.functional.unit.startswith("SUV")
+
+
+def _clipped(e: Evidence) -> float:
+    """Part of the highest mean in 1 cm3 that lies above the window; 0 for a CT."""
+    functional = e.functional
+    if functional is None or functional.window is None or e.window_by_design:
+        return 0.0
+    peak = highest_mean(e)
+    return max(0.0, 1 - functional.window[1] / peak) if peak > 0 else 0.0

@@ -141,6 +141,20 @@ def find_hot_spots(e: Evidence) -> list[HotSpot]:
     return spots
 
 
+def highest_mean(e: Evidence) -> float:
+    """Highest mean of the functional image in 1 cm3, in its unit, above any window."""
+    spacing, values = _spacing(e), _scalar(e)
+    places = _maxima(values, spacing, e.coverage)[:3]
+    means = []
+    for place in places:
+        ball = _around(values.shape, _refined(values, place, spacing), spacing, 0, RADIUS_MM)
+        if e.coverage is not None:
+            ball = ball[:, e.coverage[:, 0][tuple(ball)]]
+        if ball.shape[1]:
+            means.append(float(values[tuple(ball)].mean()))
+    return max(means, default=0.0)
+
+
 def _spacing(e: Evidence) -> NDArray[np.float64]:
     if e.affine is None:
         return np.ones(3)

@@ -22,6 +22,8 @@ _SATURATED_SHARE = 0.05
 #: Soft tissue (level 40, width 400): air black, fat dark, organs and brain mid-grey, bone white.
 HU_WINDOW = (-160.0, 240.0)
 _EMISSION_PERCENTILE = 99.0
+_CUBE_MM = 10.0  # side of a cubic centimetre
+_MOST_OF_MEDIAN = 8.0  # as SUV 8 of a body, in which SUV is 1 on average
 _PERCENTILES = (0.5, 99.5)
 _FULL_RANGE = (0.1, 99.9)
 _FOREGROUND_SHARE = 0.05
@@ -53,8 +55,10 @@ def default_window(volume: MetaTensor) -> Window:
     voxels above it (a brain needs 10 or more). CT in HU: -160 to 240, the soft-tissue window; it is
     the one in which no tissue of the whole body but lung is lost, and bone stays apart by being
     white.
-    Other PET and SPECT: 0 to the 99th percentile of the voxels above half the mean, so that a hot
-    bladder of up to 1 % of the body does not set the scale. Everything else: 0.5th to 99.5th
+    Other PET and SPECT: 0 to the 99th percentile of the voxels above half the mean, or to the
+    hottest cubic centimetre where that is higher, so that a small hot lesion keeps its contrast;
+    at most eight times the median of these voxels, so that a bladder does not set the scale.
+    Everything else: 0.5th to 99.5th
     percentile of the foreground (above 5 % of the range between the 0.1th and 99.9th percentile),
     so that metal or flow artefacts do not.
 
@@ -80,8 +84,8 @@ def default_window(volume: MetaTensor) -> Window:
         return Window(*HU_WINDOW, unit, "CT in HU: soft tissue, level 40, width 400")
     values = _sample(volume)
     if modality in ("PET", "SPECT"):
-        low, high = 0.0, _emission_high(values)
-        rule = f"{modality} in {unit}: 0 to the 99th percentile of voxels above half the mean"
+        high, until = _emission_high(values, _hottest(volume))
+        low, rule = 0.0, f"{modality} in {unit}: 0 to {until}"
     else:
         low, high = _foreground_range(values)
         rule = f"{modality} in {unit}: 0.5th to 99.5th percentile of the foreground"
@@ -128,9 +132,33 @@ def _sample(volume: Any) -> np.ndarray:
     return values[:: max(1, -(-values.size // _MAX_SAMPLES))]
 
 
-def _emission_high(values: np.ndarray) -> float:
+def _emission_high(values: np.ndarray, hottest: float) -> tuple[float, str]:
+    """Upper end of an emission window, and what it is."""
     foreground = values[values > max(0.0, float(values.mean(dtype=np.float64)) / 2)]
-    return float(np.percentile(foreground, _EMISSION_PERCENTILE)) if foreground.size else 0.0
+    if not foreground.size:
+        return 0.0, "nothing"
+    usual = float(np.percentile(foreground, _EMISSION_PERCENTILE))
+    most = _MOST_OF_MEDIAN * float(np.median(foreground))
+    if min(hottest, most) <= usual:
+        return usual, "the 99th percentile of voxels above half the mean"
+    if hottest <= most:
+        return hottest, "the hottest cubic centimetre"
+    return most, f"{_MOST_OF_MEDIAN:g} times the median of voxels above half the mean"
+
+
+def _hottest(volume: MetaTensor) -> float:
+    """Highest mean in a cube of 1 cm3, on a grid of half its side; of 2-D images in a square."""
+    spacing = np.linalg.norm(np.asarray(volume.affine, dtype=float)[:3, :3], axis=0)
+    values = np.asarray(volume, dtype=np.float32)[0]
+    values = values if values.ndim == 3 else values[..., None]
+    sides = [
+        int(min(max(1, round(_CUBE_MM / mm)), n))
+        for mm, n in zip(spacing, values.shape, strict=True)
+    ]
+    means = np.lib.stride_tricks.sliding_window_view(values, sides)[
+        tuple(slice(None, None, max(1, side // 2)) for side in sides)
+    ].mean(axis=(-3, -2, -1))
+    return float(np.nanmax(means))
 
 
 def _foreground_range(values: np.ndarray) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def test_a_brain_opens_the_suv_window_and_a_hot_bladder_does_not() -> None:
 @pytest.mark.parametrize(
     ("path", "low", "high"),
     [
-        ("juspace-nuclear-maps/fdopa-pet.nii.gz", (0, 0), (45, 90)),
+        ("juspace-nuclear-maps/fdopa-pet.nii.gz", (0, 0), (45, 91)),
         ("mni-templates/spm-spect.nii.gz", (0, 0), (1500, 1929)),
         ("mni-templates/cit168-t1-brain.nii.gz", (5, 30), (200, 230)),
         ("brain-pd-mr-dicom/mr-pd", (10, 100), (700, 1000)),
@@ -71,7 +71,24 @@ def test_a_hot_bladder_does_not_set_the_scale(unit: str) -> None:
     values[12:16, 12:18, 12:20] = 6000  # 0.8 % of the body, sixty times as hot
     hot = default_window(_volume(values, "PET", unit))
     assert plain.low == hot.low == 0
-    assert hot.high < 1.5 * plain.high
+    assert hot.high <= 8.5 * np.median(values[values > 50])  # the body as in SUV 0 to 8
+    assert hot.high < 0.2 * 6000
+
+
+@pytest.mark.parametrize("modality", ["PET", "SPECT"])
+@pytest.mark.parametrize(("ratio", "radius_mm"), [(8.0, 8.0), (2.3, 7.0)])
+def test_a_small_hot_lesion_keeps_its_contrast(
+    modality: str, ratio: float, radius_mm: float
+) -> None:
+    places = np.mgrid[:60, :60, :60] * 2.0
+    body = ((places - 60) ** 2).sum(0) < 50**2
+    lesion = ((places - np.array([60.0, 40, 60])[:, None, None, None]) ** 2).sum(0) < radius_mm**2
+    values = np.where(lesion, ratio, body.astype(np.float32)).astype(np.float32)
+    volume = _volume(values, modality, "Bq/ml")
+    volume.affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    window = default_window(volume)
+    assert window.high >= 0.9 * ratio
+    assert "hottest cubic centimetre" in window.rule
 
 
 def test_a_real_bladder_of_66_suv_does_not_set_the_scale_in_bq(shared_data: Path) -> None:
