@@ -183,7 +183,38 @@ def show_training(result: Any) -> None:
         *((f"validation {name}", change(name)) for name in result.validation),
     ]
     table("Training", ("what", "value"), rows)
+    _show_beside(result)
     say(f"Wrote {result.weights} and its card {result.card.name}.", style="green")
+    if result.kept:
+        say(
+            f"{result.kept.name} was there and is better on the same pairs, so it was kept.",
+            style="yellow",
+        )
+
+
+def _show_beside(result: Any) -> None:
+    """What was trained beside its start and the rules, and in words whether it is better."""
+    found = {"trained": result.validation, "start": result.before, **result.beside}
+    names = ("kept_A", "kept_B", "Qabf", "VIF", "contradicting")
+    rows = {
+        title: [f"{values[name]:.3f}" for name in names]
+        for title, values in found.items()
+        if all(name in values for name in names)
+    }
+    if "trained" not in rows:
+        return
+    columns = ("held-out pairs", "detail A", "detail B", "Qabf", "VIF", "flag px")
+    table("Beside its start and rules", columns, [(t, *cells) for t, cells in rows.items()])
+    judged = {title: found[title] for title in rows}
+    figures = {
+        "weaker source": {t: min(v["kept_A"], v["kept_B"]) for t, v in judged.items()},
+        "Qabf": {t: v["Qabf"] for t, v in judged.items()},
+    }
+    for what, values in figures.items():
+        ours = values.pop("trained")
+        worse = [title for title, value in values.items() if value > ours]
+        words = f"worse than {', '.join(worse)}" if worse else "better than all of these"
+        say(f"{what}: {words}", style="yellow" if worse else "green")
 
 
 def show_registration(found: Any, out: Path) -> None:

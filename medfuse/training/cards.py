@@ -6,6 +6,8 @@ import copy
 import hashlib
 import importlib.metadata
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from medfuse.kernel.blend import blend
 from medfuse.methods import zoo
 from medfuse.methods.base import MethodInfo, Painter
 from medfuse.methods.network import count_parameters, level_maps, network_input
+from medfuse.methods.registry import fuse_by, get_method
 from medfuse.training.checkpoint import write_atomically
 from medfuse.training.data import Pairs
 from medfuse.training.recipes import Recipe
@@ -62,22 +65,40 @@ def validation_metrics(
     recipe: Recipe, weights: dict[str, Tensor], pairs: Pairs
 ) -> dict[str, float]:
     """Mean paper-profile metrics over gray pairs; empty without pairs."""
-    if not len(pairs) or min(min(image.shape) for image in pairs.a) < _SMALLEST:
-        return {}
     net = zoo.build_network(recipe.architecture, recipe.options)
     net.load_state_dict(weights)
     net.eval()
     method = zoo.wrap_network(copy.deepcopy(net), MethodInfo(recipe.name, "", ""))
+
+    def fuse(a: Tensor, b: Tensor) -> Tensor:
+        if isinstance(method, Painter):
+            return method.luminance(a, b)
+        maps = level_maps(net(network_input(a, b)))
+        return blend(a, b, maps, levels=recipe.levels, kernel=recipe.kernel)
+
+    return _judged(fuse, pairs)
+
+
+def rule_metrics(name: str, recipe: Recipe, pairs: Pairs) -> dict[str, float]:
+    """The same of a method by name or by path."""
+    method = get_method(name)
+    return _judged(lambda a, b: fuse_by(method, a, b, kernel=recipe.kernel), pairs)
+
+
+def merit(metrics: dict[str, float]) -> float:
+    """One number to rank by: detail kept of the weaker source, and Qabf; NaN where unknown."""
+    weaker = min(metrics.get("kept_A", math.nan), metrics.get("kept_B", math.nan))
+    return weaker + metrics.get("Qabf", math.nan)
+
+
+def _judged(fuse: Callable[[Tensor, Tensor], Tensor], pairs: Pairs) -> dict[str, float]:
+    if not len(pairs) or min(min(image.shape) for image in pairs.a) < _SMALLEST:
+        return {}
     found: dict[str, list[float]] = {}
     with torch.inference_mode():
         for image_a, image_b in zip(pairs.a, pairs.b, strict=True):
             a, b = (x[None, None].float() / 255 for x in (image_a, image_b))
-            if isinstance(method, Painter):
-                fused = method.luminance(a, b)
-            else:
-                maps = level_maps(net(network_input(a, b)))
-                fused = blend(a, b, maps, levels=recipe.levels, kernel=recipe.kernel)
-            picture = fused.clamp(0, 1)
+            picture = fuse(a, b).clamp(0, 1)
             values = compute(a, b, picture, profile="paper", only=_METRICS)
             for name, value in (values | judge_sources(a, b, picture)).items():
                 found.setdefault(name, []).append(float(value))

@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from medfuse.errors import WeightsError
 from medfuse.methods import zoo
 from medfuse.training.both_sources import BandRun
-from medfuse.training.cards import CardFacts, start_metrics, validation_metrics, write_weights
+from medfuse.training.cards import (
+    CardFacts,
+    merit,
+    rule_metrics,
+    start_metrics,
+    validation_metrics,
+    write_weights,
+)
 from medfuse.training.checkpoint import save_state
 from medfuse.training.data import Pairs, load_pairs, split_validation
 from medfuse.training.gifnet import GifnetRun
@@ -21,6 +29,8 @@ from medfuse.training.loop import OnProgress, PaintingRun, Run, checkpoint_path
 from medfuse.training.recipes import Recipe, get_recipe
 from medfuse.training.start import like_init
 from medfuse.training.unfolding import UnfoldingRun
+
+BESIDE = ("mean", "max", "local-energy")  # rules that a trained guide has to beat
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class TrainingResult:
     last_loss: float
     validation: dict[str, float] = field(default_factory=dict)
     before: dict[str, float] = field(default_factory=dict)  # the same pairs, by ``init`` as given
+    beside: dict[str, dict[str, float]] = field(default_factory=dict)  # and by rules
+    kept: Path | None = None  # an earlier file of that name which is better, and was not replaced
     resumed_at: int = 0
 
 
@@ -148,6 +160,9 @@ def train(
         command=command,
         metrics=metrics,
     )
+    kept = _better_before(out, recipe, run.validation, metrics)
+    if kept:
+        out = out.with_name(f"{out.stem}-new{out.suffix}")
     write_weights(out, recipe, weights, facts)
     if stopped != "interrupted":
         run.checkpoint.unlink(missing_ok=True)
@@ -161,8 +176,23 @@ def train(
         last_loss=state.last_loss or math.nan,
         validation=metrics,
         before=start_metrics(recipe, run.validation),
+        beside={name: rule_metrics(name, recipe, run.validation) for name in BESIDE},
+        kept=kept,
         resumed_at=resumed_at,
     )
+
+
+def _better_before(
+    out: Path, recipe: Recipe, pairs: Pairs, metrics: dict[str, float]
+) -> Path | None:
+    """The file that would be replaced, if what it holds is better on the same pairs."""
+    if not out.is_file():
+        return None
+    try:
+        before = rule_metrics(str(out), recipe, pairs)
+    except WeightsError:
+        return None
+    return out if merit(before) > merit(metrics) else None
 
 
 def _kind_of_run(recipe: Recipe) -> type[Run]:

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import typer.main
+from PIL import Image
 
 from medfuse.cli.app import app, run
 
@@ -335,3 +336,27 @@ def test_threads_are_told_to_the_libraries_of_the_case():
     )
     free = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     assert subprocess.run([sys.executable, "-c", code], env=free).returncode == 1
+
+
+def test_training_is_told_beside_the_rules_and_keeps_a_better_earlier_guide(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for k in range(8):
+            rough = generator.integers(60, 255, (12, 12), dtype=np.uint8)
+            picture = Image.fromarray(rough).resize((96, 96), Image.Resampling.BICUBIC)
+            picture.save(tmp_path / name / f"{k}.png")
+    out = tmp_path / "x.safetensors"
+    folders = ["--a", str(tmp_path / "a"), "--b", str(tmp_path / "b"), "--validation", "0.3"]
+    assert run(["train", *folders, "-o", str(out), "--steps", "60"]) == 0
+    told = capsys.readouterr()
+    assert "local-energy" in told.out
+    assert "Qabf: " in told.err
+    kept = out.read_bytes()
+    assert run(["train", *folders, "-o", str(out), "--steps", "1", "--seed", "5"]) == 0
+    told = capsys.readouterr().err
+    if "x-new.safetensors" in told:
+        assert "it was kept" in told
+        assert out.read_bytes() == kept
+    else:
+        assert out.read_bytes() != kept
