@@ -160,7 +160,7 @@ def train(
         command=command,
         metrics=metrics,
     )
-    kept = _better_before(out, recipe, run.validation, metrics)
+    kept = None if resumed_at else _better_before(out, recipe, run.validation, metrics)
     if kept:
         out = out.with_name(f"{out.stem}-new{out.suffix}")
     write_weights(out, recipe, weights, facts)
