@@ -41,6 +41,8 @@ def test_the_command_of_every_card_names_its_recipe_and_the_card_has_what_it_say
     recipe = recipes.get_recipe(name)
     given = recipe.override(options=card.options, steps=card.recipe["steps"])
     for field, value in card.recipe.items():
+        if field == "sources":  # terms that came later are off in older cards
+            value = type(given.sources)(**value).model_dump()
         if field not in ("init", "seed"):
             assert given.model_dump()[field] == value, field
 
