@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from medfuse.errors import WeightsError
+from medfuse.errors import NOTICE, WeightsError
 from medfuse.methods.bands import BandGuide, BandNet
 from medfuse.methods.base import BF16, Entry, Method, MethodInfo, Painter
 from medfuse.methods.gifnet import VARIANTS, GifNet, GifnetPainter
@@ -63,7 +63,7 @@ class Card(BaseModel):
     validation: dict[str, Any]
     test: dict[str, Any] = Field(default_factory=dict)
     limitations: str = "Judged on the named data alone; compare every result with its sources."
-    notice: str = "Research use only. Not a medical device."
+    notice: str = NOTICE
 
 
 def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
