@@ -71,9 +71,23 @@ class MedfuseError(Exception):
         self.code = code
         self.what = what
         self.where = where
-        self.cause = cause
-        self.remedy = remedy
+        self._cause = cause
+        self._remedy = remedy
         super().__init__(code, what, cause, remedy, where)
+
+    @property
+    def cause(self) -> str:
+        """The reason, with settings named as Python has them."""
+        return in_words(self._cause, keyword)
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do, with settings named as Python has them."""
+        return self.remedy_in(keyword)
+
+    def remedy_in(self, words: Words) -> str:
+        """What the user can do, with settings named as a front end has them."""
+        return in_words(self._remedy, words)
 
     def __str__(self) -> str:
         return self.told(keyword)
@@ -81,25 +95,20 @@ class MedfuseError(Exception):
     def told(self, words: Words) -> str:
         """The whole line, with settings named as a front end has them."""
         head = f"{self.what}: {self.where}" if self.where else self.what
-        line = f"{head}: {self.cause.rstrip('.')}. {self.remedy.rstrip('.')}. [{self.code}]"
+        line = f"{head}: {self._cause.rstrip('.')}. {self._remedy.rstrip('.')}. [{self.code}]"
         return in_words(line, words)
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """The same error for a caller that has other names for the settings of a function."""
+        return self.reworded(lambda name, value: option(names.get(name, name), value))
 
-        def rename(text: str) -> str:
-            return in_words(text, lambda name, value: option(names.get(name, name), value))
-
-        return type(self)(
-            self.code,
-            what=rename(self.what),
-            cause=rename(self.cause),
-            remedy=rename(self.remedy),
-            where=self.where,
-        )
+    def reworded(self, words: Words) -> Self:
+        """The same error with settings named as a front end has them, for who prints it there."""
+        what, cause, remedy = (in_words(x, words) for x in (self.what, self._cause, self._remedy))
+        return type(self)(self.code, what=what, cause=cause, remedy=remedy, where=self.where)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.code, self.what, self.cause, self.remedy, self.where)
+        return _rebuild, (type(self), self.code, self.what, self._cause, self._remedy, self.where)
 
 
 def _rebuild(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from medfuse.errors import MedfuseError, in_words
+from medfuse.errors import MedfuseError
 from medfuse.settings import CaseSettings, as_flag, label_of, option_of
 
 #: Settings that have a widget in the panel, under the label of the setting.
@@ -37,6 +37,7 @@ _COMMANDS = {
     "b": "train",
     "transform": "audit",
     "inputs": "verify",
+    "provenance": "unfuse",
 }
 
 
@@ -65,10 +66,4 @@ def words(name: str, value: str) -> str:
 
 def reworded(error: MedfuseError) -> MedfuseError:
     """The same error in the words of the panel, for where napari prints it."""
-    return type(error)(
-        error.code,
-        what=in_words(error.what, words),
-        cause=in_words(error.cause, words),
-        remedy=in_words(error.remedy, words),
-        where=error.where,
-    )
+    return error.reworded(words)

@@ -12,7 +12,7 @@ from medfuse.cli import audit as audit_command
 from medfuse.cli import cases, describe, images, learn, terminal, trust
 from medfuse.cli import enhance as enhance_command
 from medfuse.cli.options import Commands, add_command
-from medfuse.errors import NOTICE, MedfuseError, Words, in_words
+from medfuse.errors import NOTICE, MedfuseError, Words
 from medfuse.kernel.cores import wait_asleep
 from medfuse.settings import as_flag, as_flag_or_column
 
@@ -97,7 +97,7 @@ def _tell(error: MedfuseError, words: Words) -> None:
     line = error.told(words)
     terminal.complain(line)
     if terminal.mode.as_json:
-        remedy = in_words(error.remedy, words)
+        remedy = error.remedy_in(words)
         answer = {"code": error.code, "message": line, "remedy": remedy}
         terminal.print_json({"error": answer})
 

@@ -17,6 +17,7 @@ from medfuse.errors import InputError, OutputError, UsageError
 from medfuse.evaluation.evaluate import TRIVIAL_RULES, evaluate, render, write_json
 from medfuse.evaluation.metrics import METRICS, compute
 from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.two_way import desaturate
 from medfuse.methods.base import Rule
 
 
@@ -58,6 +59,7 @@ def test_trivial_rules_are_rows_of_every_table(folders):
 @pytest.mark.parametrize("profile", ["reference", "paper"])
 def test_rows_are_the_metrics_of_the_rules_pair_by_pair(folders, profile):
     table = evaluate(*folders, [], profile=profile)
+    clipped = evaluate(*folders, [], profile=profile, gamut="clip")
     assert table.pairs == ("x", "y", "z")
     for i, name in enumerate(table.pairs):
         a, b = read(folders[0] / f"{name}.png", "RGB"), read(folders[1] / f"{name}.webp", "L")
@@ -68,10 +70,12 @@ def test_rows_are_the_metrics_of_the_rules_pair_by_pair(folders, profile):
             ("max", torch.maximum(y, b)),
             ("mean", 0.5 * (y + b)),
         ):
-            rgb, _ = clip_gamut(ycbcr_to_rgb(torch.cat([luminance, ycbcr[:, 1:]], dim=1)))
-            for metric, value in compute(a, b, rgb, profile=profile).items():
-                found = table[rule].values[metric][i]
-                assert found == pytest.approx(value.item(), abs=2e-3, nan_ok=True), metric
+            cut, _ = clip_gamut(ycbcr_to_rgb(torch.cat([luminance, ycbcr[:, 1:]], dim=1)))
+            paler, _ = desaturate(luminance, ycbcr[:, 1:])
+            for rgb, row in ((paler, table[rule]), (cut, clipped[rule])):
+                for metric, value in compute(a, b, rgb, profile=profile).items():
+                    found = row.values[metric][i]
+                    assert found == pytest.approx(value.item(), abs=2e-3, nan_ok=True), metric
 
 
 def test_mean_and_deviation_are_over_the_pairs(folders):
@@ -93,7 +97,7 @@ def test_saved_results_judged_as_a_folder_give_the_same_row(folders, tmp_path):
 
 def test_real_pairs_give_the_table_of_trivial_rules(shared_data):
     folder = shared_data / "harvard" / "PET-MRI" / "test"
-    table = evaluate(folder / "PET", folder / "MRI", [], profile="paper")
+    table = evaluate(folder / "PET", folder / "MRI", [], profile="paper", gamut="clip")
     assert len(table.pairs) == 12
     pinned = {"anatomical-luma": (0.9116, 0.7748, 1.2545), "max": (0.8525, 0.7356, 1.2510)}
     for name, (vif, qabf, ssim) in pinned.items():
@@ -251,7 +255,7 @@ def printed(table) -> str:
 def test_every_printed_table_names_its_profile_and_fits_80_columns(folders):
     text = printed(evaluate(*folders, [], profile="paper"))
     titles = [line for line in text.splitlines() if "(profile paper)" in line]
-    assert len(titles) == 4
+    assert len(titles) == 5
     assert all(name in text for name in (*TRIVIAL_RULES, "VIF_A", "VIF_B", "uptake r", "±"))
     assert "…" not in text
 

@@ -52,10 +52,14 @@ def test_real_series_load_with_the_grid_their_source_states(
             "E_NO_POSITION",
             ["10 frames"],
         ),
-        ("awkward-dicom/transfer-syntax", "E_MIXED_PATIENT", ["--series"]),
+        ("awkward-dicom/transfer-syntax", "E_MIXED_PATIENT", ["series=NUMBER"]),
         ("awkward-dicom/transfer-syntax/NM1_RLE.dcm", "E_NOT_QUANTITATIVE", ["NM1_RLE.dcm"]),
         ("awkward-dicom/transfer-syntax/MR_small_RLE.dcm", "E_TOO_FEW_SLICES", ["1 slice pos"]),
-        ("sts001-pet-mr-dicom", "E_AMBIGUOUS_SERIES", ["1 (PET, 74", "10 (MRI, 33", "--series"]),
+        (
+            "sts001-pet-mr-dicom",
+            "E_AMBIGUOUS_SERIES",
+            ["1 (PET, 74", "10 (MRI, 33", "series=NUMBER"],
+        ),
         ("sts001-pet-mr-dicom/rtstruct", "E_NO_IMAGES", ["2 without pixels"]),
         ("bids-pet-layout", "E_NO_IMAGES", ["not DICOM"]),
     ],
@@ -101,7 +105,12 @@ def dynamic(tmp_path: Path) -> Path:
 def test_time_frames_are_refused_with_the_way_out(dynamic: Path) -> None:
     with pytest.raises(MedfuseError) as caught:
         read_dicom(dynamic)
-    words = ["3 frames", "FrameReferenceTime 30000, 90000", "--frame 0 to 2", "--frame mean"]
+    words = [
+        "3 frames",
+        "FrameReferenceTime 30000, 90000",
+        "from 0 to 2 with frame=NUMBER",
+        "frame=mean",
+    ]
     assert_says(caught.value, "E_DYNAMIC", words)
 
 
@@ -178,7 +187,7 @@ FAULTS: list[tuple[str, Callable[[Path], object], str, list[str]]] = [
         "missing slice",
         _drop(2),
         "E_MISSING_SLICE",
-        ["gap of 8.00 mm", make.file_name(1), make.file_name(3), "4.00 mm", "--series"],
+        ["gap of 8.00 mm", make.file_name(1), make.file_name(3), "4.00 mm", "series=NUMBER"],
     ),
     (
         "two missing slices",
@@ -244,7 +253,12 @@ FAULTS: list[tuple[str, Callable[[Path], object], str, list[str]]] = [
     ),
     ("two modalities", set_tags(2, Modality="CT"), "E_MODALITY_MIXED", ["different modalities"]),
     ("two persons in a series", set_tags(2, PatientID="x"), "E_MIXED_PATIENT", ["2 different"]),
-    ("two persons in a folder", _second_person, "E_MIXED_PATIENT", ["2 different", "--series"]),
+    (
+        "two persons in a folder",
+        _second_person,
+        "E_MIXED_PATIENT",
+        ["2 different", "series=NUMBER"],
+    ),
     ("one slice", _keep_one, "E_TOO_FEW_SLICES", ["1 slice", "whole series"]),
     ("all black", _all_black, "E_CONSTANT", ["value 0"]),
     ("zero slope", set_tags(2, RescaleSlope=0, RescaleIntercept=0), "E_RESCALE", [THIRD, "0, not"]),

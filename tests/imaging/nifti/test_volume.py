@@ -70,7 +70,7 @@ PET001 = "bids-pet-layout/pet001/sub-01/ses-01/pet/sub-01_ses-01_trc-CIMBI36_pet
 def test_a_real_dynamic_pet_asks_for_a_frame(shared_data: Path) -> None:
     with pytest.raises(MedfuseError) as caught:
         read_nifti(shared_data / "volumes" / PET001)
-    words = ["21 frames", "--frame 0 to 20", "--frame mean", "CIMBI36_pet.nii.gz"]
+    words = ["21 frames", "from 0 to 20 with frame=NUMBER", "frame=mean", "CIMBI36_pet.nii.gz"]
     _assert_says(caught.value, "E_DYNAMIC", words)
 
 
@@ -85,7 +85,7 @@ def test_a_real_pet_without_unit_says_how_to_state_one(shared_data: Path) -> Non
     path = shared_data / "volumes/mni-templates/spm-pet.nii.gz"
     notes = " ".join(read_nifti(path).meta["notes"])
     assert "SUV not available" in notes
-    assert "--functional-unit SUVbw" in notes
+    assert "state the unit SUVbw" in notes
     assert read_nifti(path, values_in="SUVbw").meta["unit"] == "SUVbw"
 
 
@@ -313,7 +313,7 @@ def test_a_ct_without_air_is_not_taken_as_hu(tmp_path: Path) -> None:
     make.write_nifti(tmp_path / "ct.nii.gz")
     volume = read_nifti(tmp_path / "ct.nii.gz")
     assert volume.meta["unit"] == "a.u."
-    assert any("--functional-unit HU" in note for note in volume.meta["notes"])
+    assert any("state the unit HU" in note for note in volume.meta["notes"])
 
 
 # --- refusals ---------------------------------------------------------------------------------

@@ -319,7 +319,7 @@ def test_unit_suv_turns_the_refusal_into_an_error_that_names_the_tag(tmp_path: P
         read_volume(folder, unit="suv")
     assert caught.value.code == "E_SUV"
     text = str(caught.value)
-    for words in ("pet_x", "RadionuclideTotalDose (0018,1074) is 300 Bq", "--unit auto"):
+    for words in ("pet_x", "RadionuclideTotalDose (0018,1074) is 300 Bq", "unit=auto"):
         assert words in text
 
 
