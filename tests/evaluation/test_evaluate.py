@@ -19,6 +19,7 @@ from medfuse.evaluation.metrics import METRICS, compute
 from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.two_way import desaturate
 from medfuse.methods.base import Rule
+from medfuse.methods.registry import fuse_by, get_method
 
 
 def picture(size: tuple[int, int], seed: int, *, channels: int = 1) -> np.ndarray:
@@ -65,11 +66,13 @@ def test_rows_are_the_metrics_of_the_rules_pair_by_pair(folders, profile):
         a, b = read(folders[0] / f"{name}.png", "RGB"), read(folders[1] / f"{name}.webp", "L")
         ycbcr = rgb_to_ycbcr(a)
         y = ycbcr[:, :1]
-        for rule, luminance in (
+        for rule, formula in (
             ("anatomical-luma", b),
             ("max", torch.maximum(y, b)),
             ("mean", 0.5 * (y + b)),
         ):
+            luminance = fuse_by(get_method(rule), y, b)
+            torch.testing.assert_close(luminance, formula, atol=1e-5, rtol=0)
             cut, _ = clip_gamut(ycbcr_to_rgb(torch.cat([luminance, ycbcr[:, 1:]], dim=1)))
             paler, _ = desaturate(luminance, ycbcr[:, 1:])
             for rgb, row in ((paler, table[rule]), (cut, clipped[rule])):
