@@ -22,7 +22,8 @@ from medfuse.kernel.sources import (
 )
 
 # Plain averaging keeps half of both, the formula without a network a quarter or more of the weaker
-# source on all atlas sets. What keeps less has chosen one source; a tenth is as good as gone.
+# source in the median of all atlas sets (docs/audit.md). What keeps less has chosen one source; a
+# tenth is as good as gone.
 FAINT, GONE = 0.25, 0.1
 WHITE = 255.0
 
