@@ -25,6 +25,7 @@ from medfuse.kernel.blend import Fused, bound_luminance, fuse_luminance, fuse_vo
 from medfuse.kernel.pyramid import Kernel
 from medfuse.kernel.scratch import empty
 from medfuse.kernel.threads import share_out
+from medfuse.kernel.two_way_maps import MAPS
 from medfuse.methods.base import Method, Painter
 from medfuse.settings import Progress
 
@@ -132,7 +133,8 @@ def _prepare_chunk(
     pair.a[part], colour.cbcr[part] = ycbcr[:, :1], ycbcr[:, 1:]
     if colour.uptake is not None:
         uptake = windowed(func, sources.window)
-        outside = 0.0 if sources.gamut == "band" else -1.0  # nothing is laid over it
+        # Grey, or with nothing laid over it, where nothing was measured.
+        outside = MAPS[str(sources.colormap)].neutral if sources.gamut == "band" else -1.0
         colour.uptake[part] = uptake if covered is None else uptake.masked_fill_(~covered, outside)
 
 

@@ -36,6 +36,11 @@ class TwoWayMap:
     summary: str
     stops: tuple[Stop, ...]
 
+    @property
+    def neutral(self) -> float:
+        """The uptake that is drawn grey: for places where nothing was measured."""
+        return next(stop.uptake for stop in self.stops if stop.saturation == 0)
+
 
 MAPS: Final[dict[str, TwoWayMap]] = {
     "glow": TwoWayMap(

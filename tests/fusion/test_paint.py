@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import MetaTensor
 
 import medfuse
 from medfuse.imaging.windows import apply_window, default_window
 from medfuse.kernel.color import luma, rgb_to_ycbcr
 from medfuse.kernel.two_way import paint_two_way
+from medfuse.kernel.two_way_maps import MAPS
 from medfuse.kernel.two_way_reading import take_apart
 from medfuse.methods.base import MethodInfo
 
@@ -116,3 +118,24 @@ def test_both_images_come_back_from_slices_of_the_sample_study(sample_data, case
     assert (apart.anatomy[0] - anatomy).abs().quantile(0.95) <= 0.005
     assert found.audit["read_back"].verdict == found.audit["anatomy_back"].verdict == "pass"
     assert found.audit["anatomy_back"].value <= 0.005
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_every_two_way_map_has_an_uptake_that_is_drawn_grey(name: str) -> None:
+    uptake = torch.full((1, 1, 8), MAPS[name].neutral)
+    rgb, _ = paint_two_way(uptake, torch.linspace(0, 1, 8).view(1, 1, 8), name)
+    assert float((rgb.amax(1) - rgb.amin(1)).max()) < 1e-3
+
+
+def test_a_ct_leaves_the_mri_grey_where_it_was_not_measured() -> None:
+    affine = torch.eye(4, dtype=torch.float64)
+    mri = MetaTensor(100 * torch.rand(1, 40, 40, 4), affine=affine, meta={"modality": "MRI"})
+    mri.meta["unit"] = "a.u."
+    ct = MetaTensor(torch.full((1, 16, 40, 4), -1000.0), affine=affine)
+    ct.meta.update(modality="CT", unit="HU", notes=[])
+    moved = medfuse.register(fixed=mri, moving=ct, method="identity").resample(ct)
+    result = medfuse.fuse(functional=moved, anatomical=mri, colormap="bone")
+    outside = ~result.coverage[0]
+    rgb = result.rgb[:, outside]
+    assert outside.any()
+    assert float((rgb.amax(0) - rgb.amin(0)).max()) <= 1 / 255 + 1e-6
