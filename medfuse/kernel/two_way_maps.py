@@ -39,7 +39,7 @@ class TwoWayMap:
     @property
     def neutral(self) -> float:
         """The uptake that is drawn grey: for places where nothing was measured."""
-        return next(stop.uptake for stop in self.stops if stop.saturation == 0)
+        return float(next(stop.uptake for stop in self.stops if stop.saturation == 0))
 
 
 MAPS: Final[dict[str, TwoWayMap]] = {

@@ -131,7 +131,7 @@ def test_a_ct_leaves_the_mri_grey_where_it_was_not_measured() -> None:
     affine = torch.eye(4, dtype=torch.float64)
     mri = MetaTensor(100 * torch.rand(1, 40, 40, 4), affine=affine, meta={"modality": "MRI"})
     mri.meta["unit"] = "a.u."
-    ct = MetaTensor(torch.full((1, 16, 40, 4), -1000.0), affine=affine)
+    ct = MetaTensor(1500 * torch.rand(1, 16, 40, 4) - 1000, affine=affine)
     ct.meta.update(modality="CT", unit="HU", notes=[])
     moved = medfuse.register(fixed=mri, moving=ct, method="identity").resample(ct)
     result = medfuse.fuse(functional=moved, anatomical=mri, colormap="bone")
