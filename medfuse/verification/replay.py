@@ -248,7 +248,10 @@ def _again(
     made, provenance = (_said(r) for r in (read_json(scratch, "provenance.json"), provenance))
     passed_over = (*_UNCOMPARED, *(() if same_version(provenance) else ("medfuse", "audit")))
     wrong = [n for n in made if n not in passed_over and made[n] != provenance.get(n)]
-    wrong += [n for n in made["settings"] if _setting(made, n) != _setting(provenance, n)]
+    settled = made["settings"]
+    if not same_version(provenance):  # which may have had fewer
+        settled = settled.keys() & provenance["settings"].keys()
+    wrong += [n for n in settled if _setting(made, n) != _setting(provenance, n)]
     for role in ROLES:
         ours, theirs = made["inputs"][role], provenance["inputs"][role]
         facts = ("kind", "files", "modality", "unit", "shape", "spacing_mm", "affine", "suv")
