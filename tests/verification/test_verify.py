@@ -382,3 +382,15 @@ def test_a_forger_who_made_everything_fit_is_found_by_the_signature(copy: Path) 
     assert wrong(findings) == {"signature"}
     assert text_of(findings, "signature") == f"altered: case/{MANIFEST}"
     assert wrong(verify_study(copy.parent, public_key=public)[""]) == {"signature"}
+
+
+def test_a_result_of_a_version_with_fewer_settings_still_verifies(copy: Path, study: Path) -> None:
+    def older(record: dict[str, Any]) -> None:
+        record["settings"].pop("style")
+        record["software"]["medfuse"] = "0.0.9"
+
+    edit_json(copy / "provenance.json", older)
+    reseal(copy)
+    findings = verify(copy, inputs=study)
+    assert wrong(findings) == set()
+    assert "not compared" in text_of(findings, "files made again")
