@@ -271,6 +271,11 @@ def names_in(groups: Iterable[Group], *, single: bool = True) -> Iterator[str]:
             yield name
 
 
+def fusion_keywords(settings: CaseSettings) -> dict[str, Any]:
+    """Settings that `medfuse.fuse` takes under the same names, but for the method."""
+    return {name: getattr(settings, name) for name in names_in(("Fusion",)) if name != "method"}
+
+
 def settings_from(given: dict[str, Any]) -> CaseSettings:
     """Settings from values as people write them, e.g. a frame as text.
 

@@ -13,6 +13,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from medfuse import settings as settings_module
 from medfuse.errors import RegistrationError, SeriesError, option
 from medfuse.fusion.choice import AUTO
 from medfuse.fusion.pair import FusionResult, fuse
@@ -21,7 +22,7 @@ from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import get_method
 from medfuse.registration.result import Registration, register
-from medfuse.settings import CaseSettings, names_in
+from medfuse.settings import CaseSettings
 from napari_plugin import outputs
 from napari_plugin.case import case_checks, record_text
 from napari_plugin.guides import RememberingGuide
@@ -81,7 +82,7 @@ def bring_to_grid(pair: Pair, registration: Registration) -> Aligned:
 
 def fusion_keywords(settings: CaseSettings, *, rgb: bool) -> dict[str, Any]:
     """Settings that `medfuse.fuse` takes under the same names, but for the method."""
-    chosen = {name: getattr(settings, name) for name in names_in(("Fusion",)) if name != "method"}
+    chosen = settings_module.fusion_keywords(settings)
     return chosen | dict.fromkeys(("colormap", "window"), None) if rgb else chosen
 
 

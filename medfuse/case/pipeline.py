@@ -46,7 +46,7 @@ from medfuse.registration.start import landmark_note, read_matrix
 from medfuse.results.export import ResultFolder, remove_stale
 from medfuse.results.export import is_complete as folder_is_complete
 from medfuse.results.folder import file_sha256, input_files, read_manifest
-from medfuse.settings import CaseResult, CaseSettings, Progress, names_in
+from medfuse.settings import CaseResult, CaseSettings, Progress, fusion_keywords
 
 __all__ = [
     "CaseResult",
@@ -358,11 +358,6 @@ def fuse_case(
         raise UsageError(
             "E_SETTINGS", what="Cannot fuse", cause=str(error), remedy="Change the setting"
         ) from error
-
-
-def fusion_keywords(settings: CaseSettings) -> dict[str, Any]:
-    """Settings that `medfuse.fuse` takes under the same names, but for the method."""
-    return {name: getattr(settings, name) for name in names_in(("Fusion",)) if name != "method"}
 
 
 class _Clock:

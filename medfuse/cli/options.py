@@ -21,7 +21,6 @@ from medfuse.settings import CaseSettings, Group, names_in, option_of, settings_
 
 COMMON = "Common options"
 ALWAYS = "Options of every command"
-_BOUNDS = {"bias": (-1.0, 1.0)}
 
 Out = Annotated[
     Path,
@@ -178,7 +177,10 @@ def _parameter(name: str) -> inspect.Parameter:
         kind = str | None
     dashed = name.replace("_", "-")
     flags = [f"--{dashed}/--no-{dashed}" if field.default is True else f"--{dashed}"]
-    low, high = _BOUNDS.get(name, (None, None))
+    low, high = (
+        next((getattr(item, end) for item in field.metadata if hasattr(item, end)), None)
+        for end in ("ge", "le")
+    )
     about = typer.Option(
         *flags,
         *([option.short] if option.short else []),

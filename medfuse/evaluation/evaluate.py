@@ -28,9 +28,8 @@ from medfuse.evaluation.metrics import CHUNK_PIXELS, METRICS, PROFILES, Judge, P
 from medfuse.evaluation.pairs import PicturePair, check_outside, find_pairs, write_pictures
 from medfuse.evaluation.sources import judge_sources
 from medfuse.imaging.pictures import cannot_write, read_picture
-from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.color import clip_gamut, desaturate, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.pyramid import KERNELS, Kernel
-from medfuse.kernel.two_way import desaturate
 from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import fuse_by, get_method
 

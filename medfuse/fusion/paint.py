@@ -11,11 +11,11 @@ from torch import Tensor
 from medfuse.fusion.planes import Colour, Picture
 from medfuse.fusion.sources import Sources
 from medfuse.kernel.blend import slabs
-from medfuse.kernel.color import clip_gamut, fit_gamut, luma, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.color import clip_gamut, desaturate, fit_gamut, luma, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.colormaps import apply_colormap
 from medfuse.kernel.scratch import empty
 from medfuse.kernel.threads import share_out
-from medfuse.kernel.two_way import desaturate, paint_two_way
+from medfuse.kernel.two_way import paint_two_way
 from medfuse.kernel.two_way_rounding import round_two_way
 from medfuse.settings import Progress
 

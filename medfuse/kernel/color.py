@@ -115,8 +115,7 @@ def luminance_band(cbcr: Tensor) -> tuple[Tensor, Tensor]:
     -------
     low, high : (N, 1, ...) float in [0, 1], ``low <= high`` up to rounding
     """
-    cb, cr = cbcr[:, 0] - 0.5, cbcr[:, 1] - 0.5
-    red, green, blue = _CR_TO_R * cr, _CB_TO_G * cb + _CR_TO_G * cr, _CB_TO_B * cb
+    red, green, blue = _offsets(cbcr)
     low = torch.minimum(torch.minimum(red, green), blue).neg_()
     high = torch.maximum(torch.maximum(red, green), blue).neg_().add_(1)
     return low.unsqueeze(1), high.unsqueeze(1)
@@ -140,6 +139,40 @@ def fit_gamut(luminance: Tensor, cbcr: Tensor) -> tuple[Tensor, Tensor]:
     fitted = torch.minimum(torch.maximum(luminance, low), high)
     rgb = ycbcr_to_rgb(torch.cat([fitted, cbcr], dim=1)).clamp_(0, 1)
     return rgb, (fitted - luminance).abs_()
+
+
+def desaturate(luminance: Tensor, cbcr: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep the luminance and take away as much chroma, at constant hue, as RGB asks for.
+
+    With the offsets o of R, G and B from the luminance Y, ``Y + k o`` lies in [0, 1] exactly for
+    ``k <= min(Y / -min(o), (1 - Y) / max(o))``; the largest such k, at most 1, is taken.
+
+    Parameters
+    ----------
+    luminance : (N, 1, ...) float
+        Clamped to [0, 1].
+    cbcr : (N, 2, ...) float
+        Cb and Cr, centred at 0.5.
+
+    Returns
+    -------
+    rgb : (N, 3, ...) float in [0, 1]
+    lost : (N, 1, ...) float in [0, 1]
+        Part of the chroma that is gone: 0 kept whole, 1 grey.
+    """
+    y = luminance[:, 0].clamp(0, 1)
+    red, green, blue = _offsets(cbcr)
+    low = torch.minimum(torch.minimum(red, green), blue).neg_().clamp_min_(1e-9)
+    high = torch.maximum(torch.maximum(red, green), blue).clamp_min_(1e-9)
+    kept = torch.minimum(y / low, (1 - y) / high).clamp_max_(1)
+    rgb = torch.stack([torch.addcmul(y, kept, part) for part in (red, green, blue)], dim=1)
+    return rgb.clamp_(0, 1), (1 - kept).unsqueeze(1)
+
+
+def _offsets(cbcr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """By how much R, G and B lie off the luminance; (N, ...) each."""
+    cb, cr = cbcr[:, 0] - 0.5, cbcr[:, 1] - 0.5
+    return _CR_TO_R * cr, _CB_TO_G * cb + _CR_TO_G * cr, _CB_TO_B * cb
 
 
 def _planes(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

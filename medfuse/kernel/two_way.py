@@ -116,35 +116,6 @@ def paint_two_way(
     return rgb, changed
 
 
-def desaturate(luminance: Tensor, cbcr: Tensor) -> tuple[Tensor, Tensor]:
-    """Keep the luminance and take away as much chroma, at constant hue, as RGB asks for.
-
-    With the offsets o of R, G and B from the luminance Y, ``Y + k o`` lies in [0, 1] exactly for
-    ``k <= min(Y / -min(o), (1 - Y) / max(o))``; the largest such k, at most 1, is taken.
-
-    Parameters
-    ----------
-    luminance : (N, 1, ...) float
-        Clamped to [0, 1].
-    cbcr : (N, 2, ...) float
-        Cb and Cr, centred at 0.5.
-
-    Returns
-    -------
-    rgb : (N, 3, ...) float in [0, 1]
-    lost : (N, 1, ...) float in [0, 1]
-        Part of the chroma that is gone: 0 kept whole, 1 grey.
-    """
-    y = luminance[:, 0].clamp(0, 1)
-    cb, cr = cbcr[:, 0] - 0.5, cbcr[:, 1] - 0.5
-    red, green, blue = 1.402 * cr, -0.344136 * cb - 0.714136 * cr, 1.772 * cb
-    low = torch.minimum(torch.minimum(red, green), blue).neg_().clamp_min_(1e-9)
-    high = torch.maximum(torch.maximum(red, green), blue).clamp_min_(1e-9)
-    kept = torch.minimum(y / low, (1 - y) / high).clamp_max_(1)
-    rgb = torch.stack([torch.addcmul(y, kept, part) for part in (red, green, blue)], dim=1)
-    return rgb.clamp_(0, 1), (1 - kept).unsqueeze(1)
-
-
 @lru_cache(maxsize=8)
 def _painting(name: str, bias: float) -> tuple[Tensor, Tensor]:
     """(3, STEPS) dark and (STEPS,) width, float32."""

@@ -19,9 +19,8 @@ from medfuse.audit.structure import invented
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.windows import Window, apply_window, default_window
-from medfuse.kernel.color import rgb_to_ycbcr
+from medfuse.kernel.color import desaturate, rgb_to_ycbcr
 from medfuse.kernel.threads import share_out
-from medfuse.kernel.two_way import desaturate
 from medfuse.methods.base import Method, MethodInfo, Painter
 from medfuse.methods.gifnet import GifnetPainter
 from medfuse.methods.registry import get_method

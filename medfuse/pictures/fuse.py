@@ -17,9 +17,8 @@ from medfuse.errors import UsageError
 from medfuse.evaluation.images import SMALLEST
 from medfuse.fusion import FusionResult, fuse
 from medfuse.imaging.pictures import common_size, read_picture
-from medfuse.kernel.color import rgb_to_ycbcr
+from medfuse.kernel.color import desaturate, rgb_to_ycbcr
 from medfuse.kernel.pyramid import Kernel
-from medfuse.kernel.two_way import desaturate
 from medfuse.methods.base import Method, Painter
 from medfuse.results.export import encode_png, to_bytes
 from medfuse.results.folder import file_sha256, write_through

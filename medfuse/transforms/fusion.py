@@ -14,13 +14,12 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
 from torch import Tensor
 
-from medfuse.case.pipeline import fusion_keywords
 from medfuse.case.record import registration_check, unit_check
 from medfuse.fusion import FusionResult, fuse
 from medfuse.methods.base import Method, Painter
 from medfuse.registration.result import Registration
 from medfuse.results.export import band_name
-from medfuse.settings import DEFAULT_METHOD, CaseSettings
+from medfuse.settings import DEFAULT_METHOD, CaseSettings, fusion_keywords
 from medfuse.transforms.facts import (
     IMAGES,
     audit_of,

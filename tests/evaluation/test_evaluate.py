@@ -16,8 +16,7 @@ from rich.console import Console
 from medfuse.errors import InputError, OutputError, UsageError
 from medfuse.evaluation.evaluate import TRIVIAL_RULES, evaluate, render, write_json
 from medfuse.evaluation.metrics import METRICS, compute
-from medfuse.kernel.color import clip_gamut, rgb_to_ycbcr, ycbcr_to_rgb
-from medfuse.kernel.two_way import desaturate
+from medfuse.kernel.color import clip_gamut, desaturate, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.methods.base import Rule
 from medfuse.methods.registry import fuse_by, get_method
 

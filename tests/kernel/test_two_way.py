@@ -7,10 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medfuse.kernel.color import fit_gamut, luma, luminance_band, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.color import (
+    desaturate,
+    fit_gamut,
+    luma,
+    luminance_band,
+    rgb_to_ycbcr,
+    ycbcr_to_rgb,
+)
 from medfuse.kernel.colormaps import apply_colormap
 from medfuse.kernel.two_way import (
-    desaturate,
     paint_two_way,
     two_way_table,
 )

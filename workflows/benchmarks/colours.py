@@ -28,9 +28,9 @@ from medfuse.evaluation.metrics import Judge
 from medfuse.evaluation.salience import linear_light, measure_salience
 from medfuse.evaluation.separability import measure_separability
 from medfuse.evaluation.uptake import Uptake
-from medfuse.kernel.color import clip_gamut, fit_gamut, luma, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.color import clip_gamut, desaturate, fit_gamut, luma, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.colormaps import apply_colormap, read_back
-from medfuse.kernel.two_way import desaturate, paint_two_way
+from medfuse.kernel.two_way import paint_two_way
 from medfuse.kernel.two_way_reading import take_apart
 from medfuse.kernel.two_way_rounding import round_two_way
 from medfuse.methods.registry import fuse_by, get_method
