@@ -19,6 +19,7 @@ from medfuse.errors import InputError, MedfuseError, UnitError, option
 from medfuse.imaging.dicom.series import Frame, describe_dicom, read_dicom
 from medfuse.imaging.nifti.volume import describe_nifti, read_nifti
 from medfuse.imaging.pet.suv import SUV_UNITS, suv_unavailable
+from medfuse.imaging.pointers import ANNEX, lacks_content, pointer_error, pointer_kind
 from medfuse.imaging.volume import (
     Volume,
     display_name,
@@ -213,6 +214,10 @@ def _kind(path: Path) -> Literal["dicom", "nifti"]:
     try:
         if path.is_dir():
             return "dicom"
+        if lacks_content(path):
+            raise pointer_error(name, ANNEX)
+        if path.exists() and not path.is_file():
+            raise _foreign("E_NOT_AN_IMAGE", name, "it is a pipe, a socket or a device, not a file")
         with path.open("rb") as stream:
             head = stream.read(1024)
     except OSError as error:
@@ -242,6 +247,8 @@ def _has_nifti_mark(head: bytes) -> bool:
 
 
 def _not_an_image(head: bytes, name: str, is_gzip: bool) -> MedfuseError:
+    if pointer := pointer_kind(head):
+        return pointer_error(name, pointer)
     for mark, kind in _ARCHIVES.items():
         if head.startswith(mark):
             return _archive(name, kind)

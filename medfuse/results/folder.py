@@ -31,6 +31,7 @@ STUDY_LIST = "manifests.sha256"  # of a signed study: the hashes of all its mani
 NOT_HASHED = (LOCK, MANIFEST, MANIFEST + SIGNATURE_SUFFIX)
 NOT_OURS_TO_COUNT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 UNLOCKED_GRACE_S = 60.0
+MAX_JSON_BYTES = 1 << 26
 UNLOCKABLE_AGE_S = 24 * 3600.0
 
 _REMEDIES = {
@@ -171,13 +172,21 @@ def is_complete(folder: Path, key: str | None = None, *, rehash: bool = False) -
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a result folder, or None where there is no readable one."""
-    try:
-        manifest = json.loads((Path(folder) / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
+    manifest = read_json(Path(folder) / MANIFEST)
+    if manifest is None or manifest.get("schema") != MANIFEST_SCHEMA:
         return None
     return manifest if isinstance(manifest.get("files"), dict) else None
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Content of a JSON file; None where there is no readable one of usual size with a mapping."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
+            return None
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def remove_stale(out: Path) -> list[str]:

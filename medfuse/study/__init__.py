@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from medfuse.errors import InputError
 from medfuse.study.bids import bids_cases, is_bids
 from medfuse.study.folders import pair_folder, pair_tree
-from medfuse.study.model import MANIFEST_NAME, Case, Namer, Skipped, Study, gather, place
-from medfuse.study.scan import Scanner, dataset_type
+from medfuse.study.model import MANIFEST_NAME, Case, Skipped, Study, gather, place
+from medfuse.study.names import case_name, told_apart
+from medfuse.study.scan import Scanner, dataset_type, isolated
 
 __all__ = ["Case", "Skipped", "Study", "discover", "explain"]
 
@@ -50,7 +52,7 @@ def discover(study: Path, *, manifest: Path | None = None) -> Study:
         ``E_MANIFEST``: the manifest has no usable columns.
     """
     study = Path(study)
-    if manifest is None and study.suffix.lower() == ".csv" and study.is_file():
+    if manifest is None and study.suffix.lower() in (".csv", ".tsv") and study.is_file():
         manifest, study = study, study.parent
     _require_folder(study)
     if manifest is None and (study / MANIFEST_NAME).is_file():
@@ -58,7 +60,8 @@ def discover(study: Path, *, manifest: Path | None = None) -> Study:
     if manifest is not None:
         from medfuse.study.manifest import read_cases
 
-        return Study(study, "manifest", *gather(read_cases(Path(manifest), Namer())))
+        cases, skipped = gather(_named(read_cases(Path(manifest))))
+        return Study(study, "manifest", told_apart(cases, study), skipped)
     return _search(study)
 
 
@@ -92,11 +95,12 @@ def _require_folder(study: Path) -> None:
 
 
 def _search(root: Path) -> Study:
-    scanner, namer = Scanner(root), Namer()
+    scanner = Scanner(root)
     data_sets = [root] if is_bids(root) else [f for f in _folders(root) if _is_raw(f)]
-    found = _once(_named(_found(root, data_sets, scanner), namer))
+    found = _once(_named(_found(root, data_sets, scanner)))
     cases, skipped = gather(chain(found, _later(scanner)))
-    return Study(root, "bids" if data_sets else "folders", cases, skipped)
+    kind: Literal["bids", "folders"] = "bids" if data_sets else "folders"
+    return Study(root, kind, told_apart(cases, root), skipped)
 
 
 def _found(root: Path, data_sets: list[Path], scanner: Scanner) -> Iterator[Case | Skipped]:
@@ -107,7 +111,7 @@ def _found(root: Path, data_sets: list[Path], scanner: Scanner) -> Iterator[Case
     elif root not in data_sets:
         for folder in _folders(root):
             if folder not in data_sets and scanner.is_inside(folder):
-                yield from pair_tree(scanner.scan(folder), root)
+                yield from isolated(folder, pair_tree, scanner.scan(folder), root)
 
 
 def _later(scanner: Scanner) -> Iterator[Skipped]:
@@ -115,19 +119,23 @@ def _later(scanner: Scanner) -> Iterator[Skipped]:
     yield from scanner.skipped
 
 
-def _named(found: Iterator[Case | Skipped], namer: Namer) -> Iterator[Case | Skipped]:
+def _named(found: Iterator[Case | Skipped]) -> Iterator[Case | Skipped]:
     for item in found:
-        yield replace(item, name=namer(item.name)) if isinstance(item, Case) else item
+        if isinstance(item, Case):
+            yield replace(item, name=case_name(item.name))
+        else:
+            yield replace(item, case=case_name(item.case)) if item.case else item
 
 
 def _once(found: Iterator[Case | Skipped]) -> Iterator[Case | Skipped]:
-    """Leave out a pair that a link shows a second time;."""
+    """Leave out a pair that a link shows a second time."""
     seen: dict[int, str] = {}
     for item in found:
         if not isinstance(item, Case):
             yield item
             continue
-        key = hash((item.anatomical.resolve(), item.functional.resolve(), str(item.overrides)))
+        images = [os.path.realpath(path) for path in (item.anatomical, item.functional)]
+        key = hash((*images, str(item.overrides)))
         if key in seen:
             yield Skipped(item.functional, f"a link to the images of {seen[key]}")
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medfuse.study.folders import pair_tree
 from medfuse.study.model import REMEDY, Case, Skipped
-from medfuse.study.scan import LINK_TO_NOWHERE, Scanner, dataset_type
+from medfuse.study.scan import Scanner, dataset_type, isolated
 
 ANAT_SUFFIXES = ("T1w", "UNIT1", "T2w", "FLAIR", "PDw")
 
@@ -37,11 +37,17 @@ def bids_cases(data_set: Path, top: Path, scanner: Scanner) -> Iterator[Case | S
     for subject in _subjects(data_set):
         if not scanner.is_inside(subject):
             continue
-        if next(_bids_folders(subject), None) is None:
-            yield from pair_tree(scanner.scan(subject), top)
-            continue
-        for session in _sessions(subject):
-            yield from _bids_session(subject, session, prefix, scanner)
+        yield from isolated(subject, _bids_subject, subject, top, prefix, scanner)
+
+
+def _bids_subject(
+    subject: Path, top: Path, prefix: str, scanner: Scanner
+) -> Iterator[Case | Skipped]:
+    if next(_bids_folders(subject), None) is None:
+        yield from pair_tree(scanner.scan(subject), top)
+        return
+    for session in _sessions(subject):
+        yield from _bids_session(subject, session, prefix, scanner)
 
 
 def _sessions(subject: Path) -> list[Path]:
@@ -56,7 +62,7 @@ def _bids_session(
     pets = _niftis(session / "pet", "pet", scanner)
     if not pets:
         if session != subject or len(_sessions(subject)) == 1:
-            yield Skipped(session, "no pet/*_pet.nii or .nii.gz")
+            yield Skipped(session, "no pet/*_pet.nii or .nii.gz", subject=True)
         return
     anat, note = _bids_anat(subject, session, scanner)
     if isinstance(anat, Skipped):
@@ -78,17 +84,17 @@ def _bids_anat(subject: Path, session: Path, scanner: Scanner) -> tuple[Path | S
             if found:
                 listing = ", ".join(p.name for p in found[:6])
                 reason = f"{len(found)} equally good {suffix} images ({listing}): {REMEDY}"
-                return Skipped(session, reason, "E_AMBIGUOUS_SERIES"), ""
-    return Skipped(session, "PET without an anatomical image (anat/*_T1w, T2w, FLAIR, PDw)"), ""
+                skipped = Skipped(
+                    session, reason, "E_AMBIGUOUS_SERIES", subject=True, names=listing
+                )
+                return skipped, ""
+    reason = "PET without an anatomical image (anat/*_T1w, T2w, FLAIR, PDw)"
+    return Skipped(session, reason, subject=True), ""
 
 
 def _niftis(folder: Path, suffix: str, scanner: Scanner) -> list[Path]:
     found = []
     for path in sorted(folder.glob(f"*_{suffix}.nii*")):
-        if not path.name.endswith((".nii", ".nii.gz")) or not scanner.is_inside(path):
-            continue
-        if path.is_file():
+        if path.name.endswith((".nii", ".nii.gz")) and scanner.is_image_file(path):
             found.append(path)
-        else:
-            scanner.skipped.append(Skipped(path, LINK_TO_NOWHERE))
     return found

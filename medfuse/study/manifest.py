@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pydantic import ValidationError
 
 from medfuse.errors import InputError, MedfuseError, UsageError
 from medfuse.settings import CaseSettings
-from medfuse.study.model import Case, Namer, Skipped
+from medfuse.study.model import Case, Skipped
+from medfuse.study.sheet import Sheet, find_path, refuse
 
 REQUIRED = ("case", "anatomical", "functional")
 
-_SEPARATORS = ",;\t"
 _PAIRS = frozenset({"window", "anatomical_window"})
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+#: As spreadsheets write them in other languages.
+_YES_NO = {
+    **dict.fromkeys(("wahr", "vrai", "verdadero", "vero", "verdadeiro", "waar", "ja", "oui"), "1"),
+    **dict.fromkeys(("falsch", "faux", "falso", "onwaar", "nein", "non"), "0"),
+}
 
 
-def read_cases(manifest: Path, namer: Namer) -> Iterator[Case | Skipped]:
+def read_cases(manifest: Path) -> Iterator[Case | Skipped]:
     """Read the cases of a manifest; a line that cannot be used becomes a failed case.
 
     Parameters
     ----------
     manifest : Path
-        CSV (comma, semicolon or tab) with the columns case, anatomical, functional and any
-        `CaseSettings` fields. Paths are relative to it. Empty cells say nothing.
+        CSV (comma, semicolon or tab; UTF-8, UTF-16 or Windows-1252) with the columns case,
+        anatomical, functional and any `CaseSettings` fields. Paths are relative to it. Empty cells
+        say nothing.
 
     Raises
     ------
@@ -37,61 +42,47 @@ def read_cases(manifest: Path, namer: Namer) -> Iterator[Case | Skipped]:
     UsageError
         ``E_MANIFEST``: no header, a column is missing or unknown.
     """
-    with _opened(manifest) as file:
-        head = file.readline()
-        separator = max(_SEPARATORS, key=head.count)
-        columns = [name.strip().lower() for name in next(csv.reader([head], delimiter=separator))]
-        _require_columns(columns, manifest)
-        for number, row in _rows(file, columns, separator):
+    with Sheet(manifest) as sheet:
+        _require_columns(sheet.columns, manifest)
+        for number, row, fault in sheet.rows():
+            where = f"{manifest.name} line {number}"
             try:
-                yield _case(row, manifest, namer, line=number)
+                if fault:
+                    raise _bad_row(where, fault, "Correct the line")
+                yield _case(row, manifest, where)
             except MedfuseError as error:
-                name = namer(row.get("case", "") or f"line-{number}")
+                name = row.get("case", "") or f"line-{number}"
                 path = manifest.parent / row.get("functional", "")
-                yield Skipped(path, str(error), error.code, case=name)
+                yield Skipped(path, _told(error, sheet), error.code, case=name)
 
 
-@contextlib.contextmanager
-def _opened(manifest: Path) -> Iterator[TextIO]:
-    try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
-            yield file
-    except OSError as error:
-        cause = (error.strerror or "unknown").lower()
-        raise _unreadable("Cannot read the manifest", manifest.name, cause) from error
-    except UnicodeDecodeError as error:
-        raise _refuse(manifest, "it is not UTF-8 text", "Save it as CSV in UTF-8") from error
-
-
-def _rows(file: TextIO, columns: list[str], separator: str) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.reader(file, delimiter=separator)
-    for cells in reader:
-        values = [cell.strip() for cell in cells]
-        if any(values) and not values[0].startswith("#"):
-            yield reader.line_num + 1, dict(zip(columns, values, strict=False))
+def _told(error: MedfuseError, sheet: Sheet) -> str:
+    """The error; where the text may have been read wrongly, that too."""
+    if error.code != "E_UNREADABLE" or sheet.encoding.startswith("utf"):
+        return str(error)
+    return f"{error} (the CSV is not UTF-8 and was read as {sheet.encoding}: save it as UTF-8)"
 
 
 def _require_columns(columns: list[str], manifest: Path) -> None:
+    if len(set(columns)) < len(columns):
+        raise refuse(manifest, "a column is named twice", "Remove one of them")
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         cause = f"the column {missing[0]!r} is missing"
-        raise _refuse(manifest, cause, f"The first line must name {', '.join(REQUIRED)}")
+        raise refuse(manifest, cause, f"The first line must name {', '.join(REQUIRED)}")
     extra = [name for name in columns if name not in REQUIRED]
     known = _known_settings() if extra else []
     unknown = [name for name in extra if name not in known]
     if unknown:
         remedy = f"Remove it or choose from {', '.join(known)}"
-        raise _refuse(manifest, f"the column {unknown[0]!r} is unknown", remedy)
-    if len(set(columns)) < len(columns):
-        raise _refuse(manifest, "a column is named twice", "Remove one of them")
+        raise refuse(manifest, f"the column {unknown[0]!r} is unknown", remedy)
 
 
 def _known_settings() -> list[str]:
     return sorted(CaseSettings.model_fields)
 
 
-def _case(row: dict[str, str], manifest: Path, namer: Namer, *, line: int) -> Case:
-    where = f"{manifest.name} line {line}"
+def _case(row: dict[str, str], manifest: Path, where: str) -> Case:
     name = row.get("case", "")
     if not name:
         raise _bad_row(where, "it has no case name", "Fill the column case")
@@ -105,15 +96,23 @@ def _case(row: dict[str, str], manifest: Path, namer: Namer, *, line: int) -> Ca
         )
     paths = {role: _existing(row.get(role, ""), role, manifest, where) for role in REQUIRED[1:]}
     overrides = _overrides(row, manifest, where)
-    return Case(namer(name), **paths, why=f"{manifest.name} line {line}", overrides=overrides)
+    return Case(name, **paths, why=where, overrides=overrides)
 
 
 def _existing(text: str, role: str, manifest: Path, where: str) -> Path:
     if not text:
         raise _bad_row(where, f"it names no {role} image", f"Fill the column {role}")
-    path = manifest.parent / text
-    if not path.exists():
-        raise _unreadable("Cannot find an image", where, f"the {role} file or folder is not there")
+    path = find_path(text, manifest.parent)
+    if path is None:
+        is_drive = re.match(r"[A-Za-z]:[\\/]", text)
+        cause = f"the {role} file or folder is not there"
+        raise InputError(
+            "E_UNREADABLE",
+            what="Cannot find an image",
+            where=where,
+            cause=f"{cause} (a path of a Windows drive)" if is_drive else cause,
+            remedy="Check the path (relative to the CSV)",
+        )
     return path
 
 
@@ -121,8 +120,8 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
     given: dict[str, Any] = {k: v for k, v in row.items() if v and k not in REQUIRED}
     if not given:
         return {}
-    for name in _PAIRS & given.keys():
-        given[name] = tuple(re.split(r"[\s:;,]+", given[name]))
+    for name, text in given.items():
+        given[name] = _two_numbers(text) if name in _PAIRS else _plain_value(name, text)
     if "initial" in given:
         given["initial"] = str(_existing(given["initial"], "initial", manifest, where))
     try:
@@ -134,27 +133,22 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
     return {name: getattr(settings, name) for name in given}
 
 
+def _two_numbers(text: str) -> tuple[str, ...]:
+    """Both ends of a window: "0 7.5", "0;7,5", "0:10" or "0,10"."""
+    parts = re.split(r"[\s:;]+", text.strip("()[] "))
+    parts = parts if len(parts) > 1 else text.strip("()[] ").split(",")
+    return tuple(part.strip(",").replace(",", ".") for part in parts)
+
+
+def _plain_value(name: str, text: str) -> str:
+    """A cell as the settings take it: a comma for the point, yes and no of other languages."""
+    kind = CaseSettings.model_fields[name].annotation
+    if kind in (float, int) and _DECIMAL_COMMA.fullmatch(text):
+        return text.replace(",", ".")
+    return _YES_NO.get(text.lower(), text) if kind is bool else text
+
+
 def _bad_row(where: str, cause: str, remedy: str) -> UsageError:
     return UsageError(
         "E_MANIFEST", what="Cannot use a line", where=where, cause=cause, remedy=remedy
-    )
-
-
-def _refuse(manifest: Path, cause: str, remedy: str) -> UsageError:
-    return UsageError(
-        "E_MANIFEST",
-        what="Cannot read the manifest",
-        where=manifest.name,
-        cause=cause,
-        remedy=remedy,
-    )
-
-
-def _unreadable(what: str, where: str, cause: str) -> InputError:
-    return InputError(
-        "E_UNREADABLE",
-        what=what,
-        where=where,
-        cause=cause,
-        remedy="Check the path (relative to the CSV)",
     )

@@ -1,8 +1,7 @@
-"""What a study is made of: cases, what is skipped, and safe names."""
+"""What a study is made of: cases, and what is skipped."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,8 @@ from medfuse.study.spill import Spill
 
 MANIFEST_NAME = "cases.csv"
 REMEDY = f"name the pair in a {MANIFEST_NAME} (case,anatomical,functional)"
-MAX_NAME = 80
 #: A study of fewer cases is held in memory.
 FEW = 1000
-
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class Case:
     Attributes
     ----------
     name : str
-        Name of the result folder: letters, digits, ``_ . -``; unique in the study.
+        Name of the result folder (`study.names`); unique in the study.
     anatomical, functional : Path
         NIfTI file or DICOM folder.
     why : str
@@ -50,12 +46,24 @@ class Skipped:
     ----------
     case : str
         Not empty where the user named this case: then leaving it out is a failure.
+    subject : bool
+        The folder of a person (or a part of it) of which no case could be made: it stands in the
+        summary, other than a single file that is no input.
+    names : str
+        The part of `reason` that names files.
     """
 
     path: Path
     reason: str
     code: str = ""
     case: str = ""
+    subject: bool = False
+    names: str = ""
+
+    @property
+    def written(self) -> str:
+        """The reason as an output may say it: names of files may be names of people."""
+        return self.reason.replace(f" ({self.names})", "") if self.names else self.reason
 
 
 @dataclass(frozen=True)
@@ -103,23 +111,6 @@ def _encode(item: Case | Skipped) -> dict[str, Any]:
 def _decode(fields: dict[str, Any]) -> dict[str, Any]:
     paths = {"path", "anatomical", "functional"}
     return {k: Path(v) if k in paths else v for k, v in fields.items()}
-
-
-class Namer:
-    """Gives names that are fit for folders everywhere, and never the same twice."""
-
-    def __init__(self) -> None:
-        self._used = {"logs", "batch.jsonl", "summary.csv", "study.html"}  # beside the results
-
-    def __call__(self, text: str) -> str:
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._-")[:MAX_NAME] or "case"
-        if _RESERVED.match(name):
-            name = f"case_{name}"
-        unique, number = name, 2
-        while unique.lower() in self._used:
-            unique, number = f"{name}-{number}", number + 1
-        self._used.add(unique.lower())
-        return unique
 
 
 def place(path: Path, root: Path, series: str | None = None) -> str:

@@ -5,43 +5,61 @@ A folder becomes a `Node` with its own images and its sub-folders.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec
 
 import pydicom
 
-from medfuse.imaging.dicom.header import DicomFile, integer, quiet_pydicom, read_header, texts
+from medfuse.imaging.dicom.header import (
+    NEVER_DICOM,
+    DicomFile,
+    integer,
+    quiet_pydicom,
+    read_header,
+    texts,
+)
 from medfuse.imaging.dicom.scan import PICTURE_TYPES, VOLUME_MODALITIES
 from medfuse.imaging.nifti.facts import find_facts, modality_of_name
+from medfuse.imaging.pointers import is_annexed, lacks_content
 from medfuse.imaging.volume import short_hash
-from medfuse.results.folder import BIDS_DESCRIPTION, read_manifest
-from medfuse.study.model import Skipped
+from medfuse.results.folder import BIDS_DESCRIPTION, read_json, read_manifest
+from medfuse.study.model import REMEDY, Case, Skipped
+
+P = ParamSpec("P")
 
 LEDGER = "batch.jsonl"
-LINK_TO_NOWHERE = "the link leads nowhere (git-annex, DataLad: get the content)"
+LINK_TO_NOWHERE = "the link leads nowhere"
+NO_CONTENT = (
+    "its content is not on this machine (git-annex): run `datalad get` or `git annex get` on it"
+)
+NO_FILE = "it is a pipe, a socket or a device and not a file"
 FEW_IMAGES = 3
 #: Headers read of a folder before it is taken for one series.
 SAMPLE = 5
 UID_END = 12
 
-_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-_NEVER_DICOM = frozenset(
+NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+#: nnU-Net's number of a channel, at the end of a name.
+CHANNEL = re.compile(r"_(\d{4})$")
+_OTHER_VOLUMES = frozenset((".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".mnc", ".hdr"))
+_IGNORED_FOLDERS = frozenset({"derivatives", "__macosx"})
+_LABEL_FOLDERS = frozenset({"labelstr", "labelsts", "labels"})
+_MASK_WORDS = frozenset(
     (
-        *(".bval", ".bvec", ".css", ".csv", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".js"),
-        *(".json", ".log", ".mat", ".md", ".mgz", ".npy", ".pdf", ".png", ".py", ".sh", ".svg"),
-        *(".tfm", ".tif", ".tiff", ".tsv", ".txt", ".xlsx", ".xml", ".yaml", ".yml", ".zip"),
+        *("mask", "masks", "seg", "dseg", "probseg", "segmentation", "label", "labels", "labelmap"),
+        *("roi", "rois", "contour", "contours", "gtv", "gtvt", "gtvn"),
     )
 )
-_IGNORED_FOLDERS = frozenset({"derivatives", "__macosx"})
-_MASK_WORDS = frozenset(
-    ["mask", "masks", "seg", "dseg", "probseg", "label", "labels", "labelmap", "roi", "rois"]
-)
-_UNCORRECTED_WORDS = frozenset(["nac", "uncorrected"])
+#: Words of a name that make an image of a modality a worse choice (positive) or a better one.
+_RANKS = {
+    "PET": {"nac": 2, "uncorrected": 2, "suv": -1, "suvbw": -1},
+    "CT": {"ctres": 2},  # autoPET: the CT on the grid of the PET
+}
 #: Words of MR descriptions, the most wanted first; a description may hold several.
 _MR_KINDS = (
     ("FLAIR", 2, re.compile(r"flair")),
@@ -108,12 +126,16 @@ class Scanner:
         self._linked: set[Path] = set()
 
     def scan(self, folder: Path) -> Node:
-        """Read a folder and all folders below it."""
-        if self._is_output(folder):
+        """Read a folder and all folders below it; one that cannot be read is noted as skipped."""
+        try:
+            if self._is_output(folder):
+                return Node(folder)
+            files, folders = self._list(folder)
+            children = [self.scan(path) for path in folders]
+            return Node(folder, self.images_in(folder, files, beside=children), children)
+        except Exception as error:  # the boundary of a folder
+            self.skipped.append(_failed(folder, error))
             return Node(folder)
-        files, folders = self._list(folder)
-        children = [self.scan(path) for path in folders]
-        return Node(folder, self.images_in(folder, files, beside=children), children)
 
     def unfold(self, folder: Path) -> tuple[list[Path], Iterator[Node]]:
         """Files of a folder, and the folders in it one after the other: a study may be long."""
@@ -124,44 +146,65 @@ class Scanner:
 
     def images_in(self, folder: Path, files: list[Path], *, beside: list[Node]) -> list[Image]:
         """Images among the files of a folder that has these sub-folders."""
+        if folder.name.lower() in _LABEL_FOLDERS:
+            self._skip(folder, "label maps by the name of the folder")
+            return []
         below = any(image.path.is_dir() for child in beside for image in child.images())
-        return [*self._niftis(files), *self._dicoms(folder, files, below=below)]
+        self._note_others(folder, files)
+        return [*self._niftis(folder, files), *self._dicoms(folder, files, below=below)]
 
     def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
         files, folders = [], []
         for entry in self._entries(folder):
             path = folder / entry.name
-            if not self.is_inside(path) or path.name.startswith("."):
+            if path.name.startswith(".") or not self.is_inside(path):
                 continue
-            if entry.is_dir():
+            if path.is_dir():
                 if self._is_new_folder(path):
                     folders.append(path)
+            elif entry.is_symlink() or NIFTI.search(path.name):
+                if self.is_image_file(path):
+                    files.append(path)
             elif entry.is_file():
                 files.append(path)
-            elif entry.is_symlink():
-                self._skip(path, LINK_TO_NOWHERE)
         return files, folders
 
-    def is_inside(self, path: Path) -> bool:
-        """Whether a link stays within the study; if not, it is noted as skipped."""
-        if path.is_symlink() and not path.resolve().is_relative_to(self.root):
-            self._skip(path, "the link leaves the study folder")
+    def is_image_file(self, path: Path) -> bool:
+        """Whether a path leads to a file in the study; if not, it is noted as skipped."""
+        if not self.is_inside(path):
             return False
-        return True
+        if path.is_file():
+            return True
+        broken = NO_CONTENT if lacks_content(path) else LINK_TO_NOWHERE
+        self._skip(path, NO_FILE if path.exists() else broken)
+        return False
+
+    def is_inside(self, path: Path) -> bool:
+        """Whether a link stays within the study; if not, it is noted as skipped.
+
+        Links of git-annex (DataLad) into the ``.git`` folder of a repository around the study count
+        as inside.
+        """
+        if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(self.root):
+            return True
+        if is_annexed(path):
+            return True
+        self._skip(path, f"the link leaves the study folder: copy the images, or {REMEDY}")
+        return False
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as entries:
                 return sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            self._skip(folder, f"cannot be read: {(error.strerror or 'unknown').lower()}")
+            self.skipped.append(_failed(folder, error))
             return []
 
     def _is_new_folder(self, path: Path) -> bool:
         if path.name.lower() in _IGNORED_FOLDERS:
             return False
         if path.is_symlink():
-            real = path.resolve()
+            real = Path(os.path.realpath(path))
             if real in self._linked or path.parent.resolve().is_relative_to(real):
                 return False
             self._linked.add(real)
@@ -180,27 +223,43 @@ class Scanner:
             return "a BIDS derivative"
         return None
 
-    def _niftis(self, files: Iterable[Path]) -> Iterable[Image]:
+    def _note_others(self, folder: Path, files: list[Path]) -> None:
+        """Formats of volumes that are not read."""
+        for suffix, count in sorted(Counter(path.suffix.lower() for path in files).items()):
+            if suffix in _OTHER_VOLUMES:
+                self._skip(folder, f"{count} {suffix} file(s): convert them to NIfTI (.nii.gz)")
+
+    def _niftis(self, folder: Path, files: Iterable[Path]) -> Iterable[Image]:
+        channels = _channels(folder)
         for path in files:
-            if not _NIFTI.search(path.name):
+            if not NIFTI.search(path.name):
                 continue
-            words = set(re.split(r"[^a-z0-9]+", _NIFTI.sub("", path.name).lower()))
-            if words & _MASK_WORDS:
+            stem = NIFTI.sub("", path.name)
+            if _MASK_WORDS & set(re.split(r"[^a-z0-9]+", stem.lower())):
                 self._skip(path, "a mask or label map by its name")
                 continue
-            modality = find_facts(path).modality
-            by_folder = None if modality else modality_of_name(path.parent.name)[0]
-            if not (modality or by_folder):
-                self._skip(path, "neither its name nor a sidecar tells the modality")
+            try:
+                modality = find_facts(path).modality
+            except Exception as error:  # the boundary of a file
+                self.skipped.append(_failed(path, error))
                 continue
-            yield _nifti_image(path, modality or by_folder or "", stated=modality is None)
+            channel = CHANNEL.search(stem)
+            stated = modality_of_name(path.parent.name)[0]
+            if channel and not modality:
+                stated = channels.get(int(channel[1]), stated)
+            if modality or stated:
+                yield _nifti_image(path, modality or stated or "", stated=modality is None)
+            elif channel and not channels:
+                self._skip(path, f"no dataset.json says what channel {channel[1]} is: {REMEDY}")
+            else:
+                self._skip(path, "neither its name nor a sidecar tells the modality")
 
     def _dicoms(self, folder: Path, files: list[Path], *, below: bool) -> list[Image]:
         """Series of a folder; `below` says that the reader would find more in its sub-folders."""
         candidates = [
             path
             for path in files
-            if path.suffix.lower() not in _NEVER_DICOM and not _NIFTI.search(path.name)
+            if path.suffix.lower() not in NEVER_DICOM and not NIFTI.search(path.name)
         ]
         groups, junk = _group_by_series(candidates)
         images = []
@@ -223,11 +282,32 @@ class Scanner:
 
 def dataset_type(folder: Path) -> str | None:
     """DatasetType of a BIDS data set ("raw" where it does not say), None if it is not one."""
+    content = read_json(folder / BIDS_DESCRIPTION)
+    return None if content is None else str(content.get("DatasetType", "raw"))
+
+
+def isolated(
+    place: Path, find: Callable[P, Iterator[Case | Skipped]], *args: P.args, **more: P.kwargs
+) -> Iterator[Case | Skipped]:
+    """What is found at a place; whatever goes wrong there becomes one reason and ends nothing."""
     try:
-        content = json.loads((folder / BIDS_DESCRIPTION).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return str(content.get("DatasetType", "raw")) if isinstance(content, dict) else None
+        yield from find(*args, **more)
+    except Exception as error:  # the boundary of a subject
+        yield _failed(place, error)
+
+
+def _failed(place: Path, error: Exception) -> Skipped:
+    why = (getattr(error, "strerror", None) or type(error).__name__).lower()
+    return Skipped(place, f"it cannot be looked at ({why}): {REMEDY}", "E_UNREADABLE", subject=True)
+
+
+def _channels(folder: Path) -> dict[int, str]:
+    """Modality by channel, of the dataset.json of nnU-Net here or in the folder above."""
+    content = read_json(folder / "dataset.json") or read_json(folder.parent / "dataset.json") or {}
+    stated = content.get("channel_names", content.get("modality"))
+    named = stated.items() if isinstance(stated, dict) else ()
+    found = {int(n): modality_of_name(str(name))[0] for n, name in named if str(n).isdigit()}
+    return {channel: modality for channel, modality in found.items() if modality}
 
 
 def mr_kind(image: Image) -> tuple[str, int]:
@@ -242,8 +322,9 @@ def mr_kind(image: Image) -> tuple[str, int]:
 
 
 def _nifti_image(path: Path, modality: str, *, stated: bool) -> Image:
-    words = set(re.split(r"[^a-z0-9]+", path.name.lower()))
-    rank = 2 if modality == "PET" and words & _UNCORRECTED_WORDS else 0
+    words = re.split(r"[^a-z0-9]+", path.name.lower())
+    ranks = _RANKS.get(modality, {})
+    rank = max((ranks[word] for word in words if word in ranks), default=0)
     return Image(path, modality, rank, modality, stated=stated)
 
 

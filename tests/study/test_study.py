@@ -6,17 +6,13 @@ import json
 import re
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pydicom
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medfuse.errors import InputError, UsageError
 from medfuse.study import Study, discover, explain
-from medfuse.study.model import MAX_NAME, Namer
+from tests._helpers.tiny_nifti import nifti
 
 SOP_CLASSES = {
     "MR": "1.2.840.10008.5.1.4.1.1.4",
@@ -24,14 +20,6 @@ SOP_CLASSES = {
     "PT": "1.2.840.10008.5.1.4.1.1.128",
     "RTSTRUCT": "1.2.840.10008.5.1.4.1.1.481.3",
 }
-
-
-def nifti(path: Path, **sidecar: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4)), path)
-    if sidecar:
-        path.with_name(re.sub(r"\.nii(\.gz)?$", ".json", path.name)).write_text(json.dumps(sidecar))
-    return path
 
 
 def series(
@@ -159,11 +147,11 @@ def test_subjects_are_found_in_any_nesting_and_named_by_their_folders(tmp_path: 
     nifti(tmp_path / "s3/a/mprage.nii")
     study = discover(tmp_path)
     assert pairs(study) == {
-        "site_A_s1_20200101": (
+        "site_A_s1_20200101-3b23d3": (
             "site A/s1/20200101/MR/1.2.3",
             "site A/s1/20200101/PT/1.2.4",
         ),
-        "site_A_s2": ("site A/s2/t1.nii.gz", "site A/s2/func/scan.nii"),
+        "site_A_s2-12748d": ("site A/s2/t1.nii.gz", "site A/s2/func/scan.nii"),
     }
     assert reasons(study) == {"s3": "only 1 MRI: no PET, SPECT or CT to lay on it"}
 
@@ -300,7 +288,7 @@ def test_links_stay_inside_and_show_nothing_twice(tmp_path: Path) -> None:
     (root / "s4_pet.nii").symlink_to(root / "nowhere.nii")
     study = discover(root)
     assert pairs(study) == {"s2": ("s2/t1.nii", "s2/pet/pet.nii")}
-    assert reasons(study)["s1/pet"] == "the link leaves the study folder"
+    assert reasons(study)["s1/pet"].startswith("the link leaves the study folder")
     assert "leads nowhere" in reasons(study)["s4_pet.nii"]
 
 
@@ -364,7 +352,8 @@ def test_a_manifest_of_a_spreadsheet_is_read_with_settings_a_case(tmp_path: Path
         encoding="utf-8-sig",
     )
     first, second = discover(root).cases
-    assert (first.name, second.name) == ("Fall_1", "Fall_1-2")
+    assert first.name != second.name
+    assert all(re.fullmatch(r"Fall_1-\w{6}-\w{6}", name) for name in (first.name, second.name))
     assert first.overrides == {
         "frame": 3,
         "window": (0.0, 7.5),
@@ -424,12 +413,6 @@ def test_a_manifest_with_wrong_columns_is_refused(tmp_path: Path, text: str, wor
     assert words in str(caught.value)
 
 
-def test_a_manifest_that_is_no_utf8_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "cases.csv").write_bytes(b"case,anatomical,functional\nM\xfcller,a,b\n")
-    with pytest.raises(UsageError, match="not UTF-8"):
-        discover(tmp_path)
-
-
 # Study as such -----------------------------------------------------------------------------------
 
 
@@ -447,20 +430,6 @@ def test_an_empty_study_has_no_case_and_says_so(tmp_path: Path) -> None:
     study = discover(tmp_path)
     assert study.cases == ()
     assert next(explain(study))[3] == "no CT, MR, PET or SPECT volume was found"
-
-
-@given(st.lists(st.text(max_size=120), max_size=8))
-def test_names_are_fit_for_folders_and_never_the_same(texts: list[str]) -> None:
-    namer = Namer()
-    names = [namer(text) for text in texts]
-    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in names)
-    assert len({name.lower() for name in names}) == len(names)
-    assert all(len(name) <= MAX_NAME + 10 for name in names)
-
-
-@pytest.mark.parametrize("text", ["CON", "nul.txt", "logs", "Summary.csv", "../../x", "\u202eabc"])
-def test_names_that_mean_something_else_are_changed(text: str) -> None:
-    assert Namer()(text).lower() != text.lower()
 
 
 def test_a_long_study_stays_on_disk_and_reads_as_the_same_cases(

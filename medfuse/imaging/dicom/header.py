@@ -21,14 +21,26 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from medfuse.imaging.pointers import pointer_kind
+
 #: What pydicom and its codecs raise on damaged files: anything, as fuzzing shows.
 PARSE_FAILURES = (Exception,)
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 _WITHOUT_PIXELS = ("1.2.840.10008.5.1.4.1.1.4.2", "1.2.840.10008.5.1.4.1.1.66")  # spectra, raw
+#: A file with such a name is no part of a series.
+NEVER_DICOM = frozenset(
+    (
+        *(".bval", ".bvec", ".css", ".csv", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".js"),
+        *(".json", ".log", ".mat", ".md", ".mgz", ".npy", ".pdf", ".png", ".py", ".sh", ".svg"),
+        *(".tfm", ".tif", ".tiff", ".tsv", ".txt", ".xlsx", ".xml", ".yaml", ".yml", ".zip"),
+    )
+)
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 Junk = Literal[
     "not DICOM",
     "empty file",
+    "a git-annex pointer",
+    "a Git LFS pointer",
     "DICOMDIR",
     "without pixels",
     "damaged",
@@ -132,6 +144,8 @@ def read_header(path: Path, name: str) -> DicomFile | Junk:
             return "empty file"
         head = stream.read(2048)
         if head[128:132] != b"DICM":
+            if kind := pointer_kind(head):
+                return kind
             return "without preamble" if _is_bare_dataset(head) else "not DICOM"
         if DEFLATED in head:
             return "deflated"  # pydicom would inflate it without limit

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfuse.errors import InputError, MedfuseError, SeriesError, UnitError, option
-from medfuse.imaging.dicom.header import DicomFile, integer, read_header, text, texts
+from medfuse.imaging.dicom.header import NEVER_DICOM, DicomFile, integer, read_header, text, texts
+from medfuse.imaging.pointers import ANNEX, LFS, is_annexed, lacks_content, pointer_error
 from medfuse.imaging.volume import display_name, read_failure
 
 VOLUME_MODALITIES = {"CT": "CT", "MR": "MRI", "PT": "PET", "NM": "SPECT"}
@@ -214,8 +215,11 @@ def _walk(folder: Path) -> tuple[list[tuple[Path, str]], int]:
         folders.sort()
         for name in sorted(names):
             path = Path(place) / name
-            real = path.resolve() if path.is_symlink() else root / path.relative_to(folder)
-            if not real.is_relative_to(root):
+            is_link = path.is_symlink()
+            real = Path(os.path.realpath(path)) if is_link else root / path.relative_to(folder)
+            if lacks_content(path) and path.suffix.lower() not in NEVER_DICOM:
+                raise pointer_error(path.relative_to(folder).as_posix(), ANNEX)
+            if not real.is_relative_to(root) and not is_annexed(path):
                 links_out += 1
             elif real not in seen and path.is_file():
                 seen.add(real)
@@ -225,9 +229,12 @@ def _walk(folder: Path) -> tuple[list[tuple[Path, str]], int]:
 
 def _read(path: Path, name: str) -> DicomFile | str:
     try:
-        return read_header(path, name)
+        file = read_header(path, name)
     except OSError as error:
         raise read_failure(error, name) from None
+    if file in (ANNEX, LFS) and path.suffix.lower() not in NEVER_DICOM:
+        raise pointer_error(name, file)
+    return file
 
 
 def _group(root: Path, paths: list[tuple[Path, str]], *, only: str | None = None) -> Scan:

@@ -15,9 +15,10 @@ _TOKENS = {
     "MRI": "mr mri t1 t1w t2 t2w pd pdw flair mprage t1c t1ce t1gd t2star swi dwi adc",
     "PET": "pet pt fdg fdopa suv suvbw",
     "SPECT": "spect nm",
-    "CT": "ct cta ncct ldct",
+    "CT": "ct cta ncct ldct ctres",
 }
 _MODALITY_OF = {token: m for m, tokens in _TOKENS.items() for token in tokens.split()}
+MODALITY_WORDS = tuple(_MODALITY_OF)
 _SIDECAR_MODALITY = {"mr": "MRI", "mri": "MRI", "pt": "PET", "pet": "PET", "ct": "CT"}
 _SIDECAR_MODALITY |= {"nm": "SPECT", "spect": "SPECT"}
 #: Unit of a sidecar -> our unit, and the factor to it.

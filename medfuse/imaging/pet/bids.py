@@ -82,7 +82,7 @@ def find_weight(path: Path) -> float | None:
     subject = next((part for part in path.absolute().parts if part.startswith("sub-")), None)
     if subject is None:
         return None
-    root = next(p for p in path.absolute().parents if p.name == subject).parent
+    root = next((p.parent for p in path.absolute().parents if p.name == subject), path.parent)
     try:
         with (root / "participants.tsv").open(newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file, delimiter="\t"):
