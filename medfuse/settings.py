@@ -119,6 +119,10 @@ class CaseSettings(BaseModel):
         ),
         Field(ge=-1, le=1),
     ] = 0.0
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"],
+        Option("Fusion", "Where guide and kernel run; auto is cpu, for equal bytes."),
+    ] = "auto"
     bounded: Annotated[
         bool,
         Option(
@@ -169,7 +173,7 @@ class CaseSettings(BaseModel):
         ),
     ] = False
     allow_patient_mismatch: Annotated[
-        bool, Option("Reading", "Fuse even if the headers name two different patients.")
+        bool, Option("Reading", "Fuse two patients, by their headers.")
     ] = False
     unit: Annotated[
         Literal["auto", "suv", "sul", "suvbsa", "proportion"],

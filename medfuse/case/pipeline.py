@@ -37,6 +37,7 @@ from medfuse.imaging.grid import Matrix
 from medfuse.imaging.pet.bids import find_weight
 from medfuse.imaging.reader import load
 from medfuse.imaging.volume import disk_for_case
+from medfuse.kernel.devices import find_device
 from medfuse.kernel.scratch import on_disk, require_disk, set_aside
 from medfuse.methods.registry import get_method
 from medfuse.record.privacy import study_salt
@@ -147,6 +148,7 @@ def run_case(
     clock = _Clock()
     if settings.dicom:
         require_highdicom()
+    find_device(settings.device)
     key = case_key(anatomical, functional, settings)
     salt = study_salt(uid_salt) if uid_salt and not settings.keep_uids else None
     with clock("load"):

@@ -106,7 +106,7 @@ def train(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-@takes_settings(only=("kernel", "gamut"))
+@takes_settings(only=("kernel", "gamut", "device"))
 def evaluate(
     a: Annotated[Path, typer.Option("--a", help="Folder of A pictures (color or functional).")],
     b: Annotated[Path, typer.Option("--b", help="Folder of B pictures (MRI or infrared).")],
@@ -132,7 +132,7 @@ def evaluate(
         table = evaluation.evaluate(
             a, b, method or ["swift"], profile=profile, kernel=settings.kernel,
             gamut="clip" if settings.gamut == "clip" else "desaturate", fused=folders, save=save,
-            on_progress=progress,
+            device=settings.device, on_progress=progress,
         )  # fmt: skip
     terminal.answer(table.to_dict(), lambda: terminal.out.print(evaluation.render(table)))
 

@@ -29,8 +29,9 @@ from medfuse.evaluation.pairs import PicturePair, check_outside, find_pairs, wri
 from medfuse.evaluation.sources import judge_sources
 from medfuse.imaging.pictures import cannot_write, read_picture
 from medfuse.kernel.color import clip_gamut, desaturate, rgb_to_ycbcr, ycbcr_to_rgb
+from medfuse.kernel.devices import Device, exact_convolutions, find_device
 from medfuse.kernel.pyramid import KERNELS, Kernel
-from medfuse.methods.base import Method, Painter
+from medfuse.methods.base import Method, Painter, on_device
 from medfuse.methods.registry import fuse_by, get_method
 
 TRIVIAL_RULES: Final = ("anatomical-luma", "max", "mean")
@@ -132,6 +133,7 @@ def evaluate(
     gamut: Policy = "desaturate",
     fused: Mapping[str, Path] | None = None,
     save: Path | None = None,
+    device: Device = "auto",
     on_progress: Callable[[float, str], None] | None = None,
 ) -> EvaluationTable:
     """Fuse all pairs of two folders by several methods and judge the results.
@@ -152,6 +154,9 @@ def evaluate(
         folder are left alone.
     save : Path, optional
         Folder for the fused pictures: ``save/METHOD/NAME.png``, 8-bit RGB.
+    device : {"auto", "cpu", "cuda", "mps"}
+        Where guides, kernel and metrics compute; ``auto`` is ``cpu``. On ``mps``, which has no
+        float64, the metrics are the processor's.
     on_progress : callable, optional
         Called with the part that is done, in [0, 1], and one line of text.
 
@@ -162,7 +167,8 @@ def evaluate(
     Raises
     ------
     UsageError
-        E_UNPAIRED if a picture has no partner, E_SIZE if partners differ in size.
+        E_UNPAIRED if a picture has no partner, E_SIZE if partners differ in size, E_DEVICE if torch
+        cannot compute on the device here.
     InputError
         If there are no pictures, or one cannot be read.
     OutputError
@@ -170,20 +176,22 @@ def evaluate(
     """
     _check_choice("profile", profile, PROFILES)
     _check_choice("kernel", kernel, KERNELS)
-    guides = _guides(methods)
+    place = find_device(device)
+    guides = {name: on_device(method, place) for name, method in _guides(methods).items()}
     folders = dict(fused or {})
     _check_names(guides, folders)
     pairs = find_pairs(a_dir, b_dir, folders)
     if save is not None:
         check_outside(save, (a_dir, b_dir))
-    judge = _ChunkJudge(guides, tuple(folders), profile, kernel, gamut, save)
+    judge = _ChunkJudge(guides, tuple(folders), profile, kernel, gamut, save, place)
     results: dict[str, dict[str, dict[str, float]]] = {}
     blank: set[str] = set()
-    for done in _in_threads(judge, _chunks(pairs)):
-        results |= done.values
-        blank |= done.blank
-        if on_progress:
-            on_progress(len(results) / len(pairs), f"{len(results)} of {len(pairs)} pairs")
+    with exact_convolutions(place):
+        for done in _in_threads(judge, _chunks(pairs)):
+            results |= done.values
+            blank |= done.blank
+            if on_progress:
+                on_progress(len(results) / len(pairs), f"{len(results)} of {len(pairs)} pairs")
     names = tuple(pair.name for pair in pairs)
     return EvaluationTable(
         profile=profile,
@@ -277,11 +285,12 @@ class _ChunkJudge:
     kernel: Kernel
     gamut: Policy
     save: Path | None
+    device: torch.device
 
     @torch.inference_mode()
     def __call__(self, pairs: Sequence[PicturePair]) -> _Judged:
-        a = torch.cat([read_picture(pair.a, "RGB") for pair in pairs])
-        b = torch.cat([read_picture(pair.b, "L") for pair in pairs])
+        a = self._seen([read_picture(pair.a, "RGB") for pair in pairs])
+        b = self._seen([read_picture(pair.b, "L") for pair in pairs])
         judge = Judge(a, b, profile=self.profile)
         values: dict[str, dict[str, dict[str, float]]] = {pair.name: {} for pair in pairs}
         for row, pictures in self._results(a, b, pairs):
@@ -293,6 +302,9 @@ class _ChunkJudge:
         flags = zip(pairs, judge.blank.tolist(), strict=True)
         return _Judged(values, {pair.name for pair, is_blank in flags if is_blank})
 
+    def _seen(self, pictures: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(pictures)).to(self.device)
+
     def _results(
         self, a: Tensor, b: Tensor, pairs: Sequence[PicturePair]
     ) -> Iterator[tuple[str, Tensor]]:
@@ -301,10 +313,10 @@ class _ChunkJudge:
             luminance = fuse_by(method, ycbcr[:, :1], b, kernel=self.kernel)
             rgb = self._picture(luminance, ycbcr[:, 1:])
             if self.save is not None:
-                write_pictures(self.save / row, pairs, rgb)
+                write_pictures(self.save / row, pairs, rgb.cpu())
             yield row, rgb
         for row in self.folders:
-            yield row, torch.cat([read_picture(pair.fused[row], "RGB") for pair in pairs])
+            yield row, self._seen([read_picture(pair.fused[row], "RGB") for pair in pairs])
 
     def _picture(self, luminance: Tensor, cbcr: Tensor) -> Tensor:
         if self.gamut == "clip":

@@ -103,7 +103,7 @@ class Artifacts:
         quality_strength = 0.9999 / (1 + torch.exp(-19 * (ratio - 0.5)))
         quality_angle = 0.9995 / (1 + torch.exp(-22 * (turn - 0.5)))
         lost = (1 - torch.sqrt(quality_strength * quality_angle)) * self._weight[:, new]
-        total = torch.zeros(len(fused), dtype=torch.float64).index_add_(
+        total = fused.new_zeros(len(fused), dtype=torch.float64).index_add_(
             0, image, lost.sum(dim=0, dtype=torch.float64)
         )
         return total / self._total

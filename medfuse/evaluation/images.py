@@ -67,7 +67,8 @@ def prepare(image: Tensor, profile: Profile) -> Picture:
         raise ValueError(f"expected (N, 1, H, W) or (N, 3, H, W), got {tuple(image.shape)}")
     if min(image.shape[2:]) < SMALLEST:
         raise ValueError(f"sides must have {SMALLEST} pixels or more, got {tuple(image.shape)}")
-    image = image.detach().float().cpu()
+    image = image.detach().float()
+    image = image.cpu() if image.device.type == "mps" else image  # which has no float64
     if not torch.isfinite(image).all():
         raise ValueError("pictures must hold finite numbers only")
     if profile == "paper":

@@ -138,8 +138,8 @@ class Judge:
         self._only = _wanted(only)
         self._a, self._b = prepare(a, profile), prepare(b, profile)
         _check_sizes(a, b=b, uptake=uptake, lesion=lesion)
-        self._uptake_scalar = None if uptake is None else uptake[:, 0].detach().cpu()
-        self._lesion = None if lesion is None else lesion[:, 0].cpu()
+        self._uptake_scalar = None if uptake is None else uptake[:, 0].detach().to(a.device)
+        self._lesion = None if lesion is None else lesion[:, 0].to(a.device)
         self._sources = torch.stack([self._a.gray, self._b.gray])
         self._blank = self._sources.amax(dim=(2, 3)) == self._sources.amin(dim=(2, 3))
 

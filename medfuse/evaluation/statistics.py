@@ -33,7 +33,8 @@ class Information:
     def __init__(self, sources: Tensor) -> None:
         self._rows = sources.long().mul_(_LEVELS)
         # c log2 c of every count that can occur: H = log2 n - sum(c log2 c) / n.
-        counts = torch.arange(sources[0, 0].numel() + 1, dtype=torch.float64)
+        most = sources[0, 0].numel()
+        counts = torch.arange(most + 1, dtype=torch.float64, device=sources.device)
         self._terms = torch.xlogy(counts, counts) / math.log(2)
 
     def __call__(self, fused: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class Information:
 
 def _histogram(values: Tensor, bins: int) -> Tensor:
     """Counts, (N, bins) int64, of (N, M) whole numbers below ``bins``."""
-    offset = torch.arange(len(values)).unsqueeze(1) * bins
+    offset = torch.arange(len(values), device=values.device).unsqueeze(1) * bins
     flat = (values + offset).flatten()
     return torch.bincount(flat, minlength=len(values) * bins).view(-1, bins)
 

@@ -82,7 +82,7 @@ class Similarity:
             contrast.append(structure)
             image = avg_pool2d(image, 2)
         count = len(self._scales[0].image) if self._scales else 2
-        nothing = torch.full((count, len(fused)), torch.nan, dtype=torch.float64)
+        nothing = fused.new_full((count, len(fused)), torch.nan, dtype=torch.float64)
         if not full:
             return nothing, nothing
         if len(full) < len(_MS_SSIM_WEIGHTS):
@@ -124,7 +124,7 @@ class Fidelity:
 
     def __init__(self, sources: Tensor, *, where: Tensor | None = None) -> None:
         self._scales: list[tuple[tuple[float, ...], _Local, Tensor | None]] = []
-        self.information = torch.zeros(sources.shape[:2], dtype=torch.float64)
+        self.information = sources.new_zeros(sources.shape[:2], dtype=torch.float64)
         image = sources.double()
         for scale in range(1, 5):
             size = 2 ** (5 - scale) + 1

@@ -29,8 +29,9 @@ from medfuse.fusion.sources import (
 )
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.windows import Window
+from medfuse.kernel.devices import Device, exact_convolutions, find_device
 from medfuse.kernel.pyramid import Kernel
-from medfuse.methods.base import Method, MethodInfo, Painter
+from medfuse.methods.base import Method, MethodInfo, Painter, on_device
 from medfuse.methods.registry import get_method
 from medfuse.settings import Progress
 
@@ -133,6 +134,7 @@ def fuse(
     anatomical_window: tuple[float, float] | None = None,
     bias: float = 0.0,
     bounded: bool = False,
+    device: Device = "auto",
     weights: Any = None,
     audit: bool = True,
     progress: Progress | None = None,
@@ -179,6 +181,9 @@ def fuse(
     bounded : bool
         Project the fused luminance into the range of both sources within one voxel of the slice,
         so that nothing overshoots; the change is recorded in ``bound_change``.
+    device : {"auto", "cpu", "cuda", "mps"}
+        Where guide and kernel compute; colour and audit are the processor's. ``auto`` is ``cpu``,
+        whose results are the same to the bit everywhere; a GPU rounds otherwise.
     weights : (1, H, W) or (1, H, W, D) array or tensor in [0, 1], or a list of one a band, optional
         Use this instead of asking the guide, e.g. what is stored to replay a fusion.
     audit : bool
@@ -215,7 +220,8 @@ def fuse(
     colormap = choose_colormap(func, anat, colormap, func_window)
     gamut = choose_gamut(gamut, colormap)
     choice = choose_method(modality_of(func), colormap, gamut) if method == AUTO else None
-    guide = get_method(choice.name if choice else method)
+    place = find_device(device)
+    guide = on_device(get_method(choice.name if choice else method), place)
     if bias and gamut not in ("band", "overlay") and isinstance(guide, Painter):
         raise ValueError(f"bias shifts weights, but {guide.info.name} paints the luminance itself")
     sources = Sources(
@@ -230,12 +236,14 @@ def fuse(
         bounded=bounded,
         weights=None if weights is None else given_weights(weights, anat),
         flat=flat,
+        device=place,
     )
     notify = progress or (lambda fraction, text: None)
     mode = resolve_mode(mode, anat, paints=isinstance(guide, Painter))
     diagnose = getattr(guide, "diagnostics", dict)
     diagnose()  # forgets what was solved before
-    planes = run_slices(sources, guide, mode, kernel, notify)
+    with exact_convolutions(place):
+        planes = run_slices(sources, guide, mode, kernel, notify)
     result = _result(planes, sources, guide, mode, kernel, diagnose(), audit=audit)
     notify(1.0, "fused")
     return replace(result, chosen=choice.why) if choice else result

@@ -64,7 +64,7 @@ def run_slices(
     pair, colour = _prepare(sources, orders[0], notify)
     answer = ask_guide(guide, sources, pair, orders, notify)
     weights = answer.weights if isinstance(answer, Painting) else answer
-    blended = _blend(pair, weights, guide.info.levels, mode, kernel, notify)
+    blended = _blend(pair, weights, guide.info.levels, mode, kernel, notify, sources.device)
     if isinstance(answer, Painting):
         _keep_painting(blended, pair, answer.luminance)
     if sources.bounded:
@@ -93,7 +93,7 @@ def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tup
     orders = slice_orders(sources.anatomical, mode)
     pair, colour = _prepare(sources, orders[0], _silent)
     maps = given_maps(sources.weights, pair, orders)
-    blended = _blend(pair, Weights(maps, maps[0]), levels, mode, kernel, _silent)
+    blended = _blend(pair, Weights(maps, maps[0]), levels, mode, kernel, _silent, sources.device)
     picture = paint(pair.b, colour, sources, _silent)
     return image_axes(picture.rgb, orders[0]), image_axes(blended.from_a, orders[0])
 
@@ -139,23 +139,28 @@ def _prepare_chunk(
 
 
 def _blend(
-    pair: Windowed, weights: Weights, levels: int, mode: Mode, kernel: Kernel, notify: Progress
+    pair: Windowed,
+    weights: Weights,
+    levels: int,
+    mode: Mode,
+    kernel: Kernel,
+    notify: Progress,
+    device: torch.device,
 ) -> Blended:
     """Fixed kernel, then the anatomical image alone where nothing functional was measured."""
     if mode == "volume":
         notify(0.6, "kernel")
-        a, b = pair.a[:, 0], pair.b[:, 0]
-        maps = [one[:, 0] for one in weights.maps]
+        a, b, *maps = (x[:, 0].to(device) for x in (pair.a, pair.b, *weights.maps))
         w = maps if len(maps) > 1 else maps[0]
         whole = fuse_volume(a, b, w, levels=levels, kernel=kernel)
-        planes = [x.unsqueeze(1) for x in (whole.luminance, whole.from_a, whole.from_b)]
+        planes = [x.cpu().unsqueeze(1) for x in (whole.luminance, whole.from_a, whole.from_b)]
     else:
         planes = [empty(pair.a.shape) for _ in range(3)]
 
         def blend(part: slice) -> None:
-            maps = [one[part] for one in weights.maps]
+            a, b, *maps = (x[part].to(device) for x in (pair.a, pair.b, *weights.maps))
             w = maps if len(maps) > 1 else maps[0]
-            fused = fuse_luminance(pair.a[part], pair.b[part], w, levels=levels, kernel=kernel)
+            fused = fuse_luminance(a, b, w, levels=levels, kernel=kernel)
             found = (fused.luminance, fused.from_a, fused.from_b)
             for plane, values in zip(planes, found, strict=True):
                 plane[part] = values

@@ -15,6 +15,7 @@ from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS
+from medfuse.kernel.devices import CPU
 
 Gamut = Literal["band", "desaturate", "fit", "clip", "overlay"]
 
@@ -42,6 +43,8 @@ class Sources:
         The images came without a third axis.
     table : (256, 3) float32 in [0, 1] or None
         RGB of the colour map, where it is not that of the name.
+    device : torch.device
+        Where guide and kernel compute. All planes lie in the memory of the processor.
     """
 
     functional: Tensor
@@ -56,6 +59,7 @@ class Sources:
     flat: bool = False
     table: Tensor | None = None
     bounded: bool = False
+    device: torch.device = CPU
 
     @property
     def grid(self) -> Grid | None:

@@ -174,7 +174,7 @@ def _samples(weights: Tensor, levels: int, kernel: Kernel) -> list[Tensor]:
 
 def _half(fine: Tensor) -> Tensor:
     """Room for the next coarser level."""
-    return empty([-(-n // 2) for n in fine.shape], fine.dtype)
+    return empty([-(-n // 2) for n in fine.shape], fine.dtype, fine.device)
 
 
 def _blend_level(
@@ -182,7 +182,7 @@ def _blend_level(
 ) -> Fused:
     """The result at a level: its band, from the low-passes there and below, and what is coarser."""
     size = w.shape
-    fused = Fused(*(empty(size, w.dtype) for _ in range(3)))
+    fused = Fused(*(empty(size, w.dtype, w.device) for _ in range(3)))
 
     def fill(part: slice) -> None:
         band_a, band_b, weight = a[0][part], b[0][part], w[part]

@@ -24,13 +24,20 @@ import torch
 from torch import Tensor
 
 from medfuse.errors import OutputError, option
+from medfuse.kernel.devices import CPU
 
 SMALL = 1 << 20  # bytes; less is not worth a file
 PAUSE_S = 0.02  # in which a process touches some hundred megabytes at most
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+def empty(
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
+) -> Tensor:
     """Room for a plane, not filled: in memory, or within :func:`on_disk` in a file.
+
+    Planes of another device than the processor lie in its own memory.
 
     Raises
     ------
@@ -39,8 +46,8 @@ def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     """
     disk = _disk.get()
     size = math.prod(shape) * dtype.itemsize
-    if disk is None or size < SMALL:
-        return torch.empty(tuple(shape), dtype=dtype)
+    if disk is None or size < SMALL or device.type != "cpu":
+        return torch.empty(tuple(shape), dtype=dtype, device=device)
     return torch.frombuffer(disk.room(size), dtype=dtype).view(*shape)
 
 

@@ -123,7 +123,7 @@ class BandGuide(NetworkMethod):
             ``E_PRECISION`` for bfloat16 on a processor without it.
         """
         chunks = [self._run(x) for _, x in self._chunks(a, b)]
-        return [torch.cat(maps).float() for maps in zip(*chunks, strict=True)]
+        return [torch.cat(maps).float().to(a.device) for maps in zip(*chunks, strict=True)]
 
 
 def _of_bands(bands: Tensor) -> list[Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -103,6 +103,18 @@ class Rule:
 
 
 BF16 = "+bf16"
+
+M = TypeVar("M", bound=Method | Painter)
+
+
+def on_device(method: M, device: torch.device) -> M:
+    """The method computed on a device; one that cannot be moved computes where its images lie."""
+    move = getattr(method, "to", None)
+    if move is None or getattr(method, "device", None) == device:
+        return method
+    moved: M = move(device)
+    return moved
+
 
 #: A method as the registry lists it: name, what makes it when it is first used, one-line summary.
 Entry = tuple[str, Callable[[], Method | Painter], str]

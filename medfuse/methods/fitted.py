@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from medfuse.kernel.devices import CPU
 from medfuse.kernel.pyramid import collapse, laplacian_pyramid
-from medfuse.methods.base import Method, MethodInfo
+from medfuse.methods.base import Method, MethodInfo, on_device
 from medfuse.methods.objective import SourcePair, SourceWeights, source_loss
 
 # Asked of every pair alike, whatever its modalities; chosen on street scenes and on held-out
@@ -63,6 +64,7 @@ class FittedGuide:
     wanted: SourceWeights = field(default=KEEP_BOTH)
     steps: int = STEPS
     rate: float = RATE
+    device: torch.device = CPU
 
     @property
     def info(self) -> MethodInfo:
@@ -81,12 +83,17 @@ class FittedGuide:
 
     def weights(self, a: Tensor, b: Tensor) -> list[Tensor]:
         """Choose weights; see :class:`medfuse.methods.base.Method`."""
+        back, a, b = a.device, a.to(self.device), b.to(self.device)
         maps = self.start.weights(a, b)
         slices = [
             self._fit(a[k : k + 1], b[k : k + 1], [level[k : k + 1] for level in maps])
             for k in range(len(a))
         ]
-        return [torch.cat(level) for level in zip(*slices, strict=True)]
+        return [torch.cat(level).to(back) for level in zip(*slices, strict=True)]
+
+    def to(self, device: torch.device) -> FittedGuide:
+        """The same method computed on another device."""
+        return replace(self, start=on_device(self.start, device), device=device)
 
     def _fit(self, a: Tensor, b: Tensor, maps: list[Tensor]) -> list[Tensor]:
         with torch.inference_mode(False), torch.enable_grad():

@@ -318,11 +318,13 @@ class GifnetPainter(NetworkMethod):
 
     @torch.inference_mode()
     def _by_slice(self, a: Tensor, b: Tensor, route: Route) -> Tensor:
-        check_bfloat16(self._info.name, self._dtype)
+        check_bfloat16(self._info.name, self._dtype, self.device)
         _check_size(a)
-        out = torch.empty(a.shape)
+        out = torch.empty(a.shape, device=a.device)
         for k in range(len(a)):
-            first, second = (_at_least_smallest(x[k : k + 1].to(self._dtype)) for x in (a, b))
+            first, second = (
+                _at_least_smallest(x[k : k + 1].to(self.device, self._dtype)) for x in (a, b)
+            )
             painted = self.net(first, second, route).float()
             if self._both_orders:
                 painted = (painted + self.net(second, first, route).float()) / 2

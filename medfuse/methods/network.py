@@ -41,6 +41,18 @@ class NetworkMethod:
     def info(self) -> MethodInfo:
         return self._info
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies and computes; answers come back to where the images lie."""
+        place: torch.device = next(self.net.parameters()).device
+        return place
+
+    def to(self, device: torch.device) -> Self:
+        """The same method computed on another device."""
+        method = copy.copy(self)
+        method.net = copy.deepcopy(self.net).to(device)
+        return method
+
     def in_bfloat16(self) -> Self:
         """The same method computed in bfloat16, under a name that says so."""
         method = copy.copy(self)
@@ -51,7 +63,7 @@ class NetworkMethod:
 
     @torch.inference_mode()
     def _answer(self, a: Tensor, b: Tensor) -> Tensor:
-        out = torch.empty(a.shape)
+        out = torch.empty(a.shape, device=a.device)
         for part, x in self._chunks(a, b):
             out[part] = self._run(x)
         return out
@@ -59,11 +71,12 @@ class NetworkMethod:
     def _chunks(self, a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Input of the network, a few slices at a time."""
         check_pair(a, b)
-        check_bfloat16(self._info.name, self._dtype)
+        check_bfloat16(self._info.name, self._dtype, self.device)
         count = max(1, CHUNK_PIXELS // (a.shape[2] * a.shape[3]))
         for start in range(0, len(a), count):
             part = slice(start, start + count)
-            yield part, network_input(a[part].float(), b[part].float()).to(self._dtype)
+            x = network_input(a[part].float(), b[part].float())
+            yield part, x.to(self.device, self._dtype)
 
     def _run(self, x: Tensor) -> Any:
         """Answer to one chunk of input: a map, or one a band."""
@@ -102,9 +115,9 @@ def check_pair(a: Tensor, b: Tensor) -> None:
         )
 
 
-def check_bfloat16(name: str, dtype: torch.dtype) -> None:
+def check_bfloat16(name: str, dtype: torch.dtype, device: torch.device) -> None:
     """Raise ``E_PRECISION`` for a method in bfloat16 on a processor without it."""
-    if dtype == torch.bfloat16 and not has_bfloat16():
+    if dtype == torch.bfloat16 and device.type == "cpu" and not has_bfloat16():
         raise UsageError(
             "E_PRECISION",
             what=f"Cannot run {name}",

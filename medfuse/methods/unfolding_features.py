@@ -10,6 +10,7 @@ bounded so that the frozen map contracts: it has one fixed point, which a solver
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -146,13 +147,23 @@ class FeaturePainter:
             If the images are not (N, 1, H, W) of one shape.
         """
         check_pair(a, b)
-        out = torch.empty(a.shape)
+        out = torch.empty(a.shape, device=a.device)
         for k in range(len(a)):
-            pair = network_input(a[k : k + 1].float(), b[k : k + 1].float())
+            pair = network_input(a[k : k + 1].float(), b[k : k + 1].float()).to(self.device)
             painted, solution = self.net.solved(pair)
             self._log.add(solution)
             out[k] = painted[0].clamp(0, 1)
         return out
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies and computes."""
+        place: torch.device = next(self.net.parameters()).device
+        return place
+
+    def to(self, device: torch.device) -> FeaturePainter:
+        """The same method computed on another device."""
+        return FeaturePainter(copy.deepcopy(self.net).to(device), self._info)
 
     def diagnostics(self) -> dict[str, int | float | bool]:
         """As :meth:`medfuse.methods.unfolding.UnfoldingGuide.diagnostics`."""

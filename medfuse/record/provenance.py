@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 import medfuse
 from medfuse.errors import NOTICE
 from medfuse.kernel.colormaps import COLORMAPS
+from medfuse.kernel.devices import find_device
 from medfuse.record.privacy import case_secret, pseudonym, sanitize, sanitize_command, sanitize_text
 from medfuse.record.prov_json import to_prov_json
 from medfuse.results.folder import bids_root, inventory, writing
@@ -227,7 +228,7 @@ def build_provenance(
         key=key,
         identifiers=identifiers,
         software=software(),
-        hardware=hardware(),
+        hardware=hardware(str(settings.get("device", "auto"))),
         guide=_guide(guide, settings),
         colormap=None if colormap is None else colour_table(colormap),
         outputs={},
@@ -310,14 +311,14 @@ def software() -> dict[str, str]:
     return own | {name: importlib.metadata.version(name) for name in SOFTWARE}
 
 
-def hardware() -> Hardware:
-    """Class of this machine; no host name, no user name."""
+def hardware(device: str = "auto") -> Hardware:
+    """Class of this machine and the device of its that computed; no host name, no user name."""
     return Hardware(
         system=platform.system(),
         machine=platform.machine(),
         cpus=os.cpu_count() or 1,
         vector_unit=torch.backends.cpu.get_cpu_capability(),
-        device="cpu",
+        device=find_device(device).type,
     )
 
 

@@ -34,7 +34,7 @@ from medfuse.transforms.settings import takes_settings
 
 
 @takes_settings(
-    "mode", "colormap", "kernel", "gamut", "style", "bias", "bounded", "window",
+    "mode", "colormap", "kernel", "gamut", "style", "bias", "bounded", "device", "window",
     "anatomical_window", "allow_patient_mismatch",
 )  # fmt: skip
 class FuseLuminanced(MapTransform):
@@ -114,6 +114,7 @@ class FuseLuminanced(MapTransform):
             **_facts(result),
             "bias": self.settings.bias,
             "bounded": self.settings.bounded,
+            "device": self.settings.device,
             "checksum": checksum(images),
         }
         d[self.fusion_key]["keys"] = {

@@ -135,7 +135,7 @@ def _settings(
             stated[f"{role}_modality"] = meta["modality"]
             if role == "functional" and not meta.get("suv"):
                 stated["functional_unit"] = meta["unit"]
-    names = ("mode", "kernel", "gamut", "style", "bias", "bounded")
+    names = ("mode", "kernel", "gamut", "style", "bias", "bounded", "device")
     chosen = {name: fusion[name] for name in names}
     if chosen["style"] == "overlay":
         chosen["gamut"] = None

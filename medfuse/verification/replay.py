@@ -26,7 +26,7 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
-from medfuse.errors import InputError, MedfuseError, option
+from medfuse.errors import InputError, MedfuseError, UsageError, option
 from medfuse.fusion import FusionResult
 from medfuse.fusion.choice import AUTO
 from medfuse.fusion.slices import Sources, repaint
@@ -35,6 +35,7 @@ from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.nifti.facts import find_facts
 from medfuse.imaging.volume import content_hash
 from medfuse.imaging.windows import Window
+from medfuse.kernel.devices import find_device
 from medfuse.record.provenance import Role, software
 from medfuse.registration.result import Registration
 from medfuse.results.export import band_files, to_bytes
@@ -174,6 +175,11 @@ def replay_inputs(
         yield Finding(f"{role} input", volume is not None, text)
     anat, func = found["anatomical"], found["functional"]
     if anat is None or func is None:
+        return
+    try:
+        find_device(settings.device)
+    except UsageError as error:
+        yield Finding("device", True, f"not computed again: {error.cause}")
         return
     transform = Registration.from_dict(read_json(folder, "transform.json"))
     on_grid = transform.resample(func)
