@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from medfuse.errors import InputError, MedfuseError, UnitError, option
-from medfuse.imaging.dicom.series import Frame, describe_dicom, read_dicom
+from medfuse.imaging.dicom.chosen import FrameWish
+from medfuse.imaging.dicom.series import describe_dicom, read_dicom
 from medfuse.imaging.nifti.volume import describe_nifti, read_nifti
 from medfuse.imaging.pet.suv import SUV_UNITS, suv_unavailable
 from medfuse.imaging.pointers import ANNEX, lacks_content, pointer_error, pointer_kind
@@ -61,7 +62,7 @@ def load(
     *,
     series: str | None = None,
     unit: UnitWish = "auto",
-    frame: Frame = None,
+    frame: FrameWish = None,
     modality: str | None = None,
     values_in: str | None = None,
     tilt_correction: bool = True,
@@ -126,7 +127,7 @@ def read_volume(
     *,
     series: str | None = None,
     unit: UnitWish = "auto",
-    frame: Frame = None,
+    frame: FrameWish = None,
     modality: str | None = None,
     values_in: str | None = None,
     tilt_correction: bool = True,

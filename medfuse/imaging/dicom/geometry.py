@@ -1,4 +1,4 @@
-"""From image planes to one regular grid, or to the reason why they do not make one.
+"""From the image planes of one frame to one regular grid, or to the reason why there is none.
 
 Positions alone decide: never SliceThickness, never file or instance numbers.
 """
@@ -7,52 +7,54 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from medfuse.errors import GeometryError, SeriesError, option
-from medfuse.imaging.dicom.planes import FRAME_KEYS, Plane
+from medfuse.errors import GeometryError, MedfuseError, SeriesError, option
+from medfuse.imaging.dicom.planes import Plane
 from medfuse.imaging.dicom.tilt import Tilt
 from medfuse.imaging.volume import Place
 
 #: DICOM patient coordinates (LPS) to RAS, both mm. Its own inverse.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_POSITION_MM = 0.01
-#: Steps may differ by what header rounding and bed seams do (brain-pd 1.0 %, STS_001 0.6 %).
-STEP_TOLERANCE = (0.05, 0.02)  # mm, share of the spacing
-#: Distance of a slice from its place on the regular grid.
-GRID_TOLERANCE = (0.1, 0.1)  # mm, share of the spacing
-#: In-plane drift over the stack: mm, share of the stack's length (0.06 degrees).
-DRIFT_TOLERANCE = (0.1, 1e-3)
-ORIENTATION_TOLERANCE = 1e-3
-_REEXPORT = f"Export the series again, or choose another one with {option('series', 'NUMBER')}"
+#: Distance of a slice from its place on the best regular grid: mm, share of the step. Positions
+#: written with one decimal are off by 0.087 mm at most (half a decimal in each of three axes).
+GRID_TOLERANCE = (0.1, 0.1)
+#: Of very thin and of thick slices, never more than: share of the step, mm.
+MOST_OFF_GRID = (0.25, 0.5)
+#: A step that is so much longer than the usual one is a gap: factor, and mm beyond rounding.
+GAP = (1.5, 0.2)
+#: In-plane drift over the stack: mm, share of the stack's length (0.09 degrees: what cosines
+#: written with three decimals are off).
+DRIFT_TOLERANCE = (0.1, 1.5e-3)
+#: Of direction cosines, also between slices: what three decimals do to lengths and right angles.
+ORIENTATION_TOLERANCE = 2e-3
+REEXPORT = f"Export the series again, or choose another one with {option('series', 'NUMBER')}"
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
+class Grid:
     """Planes in order on a regular grid.
 
     Attributes
     ----------
+    planes : tuple of Plane
+        Sorted along the slice normal.
     affine : (4, 4) float64
         Voxel index (column, row, slice) to RAS mm.
     shape : (3,) int
         Columns, rows, slices.
-    frames : tuple of tuple of Plane
-        For each frame (time, echo ...) its planes, sorted along the slice normal.
-    frame_text : str
-        What tells the frames apart, e.g. "FrameReferenceTime 0, 60000".
     tilt : Tilt or None
         Of a sheared stack; `affine` and `shape` are then those of the slices as stored.
     """
 
+    planes: tuple[Plane, ...]
     affine: np.ndarray
     shape: tuple[int, int, int]
-    frames: tuple[tuple[Plane, ...], ...]
-    frame_text: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     tilt: Tilt | None = None
 
     @property
@@ -62,32 +64,27 @@ class Stack:
             self.tilt.straight(self.affine, self.shape) if self.tilt else (self.affine, self.shape)
         )
 
+    def distance_mm(self, other: Grid) -> float:
+        """How far the corners of two frames lie apart at most, mm; infinite for unlike shapes."""
+        if self.shape != other.shape:
+            return math.inf
+        ends = [(0, n - 1) for n in self.shape]
+        index = np.stack(np.meshgrid(*ends, [1.0], indexing="ij"), -1).reshape(-1, 4)
+        apart = index @ (self.straight[0] - other.straight[0]).T
+        return float(np.linalg.norm(apart[:, :3], axis=1).max())
 
-def stack_planes(
-    planes: Sequence[Plane], place: Place, fingerprint: Callable[[Plane], bytes]
-) -> Stack:
-    """Sort planes along their normal and find the grid on which they lie.
 
-    In this order: every plane has a position, orientation and pixel spacing; orientations are unit,
-    orthogonal and equal; rows, columns and pixel spacing are equal; repeated positions are frames
-    or identical copies; the steps are equal; the slices lie on one straight line, along the normal
-    or, with a gantry tilt, aslant of it.
+def lay_out(planes: Sequence[Plane], place: Place) -> Grid:
+    """Sort the planes of one frame along their normal and find the grid on which they lie.
 
-    Parameters
-    ----------
-    planes : sequence of Plane
-    place : Place
-    fingerprint : callable
-        Hash of the pixels of a plane; asked only for planes at one position.
-
-    Returns
-    -------
-    Stack
+    In this order: orientations are unit, orthogonal and equal; rows, columns and pixel spacing
+    are equal; no position is taken twice; no slice is missing; every slice lies close to one
+    regular grid, along the normal or, with a gantry tilt, aslant of it.
 
     Raises
     ------
     GeometryError
-        ``E_NO_POSITION``, ``E_BAD_ORIENTATION``, ``E_ORIENTATION_MIXED``, ``E_SPACING``, ``E_TILT``
+        ``E_BAD_ORIENTATION``, ``E_ORIENTATION_MIXED``, ``E_SPACING``, ``E_TILT``
     SeriesError
         ``E_SHAPE_MIXED``, ``E_DUPLICATE_SLICE``, ``E_MISSING_SLICE``, ``E_TOO_FEW_SLICES``
 
@@ -95,39 +92,41 @@ def stack_planes(
     ----------
     DICOM PS3.3 C.7.6.2.1.1 (image position and orientation).
     """
-    _require_positions(planes, place)
     rows, notes = _orientation(planes, place)
     _require_one_shape(planes, place)
-    frames, frame_text, duplicate_notes = _frames(planes, rows[2], place, fingerprint)
-    first = frames[0]
-    if len(first) < 2:
-        raise place.error(
-            SeriesError,
-            "E_TOO_FEW_SLICES",
-            f"{len(first)} slice position; a volume needs 2 or more",
-            "Give the folder of the whole series",
-        )
-    positions = np.array([p.position for p in first])
-    step = _step(positions @ rows[2], first, place)
-    tilt = _tilt(positions, rows, first, place)
+    positions = np.array([p.position for p in planes])
+    along = positions @ rows[2]
+    order = sorted(range(len(planes)), key=lambda k: (along[k], planes[k].name))
+    planes = tuple(planes[k] for k in order)
+    local = (positions[order] - positions[order[0]]) @ rows.T
+    _require_distinct(local[:, 2], planes, float(along[order[0]]), place)
+    start, step = _fit(local, planes, place)
+    first = planes[0]
+    assert first.pixel_spacing is not None
+    between_rows, between_columns = first.pixel_spacing
+    tilt = _tilt(step, len(planes), (between_columns, between_rows))
     if tilt:
         notes.append(
             f"gantry tilt of {tilt.angle_deg:.1f} degrees was removed: slices were shifted within "
             f"their plane by up to {tilt.millimetres:.1f} mm (linear interpolation)"
         )
-    assert first[0].pixel_spacing is not None
-    between_rows, between_columns = first[0].pixel_spacing
     lps = np.eye(4)
     lps[:3, 0] = rows[0] * between_columns
     lps[:3, 1] = rows[1] * between_rows
-    lps[:3, 2] = rows[2] * step
-    lps[:3, 3] = positions[0]
-    shape = (first[0].columns, first[0].rows, len(first))
-    notes += duplicate_notes
-    return Stack(LPS_TO_RAS @ lps, shape, frames, frame_text, tuple(notes), tilt)
+    lps[:3, 2] = rows[2] * step[2]
+    lps[:3, 3] = positions[order[0]] + start @ rows
+    shape = (first.columns, first.rows, len(planes))
+    return Grid(planes, LPS_TO_RAS @ lps, shape, tuple(notes), tilt)
 
 
-def _require_positions(planes: Sequence[Plane], place: Place) -> None:
+def require_positions(planes: Sequence[Plane], place: Place) -> None:
+    """Refuse planes without position, orientation or pixel spacing.
+
+    Raises
+    ------
+    GeometryError
+        ``E_NO_POSITION``, ``E_SPACING``
+    """
     for plane in planes:
         tags = {
             "ImagePositionPatient": plane.position,
@@ -139,48 +138,79 @@ def _require_positions(planes: Sequence[Plane], place: Place) -> None:
                 GeometryError,
                 "E_NO_POSITION",
                 f"{plane.name} has no valid {' and no '.join(lacking)}",
-                _REEXPORT,
+                REEXPORT,
             )
         if plane.pixel_spacing is None or min(plane.pixel_spacing) <= 0:
             raise place.error(
                 GeometryError,
                 "E_SPACING",
                 f"{plane.name} has no valid PixelSpacing (two positive numbers, mm)",
-                _REEXPORT,
+                REEXPORT,
             )
 
 
 def _orientation(planes: Sequence[Plane], place: Place) -> tuple[np.ndarray, list[str]]:
     """Orthonormal rows: direction of columns, of rows, and the slice normal (LPS)."""
     cosines = np.array([p.orientation for p in planes])
-    first = cosines[0]
-    row, column = first[:3], first[3:]
+    _require_unit_cosines(cosines, planes, place)
+    if np.abs(cosines - cosines[0]).max() > ORIENTATION_TOLERANCE:
+        raise _mixed_orientations(planes, place)
+    # The mean of many roundings is closer to the truth than the first of them.
+    mean = cosines[0] if (cosines == cosines[0]).all() else cosines.mean(axis=0)
+    row, column = mean[:3], mean[3:]
     lengths = float(np.linalg.norm(row)), float(np.linalg.norm(column))
     drift = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(row @ column)))
-    if drift > ORIENTATION_TOLERANCE:
-        raise place.error(
-            GeometryError,
-            "E_BAD_ORIENTATION",
-            f"ImageOrientationPatient of {planes[0].name} is not two orthogonal unit vectors "
-            f"(lengths {lengths[0]:.4f} and {lengths[1]:.4f}, cosine {row @ column:.4f})",
-            _REEXPORT,
-        )
-    groups = Counter(tuple(float(v) for v in np.round(c, 2)) for c in cosines)
-    if np.abs(cosines - first).max() > ORIENTATION_TOLERANCE:
-        sizes = ", ".join(str(n) for n in sorted(groups.values(), reverse=True)[:6])
-        raise place.error(
-            GeometryError,
-            "E_ORIENTATION_MIXED",
-            f"{len(planes)} images lie in {max(2, len(groups))} orientations ({sizes} images)",
-            "Export each orientation as a series of its own",
-        )
     row = row / lengths[0]
     column = column - row * (row @ column)
     column = column / np.linalg.norm(column)
     notes = []
-    if drift > ORIENTATION_TOLERANCE / 10:
+    if drift > 1e-4:
         notes.append(f"direction cosines were off by {drift:.1e} and were made orthonormal")
     return np.array([row, column, np.cross(row, column)]), notes
+
+
+def _require_unit_cosines(cosines: np.ndarray, planes: Sequence[Plane], place: Place) -> None:
+    rows, columns = cosines[:, :3], cosines[:, 3:]
+    dots = np.sum(rows * columns, axis=1)
+    lengths = np.linalg.norm(rows, axis=1), np.linalg.norm(columns, axis=1)
+    off = np.max([np.abs(lengths[0] - 1), np.abs(lengths[1] - 1), np.abs(dots)], axis=0)
+    worst = int(np.argmax(off))
+    if off[worst] > ORIENTATION_TOLERANCE:
+        raise place.error(
+            GeometryError,
+            "E_BAD_ORIENTATION",
+            f"ImageOrientationPatient of {planes[worst].name} is not two orthogonal unit vectors "
+            f"(lengths {lengths[0][worst]:.4f} and {lengths[1][worst]:.4f}, cosine "
+            f"{dots[worst]:.4f})",
+            REEXPORT,
+        )
+
+
+def _mixed_orientations(planes: Sequence[Plane], place: Place) -> MedfuseError:
+    groups = Counter(tuple(np.round(p.orientation, 2) + 0.0) for p in planes)  # type: ignore[arg-type]
+    sizes = ", ".join(str(n) for n in sorted(groups.values(), reverse=True)[:6])
+    return place.error(
+        GeometryError,
+        "E_ORIENTATION_MIXED",
+        f"{len(planes)} images lie in {max(2, len(groups))} orientations ({sizes} images)"
+        f"{_LOCALISER if _looks_like_localiser(planes) else ''}",
+        "Export each orientation as a series of its own, or choose another series with "
+        f"{option('series', 'NUMBER')}",
+    )
+
+
+_LOCALISER = ": this is a localizer (scout), or several stacks in one series, not one volume"
+
+
+def _looks_like_localiser(planes: Sequence[Plane]) -> bool:
+    """Two or more stacks that stand across each other; one turned slice in a stack is none."""
+    groups = Counter(
+        tuple(np.round(np.cross(p.orientation[:3], p.orientation[3:]), 2))  # type: ignore[index]
+        for p in planes
+    )
+    normals, sizes = np.array(list(groups)), np.array(list(groups.values()))
+    across = np.abs(normals @ normals.T) < math.cos(math.radians(20))
+    return bool(min(across @ sizes) > 1) or len(planes) <= 3
 
 
 def _require_one_shape(planes: Sequence[Plane], place: Place) -> None:
@@ -196,7 +226,7 @@ def _require_one_shape(planes: Sequence[Plane], place: Place) -> None:
                 f"{plane.name} has {plane.columns} x {plane.rows} pixels of "
                 f"{_millimetres(plane)} mm, {first.name} {first.columns} x {first.rows} of "
                 f"{_millimetres(first)} mm",
-                _REEXPORT,
+                REEXPORT,
             )
 
 
@@ -205,149 +235,124 @@ def _millimetres(plane: Plane) -> str:
     return f"{plane.pixel_spacing[1]:.4g} x {plane.pixel_spacing[0]:.4g}"
 
 
-def _frames(
-    planes: Sequence[Plane],
-    normal: np.ndarray,
-    place: Place,
-    fingerprint: Callable[[Plane], bytes],
-) -> tuple[tuple[tuple[Plane, ...], ...], str, list[str]]:
-    """Split planes into frames of one plane a position; drop identical copies."""
-    groups = _positions(planes, normal)
-    notes: list[str] = []
-    if any(len(g) > 1 for g in groups):
-        copies = len(planes)
-        groups = [_without_copies(g, fingerprint) for g in groups]
-        copies -= sum(len(g) for g in groups)
-        if copies:
-            notes.append(f"{copies} images are copies with identical pixels and were dropped")
-    counts = {len(g) for g in groups}
-    if len(counts) > 1 and min(counts) > 1:
+def _require_distinct(
+    along: np.ndarray, planes: Sequence[Plane], start: float, place: Place
+) -> None:
+    """`along` is measured from the first plane, `start` is its own place along the normal."""
+    if along[-1] <= SAME_POSITION_MM:
         raise place.error(
             SeriesError,
-            "E_MISSING_SLICE",
-            f"positions hold {min(counts)} to {max(counts)} images: a time frame is incomplete",
-            _REEXPORT,
+            "E_TOO_FEW_SLICES",
+            "1 slice position; a volume needs 2 or more"
+            + (f" ({len(planes)} images of one slice)" if len(planes) > 1 else ""),
+            "Give the folder of the whole series, or another series: a single slice, also one "
+            "that moves, is not fused",
         )
-    if len(counts) > 1:
-        group = next(g for g in groups if len(g) > min(counts))
-        where = float(np.dot(np.array(group[0].position), normal))
+    same = np.diff(along) <= SAME_POSITION_MM
+    if same.any():
+        at = int(np.argmax(same))
+        group = [p.name for p, z in zip(planes, along, strict=True) if abs(z - along[at]) <= 0.01]
         raise place.error(
             SeriesError,
             "E_DUPLICATE_SLICE",
             f"{len(group)} images with different pixels lie at one position "
-            f"({where:.2f} mm along the normal): {', '.join(p.name for p in group[:4])}",
-            _REEXPORT,
+            f"({start + along[at]:.2f} mm along the normal): {', '.join(group[:4])}",
+            REEXPORT,
         )
-    ordered, frame_text = _order_frames(groups, counts.pop(), place)
-    return tuple(zip(*ordered, strict=True)), frame_text, notes
 
 
-def _positions(planes: Sequence[Plane], normal: np.ndarray) -> list[list[Plane]]:
-    along = [float(np.dot(np.array(p.position), normal)) for p in planes]
-    groups: list[list[Plane]] = []
-    last = -math.inf
-    for index in sorted(range(len(planes)), key=lambda i: (along[i], planes[i].name)):
-        if along[index] - last > SAME_POSITION_MM:
-            groups.append([])
-            last = along[index]
-        groups[-1].append(planes[index])
-    return groups
+def _fit(local: np.ndarray, planes: Sequence[Plane], place: Place) -> tuple[np.ndarray, np.ndarray]:
+    """Start and step of the grid, mm along columns, rows and normal; refuses what is off it.
 
+    First a straight stack through the outermost slices, then the best straight one (rounding at
+    the ends moves all others); the same again with slices that slide within their plane.
 
-def _without_copies(group: list[Plane], fingerprint: Callable[[Plane], bytes]) -> list[Plane]:
-    if len(group) == 1:
-        return group
-    unique: dict[object, Plane] = {}
-    for plane in group:
-        times = tuple(v for k, v in sorted(plane.keys.items()) if k != "InstanceNumber")
-        unique.setdefault((fingerprint(plane), plane.slope, plane.intercept, times), plane)
-    return list(unique.values())
-
-
-def _order_frames(
-    groups: list[list[Plane]], count: int, place: Place
-) -> tuple[list[list[Plane]], str]:
-    """Bring the planes of each position into one frame order."""
-    if count == 1:
-        return groups, ""
-    for key in FRAME_KEYS:
-        values = {p.keys.get(key) for g in groups for p in g}
-        if None in values:
-            continue
-        by_position = [sorted({p.keys[key] for p in g}) for g in groups]
-        if key == "InstanceNumber" and all(len(v) == count for v in by_position):
-            return [sorted(g, key=lambda p: p.keys["InstanceNumber"]) for g in groups], key
-        if len(values) == count and all(len(v) == count for v in by_position):
-            shown = ", ".join(f"{v:g}" for v in by_position[0][:6])
-            text = key if key == "acquisition time" else f"{key} {shown}"
-            return [sorted(g, key=lambda p, k=key: p.keys[k]) for g in groups], text  # type: ignore[misc]
-    raise place.error(
-        SeriesError,
-        "E_DUPLICATE_SLICE",
-        f"every position holds {count} different images, and no tag tells them apart",
-        _REEXPORT,
+    Parameters
+    ----------
+    local : (slices, 3) float64
+        Positions along columns, rows and normal, from the first slice on, mm.
+    """
+    along = local[:, 2]
+    _require_no_gap(along, planes, place)
+    k = np.arange(len(local))[:, None]
+    slope, middle = np.polyfit(k[:, 0], local, 1)
+    ends = along[-1] / (len(along) - 1)
+    slide = along @ local[:, :2] / (along @ along)
+    zero = np.zeros(2)
+    models = (
+        ([0.0, 0.0, 0.0], [*zero, ends]),
+        ([*local[:, :2].mean(axis=0), middle[2]], [*zero, slope[2]]),
+        ([0.0, 0.0, 0.0], [*(slide * ends), ends]),
+        (middle, slope),
     )
+    drift = max(DRIFT_TOLERANCE[0], DRIFT_TOLERANCE[1] * along[-1])
+    for start, step in ((np.array(a), np.array(b)) for a, b in models):
+        off = np.abs(local - (start + k * step))
+        if off[:, 2].max() <= grid_limit(step[2]) and np.hypot(off[:, 0], off[:, 1]).max() <= drift:
+            return start, step
+    raise _off_grid(local, start, step, planes, place)
 
 
-def _tilt(
-    positions: np.ndarray, rows: np.ndarray, planes: Sequence[Plane], place: Place
-) -> Tilt | None:
-    """How far the slices slide within their plane; refuses slices that do so unevenly."""
-    offsets = positions - positions[0]
-    along, sideways = offsets @ rows[2], offsets @ rows[:2].T
-    tolerance = max(DRIFT_TOLERANCE[0], DRIFT_TOLERANCE[1] * along[-1])
-    distance = np.linalg.norm(sideways, axis=1)
-    if distance.max() <= tolerance:
-        return None
-    slope = (along @ sideways) / (along @ along)
-    uneven = np.linalg.norm(sideways - np.outer(along, slope), axis=1)
-    if uneven.max() > tolerance:
-        worst = int(np.argmax(distance))
-        raise place.error(
-            GeometryError,
-            "E_TILT",
-            f"{planes[worst].name} lies {distance[worst]:.2f} mm off the normal through "
-            f"{planes[0].name}, and not all slices slide alike, as they would with a gantry tilt",
-            _REEXPORT,
-        )
-    assert planes[0].pixel_spacing is not None
-    between_rows, between_columns = planes[0].pixel_spacing
-    last = slope * along[-1]
-    pixels = last / (len(along) - 1) / (between_columns, between_rows)
-    length = float(np.linalg.norm(last))
-    return Tilt(
-        (float(pixels[0]), float(pixels[1])),
-        length,
-        math.degrees(math.atan2(length, float(along[-1]))),
-    )
+def grid_limit(step_mm: float) -> float:
+    """How far a slice may lie from its place on the regular grid, mm.
+
+    >>> [grid_limit(step) for step in (0.1, 0.7, 3.27, 10.0)]
+    [0.025, 0.1, 0.327, 0.5]
+    """
+    share, most = MOST_OFF_GRID
+    return float(min(max(GRID_TOLERANCE[0], GRID_TOLERANCE[1] * step_mm), share * step_mm, most))
 
 
-def _step(along: np.ndarray, planes: Sequence[Plane], place: Place) -> float:
-    """Spacing of the slices in mm; refuses gaps and uneven steps."""
+def _require_no_gap(along: np.ndarray, planes: Sequence[Plane], place: Place) -> None:
     steps = np.diff(along)
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])
-    widest, wide = int(np.argmax(steps)), int(np.count_nonzero(steps > 1.5 * usual))
-    two_spacings = wide > max(2, len(steps) // 4)
-    if wide and not two_spacings:
-        lost = round(float(steps[widest]) / usual) - 1
-        raise place.error(
-            SeriesError,
-            "E_MISSING_SLICE",
-            f"gap of {steps[widest]:.2f} mm between {planes[widest].name} and "
-            f"{planes[widest + 1].name} where the spacing is {usual:.2f} mm "
-            f"({'one slice' if lost == 1 else f'{lost} slices'} missing?)",
-            _REEXPORT,
-        )
-    mean = float(along[-1] - along[0]) / len(steps)
-    off_grid = np.abs(along - (along[0] + mean * np.arange(len(along)))).max()
-    uneven = np.abs(steps - mean).max() > max(STEP_TOLERANCE[0], STEP_TOLERANCE[1] * mean)
-    if uneven or off_grid > max(GRID_TOLERANCE[0], GRID_TOLERANCE[1] * mean):
-        raise place.error(
+    wide = steps > max(GAP[0] * usual, usual + GAP[1])
+    two_spacings = np.count_nonzero(wide) > max(2, len(steps) // 4)
+    if not wide.any() or two_spacings:
+        return
+    widest = int(np.argmax(steps))
+    lost = round(float(steps[widest]) / usual) - 1
+    raise place.error(
+        SeriesError,
+        "E_MISSING_SLICE",
+        f"gap of {steps[widest]:.2f} mm between {planes[widest].name} and "
+        f"{planes[widest + 1].name} where the spacing is {usual:.2f} mm "
+        f"({'one slice' if lost == 1 else f'{lost} slices'} missing?)",
+        REEXPORT,
+    )
+
+
+def _off_grid(
+    local: np.ndarray, start: np.ndarray, step: np.ndarray, planes: Sequence[Plane], place: Place
+) -> MedfuseError:
+    """What is wrong with slices that fit no grid; `start` and `step` are those of the best one."""
+    off = np.abs(local[:, 2] - (start[2] + step[2] * np.arange(len(local)))).max()
+    if off > grid_limit(step[2]):
+        steps = np.diff(local[:, 2])
+        return place.error(
             GeometryError,
             "E_SPACING",
             f"slice steps range from {steps.min():.3f} to {steps.max():.3f} mm; slices lie up to "
-            f"{off_grid:.2f} mm off a regular grid",
+            f"{off:.2f} mm off the best regular grid, {grid_limit(step[2]):.2f} mm are allowed",
             "Resample the series to equal steps first, or choose another one with "
             f"{option('series', 'NUMBER')}",
         )
-    return mean
+    distance = np.hypot(local[:, 0], local[:, 1])
+    worst = int(np.argmax(distance))
+    return place.error(
+        GeometryError,
+        "E_TILT",
+        f"{planes[worst].name} lies {distance[worst]:.2f} mm off the normal through "
+        f"{planes[0].name}, and not all slices slide alike, as they would with a gantry tilt",
+        REEXPORT,
+    )
+
+
+def _tilt(step: np.ndarray, slices: int, spacing: tuple[float, float]) -> Tilt | None:
+    """The tilt of a stack whose step is (columns, rows, normal), mm."""
+    if not step[:2].any():
+        return None
+    pixels = step[:2] / spacing
+    length = float(np.linalg.norm(step[:2])) * (slices - 1)
+    angle = math.degrees(math.atan2(float(np.linalg.norm(step[:2])), float(step[2])))
+    return Tilt((float(pixels[0]), float(pixels[1])), length, angle)

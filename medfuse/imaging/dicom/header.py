@@ -6,6 +6,7 @@ wild hold text in number fields. No text of a header leaves here but known code 
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -15,12 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from medfuse.imaging.dicom.deflated import DEFLATED, inflate
 from medfuse.imaging.pointers import pointer_kind
 
 #: What pydicom and its codecs raise on damaged files: anything, as fuzzing shows.
@@ -35,7 +38,6 @@ NEVER_DICOM = frozenset(
         *(".tfm", ".tif", ".tiff", ".tsv", ".txt", ".xlsx", ".xml", ".yaml", ".yml", ".zip"),
     )
 )
-DEFLATED = b"1.2.840.10008.1.2.1.99"
 Junk = Literal[
     "not DICOM",
     "empty file",
@@ -63,8 +65,12 @@ _TAG_NAMES = """
     AcquisitionNumber EchoTime TriggerTime TemporalPositionIdentifier DiffusionBValue
     LongitudinalTemporalInformationModified SharedFunctionalGroupsSequence
     PerFrameFunctionalGroupsSequence DetectorInformationSequence SliceVector
-    RealWorldValueMappingSequence
+    RealWorldValueMappingSequence Manufacturer AcquisitionMatrix ComplexImageComponent
+    InConcatenationNumber
 """
+#: Private elements at their usual places: number of tiles of a Siemens mosaic, kind of a GE image.
+TILES_SIEMENS, KIND_GE = 0x0019100A, 0x0043102F
+_TAGS = [*map(Tag, _TAG_NAMES.split()), Tag(TILES_SIEMENS), Tag(KIND_GE)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,16 +153,18 @@ def read_header(path: Path, name: str) -> DicomFile | Junk:
             if kind := pointer_kind(head):
                 return kind
             return "without preamble" if _is_bare_dataset(head) else "not DICOM"
-        if DEFLATED in head:
-            return "deflated"  # pydicom would inflate it without limit
         stream.seek(0)
+        content: BinaryIO = stream
+        if DEFLATED in head:
+            plain = inflate(stream.read())
+            if plain is None:
+                return "deflated"
+            content, size = io.BytesIO(plain), len(plain)
         try:
-            header = pydicom.dcmread(
-                stream, stop_before_pixels=True, specific_tags=_TAG_NAMES.split()
-            )
+            header = pydicom.dcmread(content, stop_before_pixels=True, specific_tags=_TAGS)
         except PARSE_FAILURES:
             return "damaged"
-        pixel_bytes = size - stream.tell()
+        pixel_bytes = size - content.tell()
     if text(header.file_meta, "MediaStorageSOPClassUID") == DICOMDIR_CLASS:
         return "DICOMDIR"
     if pixel_bytes > 8:

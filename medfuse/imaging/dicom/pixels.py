@@ -89,10 +89,19 @@ def _decoded(
         ) from None
 
 
-def fingerprint(plane: Plane, place: Place) -> bytes:
-    """Hash of the stored values of one plane, whatever their encoding."""
-    _, arrays = decode(plane.file, [plane.frame], place)
-    return hashlib.sha256(next(arrays).astype("<i8").tobytes()).digest()
+def hash_pixels(planes: Sequence[Plane], place: Place) -> list[bytes]:
+    """Hashes of the stored values of planes, whatever their encoding; every file is read once."""
+    by_file: dict[DicomFile, dict[int, list[int]]] = {}
+    for index, plane in enumerate(planes):
+        by_file.setdefault(plane.file, {}).setdefault(plane.frame, []).append(index)
+    found = [b""] * len(planes)
+    for file, by_frame in by_file.items():
+        _, arrays = decode(file, list(by_frame), place)
+        for indices, stored in zip(by_frame.values(), arrays, strict=True):
+            for k in indices:
+                pixels = np.ascontiguousarray(planes[k].cut(stored), dtype="<i8")
+                found[k] = hashlib.sha256(pixels.tobytes()).digest()
+    return found
 
 
 def rescale(stored: np.ndarray, plane: Plane) -> tuple[np.ndarray, int]:

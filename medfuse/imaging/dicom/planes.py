@@ -1,10 +1,10 @@
-"""Image planes of DICOM files: one for a classic image, many for enhanced and NM multi-frame."""
+"""Image planes of DICOM files: one for a classic image, many for enhanced, NM and tiled ones."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -21,6 +21,8 @@ from medfuse.imaging.dicom.header import (
     texts,
     vector,
 )
+from medfuse.imaging.dicom.kinds import image_kind
+from medfuse.imaging.dicom.tiles import Sheet, read_sheet
 from medfuse.imaging.volume import Place
 
 _NM_IMAGE = "1.2.840.10008.5.1.4.1.1.20"
@@ -53,6 +55,10 @@ class Plane:
         Rescale to the unit of the modality.
     keys : dict
         Values by `FRAME_KEYS`.
+    kind : str
+        What is shown, where that tells images of one place apart: "magnitude", "water" ...
+    corner : (2,) int or None
+        First row and column of a tile within its image.
     """
 
     file: DicomFile
@@ -65,13 +71,22 @@ class Plane:
     slope: float | None
     intercept: float | None
     keys: dict[str, float] = field(default_factory=dict)
+    kind: str = ""
+    corner: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
-        """File, and frame where the file has several, for error lines."""
-        return (
-            f"{self.file.name} frame {self.frame + 1}" if self.file.frames > 1 else self.file.name
-        )
+        """File, and frame or tile where the file has several, for error lines."""
+        if self.file.frames > 1:
+            return f"{self.file.name} frame {self.frame + 1}"
+        return f"{self.file.name} tile at {self.corner}" if self.corner else self.file.name
+
+    def cut(self, stored: np.ndarray) -> np.ndarray:
+        """The pixels of the plane out of those of its image."""
+        if self.corner is None:
+            return stored
+        row, column = self.corner
+        return stored[row : row + self.rows, column : column + self.columns]
 
 
 def read_planes(file: DicomFile, place: Place) -> list[Plane]:
@@ -81,12 +96,16 @@ def read_planes(file: DicomFile, place: Place) -> list[Plane]:
     ------
     GeometryError
         ``E_NO_POSITION``: a multi-frame file without functional groups or detector geometry.
+        ``E_MOSAIC``: see `read_sheet`.
 
     References
     ----------
     DICOM PS3.3 C.7.6.2 (Image Plane), C.7.6.16 (functional groups), C.8.4.15 (NM reconstruction).
     """
     header = file.header
+    sheet = read_sheet(file, place)
+    if sheet is not None:
+        return _tiles(file, sheet)
     if "PerFrameFunctionalGroupsSequence" in header:
         return _enhanced(file, place)
     if text(header, "SOPClassUID") == _NM_IMAGE:
@@ -95,17 +114,35 @@ def read_planes(file: DicomFile, place: Place) -> list[Plane]:
         raise _no_geometry(
             place, file, f"{file.frames} frames without functional groups: no frame has a position"
         )
+    return [_classic(file)]
+
+
+def _classic(file: DicomFile) -> Plane:
+    header = file.header
+    return _plane(
+        file,
+        0,
+        position=vector(header, "ImagePositionPatient", 3),
+        orientation=vector(header, "ImageOrientationPatient", 6),
+        pixel_spacing=vector(header, "PixelSpacing", 2),
+        slope=number(header, "RescaleSlope"),
+        intercept=number(header, "RescaleIntercept"),
+        keys=_classic_keys(header),
+        kind=image_kind(header),
+    )
+
+
+def _tiles(file: DicomFile, sheet: Sheet) -> list[Plane]:
+    whole = _classic(file)
     return [
-        _plane(
-            file,
-            0,
-            position=vector(header, "ImagePositionPatient", 3),
-            orientation=vector(header, "ImageOrientationPatient", 6),
-            pixel_spacing=vector(header, "PixelSpacing", 2),
-            slope=number(header, "RescaleSlope"),
-            intercept=number(header, "RescaleIntercept"),
-            keys=_classic_keys(header),
+        replace(
+            whole,
+            rows=sheet.rows,
+            columns=sheet.columns,
+            position=tuple(float(p) for p in position),
+            corner=sheet.corner(tile),
         )
+        for tile, position in enumerate(sheet.positions)
     ]
 
 
@@ -119,11 +156,13 @@ def _plane(
     slope: float | None,
     intercept: float | None,
     keys: dict[str, float],
+    kind: str = "",
 ) -> Plane:
     rows, columns = integer(file.header, "Rows") or 0, integer(file.header, "Columns") or 0
     return Plane(
-        file, frame, rows, columns, position, orientation, pixel_spacing, slope, intercept, keys
-    )
+        file, frame, rows, columns, position, orientation, pixel_spacing, slope, intercept, keys,
+        kind,
+    )  # fmt: skip
 
 
 def _classic_keys(header: Dataset) -> dict[str, float]:
@@ -159,27 +198,36 @@ def _enhanced(file: DicomFile, place: Place) -> list[Plane]:
                 pixel_spacing=vector(group(own, "PixelMeasuresSequence"), "PixelSpacing", 2),
                 slope=number(transform, "RescaleSlope"),
                 intercept=number(transform, "RescaleIntercept"),
-                keys=_enhanced_keys(frame, own, group),
+                keys=_enhanced_keys(file, frame, own, group),
+                kind=image_kind(file.header, group(own, "MRImageFrameTypeSequence")),
             )
         )
     return planes
 
 
 def _enhanced_keys(
-    frame: int, own: Dataset, group: Callable[[Dataset, str], Dataset]
+    file: DicomFile, frame: int, own: Dataset, group: Callable[[Dataset, str], Dataset]
 ) -> dict[str, float]:
     content = group(own, "FrameContentSequence")
+    beat = group(own, "CardiacSynchronizationSequence")
     reference = parse_datetime(text(content, "FrameReferenceDateTime"))
     acquired = parse_datetime(text(content, "FrameAcquisitionDateTime"))
     keys = {
         "TemporalPositionIdentifier": number(content, "TemporalPositionIndex"),
         "FrameReferenceTime": reference.timestamp() if reference else None,
         "acquisition time": acquired.timestamp() if acquired else None,
+        "TriggerTime": number(beat, "NominalCardiacTriggerDelayTime"),
         "EchoTime": number(group(own, "MREchoSequence"), "EffectiveEchoTime"),
         "DiffusionBValue": number(group(own, "MRDiffusionSequence"), "DiffusionBValue"),
-        "InstanceNumber": float(frame),
+        "InstanceNumber": _image_number(file, frame),
     }
     return {k: v for k, v in keys.items() if v is not None and math.isfinite(v)}
+
+
+def _image_number(file: DicomFile, frame: int) -> float:
+    """Order of a frame within the series, across the files of a concatenation too."""
+    part = integer(file.header, "InConcatenationNumber") or 0
+    return ((integer(file.header, "InstanceNumber") or 0) * 1e3 + part) * 1e6 + frame
 
 
 def _nuclear(file: DicomFile, place: Place) -> list[Plane]:
@@ -211,7 +259,7 @@ def _nuclear(file: DicomFile, place: Place) -> list[Plane]:
             pixel_spacing=vector(header, "PixelSpacing", 2),
             slope=number(header, "RescaleSlope"),
             intercept=number(header, "RescaleIntercept"),
-            keys={"InstanceNumber": float(frame)},
+            keys={"InstanceNumber": _image_number(file, frame)},
         )
         for frame, index in enumerate(slices)
     ]

@@ -338,7 +338,7 @@ def _not_an_image(kind: str, name: str) -> MedfuseError:
     codes = {
         "empty file": ("E_EMPTY_FILE", "the file is empty (0 bytes)"),
         "truncated": ("E_TRUNCATED", "the file ends before its pixel data"),
-        "deflated": ("E_CODEC", "the deflated transfer syntax is not read"),
+        "deflated": ("E_CODEC", "the deflated data set is damaged, or larger than 1 GB"),
         "damaged": ("E_CORRUPT", "the DICOM header cannot be parsed"),
         "not DICOM": ("E_NOT_DICOM", "the file has no DICM mark at byte 128"),
         "without preamble": ("E_NOT_DICOM", "a data set without preamble and DICM mark"),

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from medfuse.errors import GeometryError, MedfuseError, SeriesError, UnitError, UsageError, option
-from medfuse.imaging.dicom.geometry import Stack, stack_planes
+from medfuse.errors import GeometryError, MedfuseError, SeriesError, UnitError, option
+from medfuse.imaging.dicom.chosen import Chosen, FrameWish, choose_frame
+from medfuse.imaging.dicom.frames import Stack, stack_planes
 from medfuse.imaging.dicom.header import DicomFile, quiet_pydicom, text
 from medfuse.imaging.dicom.pet import read_pet_header
-from medfuse.imaging.dicom.pixels import decode, fingerprint, is_lossy, require_readable, rescale
+from medfuse.imaging.dicom.pixels import decode, hash_pixels, is_lossy, require_readable, rescale
 from medfuse.imaging.dicom.planes import Plane, read_planes
 from medfuse.imaging.dicom.scan import (
     Scan,
@@ -31,6 +32,7 @@ from medfuse.imaging.dicom.scan import (
 from medfuse.imaging.dicom.tilt import Tilt
 from medfuse.imaging.pet.nuclides import SINGLE_PHOTON
 from medfuse.imaging.pet.suv import SuvScale, compute_suv_scale, describe_steps
+from medfuse.imaging.progress import steps
 from medfuse.imaging.volume import (
     AIR_HU,
     MAX_HU_OF_AIR,
@@ -47,7 +49,6 @@ from medfuse.imaging.volume import (
     spacing_of,
 )
 
-Frame = int | Literal["mean"] | None
 #: Raw file, rescaled slices and the final copy are in memory together.
 _BYTES_PER_VOXEL = 12
 
@@ -70,7 +71,7 @@ def read_dicom(
     path: Path,
     *,
     series: str | None = None,
-    frame: Frame = None,
+    frame: FrameWish = None,
     modality: str | None = None,
     values_in: str | None = None,
     tilt_correction: bool = True,
@@ -102,7 +103,8 @@ def read_dicom(
     ------
     MedfuseError
         See `choose_series`, `require_readable` and `stack_planes`; ``E_DYNAMIC``, ``E_FRAME``,
-        ``E_TOO_LARGE``, ``E_CONSTANT``, ``E_UNIT_MIXED``, ``E_FRAME_OF_REFERENCE``.
+        ``E_MISSING_SLICE``, ``E_FRAMES_DIFFER``, ``E_TOO_LARGE``, ``E_CONSTANT``,
+        ``E_UNIT_MIXED``, ``E_FRAME_OF_REFERENCE``.
     """
     with quiet_pydicom():
         scan = scan_folder(path) if path.is_dir() else scan_file_series(path)
@@ -110,9 +112,10 @@ def read_dicom(
             choose_series(scan, series), display_name(path), modality=modality, values_in=values_in,
             suv_kind=suv,
         )  # fmt: skip
-        if plan.stack.tilt and not tilt_correction:
-            raise _tilted(plan.stack.tilt, plan.place)
-        return _read_plan(plan, path, frame, scan.notes)
+        chosen = choose_frame(plan.stack, frame, plan.place)
+        if chosen.grid.tilt and not tilt_correction:
+            raise _tilted(chosen.grid.tilt, plan.place)
+        return _read_plan(plan, chosen, path, scan.notes)
 
 
 def describe_dicom(path: Path) -> list[dict[str, Any]]:
@@ -135,10 +138,10 @@ def plan_series(
     """Find the grid and the unit of a series without reading pixels (but those of duplicates)."""
     place = Place(f"Cannot read {series.label}", where)
     _require_one_origin(series.files, place)
-    planes = [plane for file in series.files for plane in read_planes(file, place)]
+    planes = [plane for file in steps(series.files, "planes") for plane in read_planes(file, place)]
     require_readable(planes, place)
-    stack = stack_planes(planes, place, partial(fingerprint, place=place))
-    require_memory(stack.straight[1], _BYTES_PER_VOXEL, place)
+    stack = stack_planes(planes, place, partial(hash_pixels, place=place))
+    require_memory(stack.first.straight[1], _BYTES_PER_VOXEL, place)
     notes = list(stack.notes)
     if series.skipped:
         notes.append(f"{series.skipped} localisers, screen saves or projections were left out")
@@ -224,14 +227,13 @@ def _require_one_origin(files: Sequence[DicomFile], place: Place) -> None:
         )
 
 
-def _read_plan(plan: SeriesPlan, path: Path, frame: Frame, scan_notes: list[str]) -> Volume:
-    planes, frame_notes = _choose_frame(plan, frame)
-    values, hashes, padded = _read_values(planes, plan.stack.shape, plan.place)
+def _read_plan(plan: SeriesPlan, chosen: Chosen, path: Path, scan_notes: list[str]) -> Volume:
+    planes, grid = chosen.planes, chosen.grid
+    values, hashes, padded = _read_values(planes, grid.shape, plan.place)
     values *= np.float32(plan.factor)
-    stack = plan.stack
-    if stack.tilt:
-        values = stack.tilt.straighten(values, AIR_HU if plan.unit == "HU" else 0.0)
-    notes = [*plan.notes, *frame_notes]
+    if grid.tilt:
+        values = grid.tilt.straighten(values, AIR_HU if plan.unit == "HU" else 0.0)
+    notes = [*plan.notes, *chosen.notes]
     if padded:
         notes.append(
             f"{padded} padding voxels were set to {'-1000 HU' if plan.modality == 'CT' else '0'}"
@@ -247,12 +249,12 @@ def _read_plan(plan: SeriesPlan, path: Path, frame: Frame, scan_notes: list[str]
     meta = {
         "modality": plan.modality,
         "unit": plan.unit,
-        "spacing": spacing_of(stack.affine),
+        "spacing": spacing_of(grid.affine),
         "source": _source(plan, planes, path, hashes),
         "suv": plan.suv,
         "notes": notes + scan_notes,
     }
-    return Volume(values, stack.straight[0], meta)
+    return Volume(values, grid.straight[0], meta)
 
 
 def _source(
@@ -294,35 +296,6 @@ def _image_uid(plane: Plane) -> tuple[str, str, int | None]:
     )
 
 
-def _choose_frame(plan: SeriesPlan, frame: Frame) -> tuple[list[list[Plane]], list[str]]:
-    """Planes by slice: one each, or all frames of the slice for the mean."""
-    frames = plan.stack.frames
-    count = len(frames)
-    if frame is None and count > 1:
-        raise plan.place.error(
-            SeriesError,
-            "E_DYNAMIC",
-            f"{count} frames at each of {len(frames[0])} positions ({plan.stack.frame_text})",
-            f"Choose one from 0 to {count - 1} with {option('frame', 'NUMBER')}, or "
-            f"{option('frame', 'mean')}",
-        )
-    if isinstance(frame, int) and not 0 <= frame < count:
-        raise plan.place.error(
-            UsageError,
-            "E_FRAME",
-            f"there is no frame {frame}: the series has {count}",
-            f"Choose 0 to {count - 1}",
-        )
-    if count == 1:
-        return [[p] for p in frames[0]], []
-    if frame == "mean":
-        by_slice = [list(group) for group in zip(*frames, strict=True)]
-        return by_slice, [f"unweighted mean of {count} frames ({plan.stack.frame_text})"]
-    assert isinstance(frame, int)
-    note = f"frame {frame} of 0 to {count - 1} ({plan.stack.frame_text})"
-    return [[p] for p in frames[frame]], [note]
-
-
 def _read_values(
     slices: list[list[Plane]], shape: tuple[int, int, int], place: Place
 ) -> tuple[np.ndarray, list[str], int]:
@@ -334,13 +307,18 @@ def _read_values(
         for plane in planes:
             by_file.setdefault(plane.file, []).append((plane, index))
     hashes, padded = [], 0
-    for file, entries in by_file.items():
-        sha256, arrays = decode(file, [plane.frame for plane, _ in entries], place)
+    for file, entries in steps(by_file.items(), "reading"):
+        wanted = sorted({plane.frame for plane, _ in entries})
+        sha256, arrays = decode(file, wanted, place)
         hashes.append(sha256)
-        for (plane, index), stored in zip(entries, arrays, strict=True):
-            values, count = rescale(stored, plane)
-            stack[index] += values / many
-            padded += count
+        by_frame: dict[int, list[tuple[Plane, int]]] = {}
+        for plane, index in entries:
+            by_frame.setdefault(plane.frame, []).append((plane, index))
+        for frame, stored in zip(wanted, arrays, strict=True):
+            for plane, index in by_frame[frame]:
+                values, count = rescale(plane.cut(stored), plane)
+                stack[index] += values / many
+                padded += count
     return np.ascontiguousarray(stack.transpose(2, 1, 0), dtype=np.float32), hashes, padded
 
 
@@ -366,7 +344,7 @@ def _describe_series(series: Series, scan: Scan, where: str) -> dict[str, Any]:
         require_one_patient(series.files, series.label, where)
         plan = plan_series(series, where)
         entry |= _describe_plan(plan, scan.notes)
-        _choose_frame(plan, None)
+        choose_frame(plan.stack, None, plan.place)
     except MedfuseError as problem:
         entry["problems"].append(str(problem))
     return entry
@@ -377,9 +355,9 @@ def _describe_plan(plan: SeriesPlan, notes: list[str]) -> dict[str, Any]:
         "modality": plan.modality,
         "unit": plan.unit,
         "frames": len(plan.stack.frames),
-        "shape": list(plan.stack.straight[1]),
-        "spacing": spacing_of(plan.stack.affine),
-        "orientation": axis_codes(plan.stack.affine),
+        "shape": list(plan.stack.first.straight[1]),
+        "spacing": spacing_of(plan.stack.first.affine),
+        "orientation": axis_codes(plan.stack.first.affine),
         "suv": plan.suv,
         "suv_steps": describe_steps(plan.suv) if plan.suv else [],
         "notes": [*plan.notes, *notes],
