@@ -375,7 +375,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(28, "no functional groups", lambda f: _enhanced(f, groups=True), "E_NO_POSITION",
           ("6 frames",), "pet.dcm"),
     Fault(29, "screen save", also(_pictures), note="1 localisers, screen saves"),
-    Fault(30, "no codec", edited(_codec, 2), "E_CODEC", (THIRD, "MPEG-4", "medfuse[codecs]")),
+    Fault(30, "no codec", edited(_codec, 2), "E_CODEC", (THIRD, "MPEG-4", "a film")),
     Fault(31, "compressed bomb", edited(_bomb), "E_TOO_LARGE", ("65000 x 65000", "GB")),
     Fault(31, "deflated", raw(_deflated), "E_CODEC", ("deflated",)),
     Fault(32, "odd bits", tags(2, HighBit=7), "E_PHOTOMETRIC", ("high bit 7",)),

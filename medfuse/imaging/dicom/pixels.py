@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pydicom
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from medfuse.errors import InputError, UnitError
+from medfuse.imaging.dicom.codecs import decoders, require_codec
+from medfuse.imaging.dicom.deflated import plain_bytes
 from medfuse.imaging.dicom.header import (
     PARSE_FAILURES,
     DicomFile,
@@ -42,7 +45,7 @@ def require_readable(planes: Sequence[Plane], place: Place) -> None:
         ``E_NOT_QUANTITATIVE`` (colour), ``E_RESCALE``
     """
     for file in {id(p.file): p.file for p in planes}.values():
-        _require_codec(file, place)
+        require_codec(file, place)
         _require_grey(file, place)
         _require_length(file, place)
     for plane in planes:
@@ -77,8 +80,9 @@ def _decoded(
     data: bytes, file: DicomFile, frames: Sequence[int], place: Place
 ) -> Iterator[np.ndarray]:
     try:
-        dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=_PIXEL_TAG_NAMES.split())
-        yield from iter_pixels(dataset, indices=list(frames), raw=True)
+        content = io.BytesIO(plain_bytes(data))
+        dataset = pydicom.dcmread(content, specific_tags=_PIXEL_TAG_NAMES.split())
+        yield from _by_first_able(dataset, list(frames), decoders(file) or [""])
     except PARSE_FAILURES:
         raise place.error(
             InputError,
@@ -87,6 +91,21 @@ def _decoded(
             _REEXPORT,
             where=file.name,
         ) from None
+
+
+def _by_first_able(dataset: Dataset, frames: list[int], plugins: list[str]) -> Iterator[np.ndarray]:
+    """Decode all frames by the first decoder that can decode the first of them."""
+    for plugin in plugins:
+        arrays = iter_pixels(dataset, indices=frames, raw=True, decoding_plugin=plugin)
+        try:
+            first = next(arrays)
+        except PARSE_FAILURES:
+            if plugin == plugins[-1]:
+                raise
+            continue
+        yield first
+        yield from arrays
+        return
 
 
 def hash_pixels(planes: Sequence[Plane], place: Place) -> list[bytes]:
@@ -167,24 +186,6 @@ def _as_stored(value: int, file: DicomFile) -> int:
     return value + span if value < 0 else value
 
 
-def _require_codec(file: DicomFile, place: Place) -> None:
-    syntax = file.transfer_syntax
-    try:
-        readable = get_decoder(syntax).is_available
-    except NotImplementedError:
-        readable = False
-    if not readable:
-        compressed = syntax.is_transfer_syntax and not syntax.is_private and syntax.is_compressed
-        raise place.error(
-            InputError,
-            "E_CODEC",
-            f"no decoder for {syntax.name if compressed else 'an unknown transfer syntax'} is "
-            "installed",
-            "Install the codecs with: pip install 'medfuse[codecs]', or export uncompressed images",
-            where=file.name,
-        )
-
-
 def _require_grey(file: DicomFile, place: Place) -> None:
     samples = integer(file.header, "SamplesPerPixel") or 1
     photometric = _photometric(file)
@@ -258,4 +259,5 @@ def _require_rescale(plane: Plane, place: Place) -> None:
 
 def is_lossy(file: DicomFile) -> bool:
     """True where the pixels went through lossy compression at some time."""
-    return text(file.header, "LossyImageCompression") == "01"
+    always = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+    return text(file.header, "LossyImageCompression") == "01" or file.transfer_syntax in always

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEGLSLossless
 
 from medfuse.errors import MedfuseError
 from medfuse.imaging.dicom.header import DicomFile, read_header
@@ -35,20 +33,10 @@ def test_real_images_decode_alike_in_every_lossless_encoding(
     for name in (f"{image}_{encoding}.dcm" for encoding in encodings):
         file = read_header(folder / name, name)
         assert isinstance(file, DicomFile)
-        if get_decoder(file.transfer_syntax).is_available:
-            decoded.append(next(decode(file, [0], Place("Cannot read", name))[1]))
-    assert len(decoded) >= 2
+        decoded.append(next(decode(file, [0], Place("Cannot read", name))[1]))
     for other in decoded:
         np.testing.assert_array_equal(decoded[0], other)
         assert other.shape == shape
-
-
-def test_a_real_compressed_series_without_codec_names_the_extra(shared_data: Path) -> None:
-    if get_decoder(JPEGLSLossless).is_available:
-        pytest.skip("a JPEG-LS codec is installed")
-    with pytest.raises(MedfuseError) as caught:
-        read_dicom(shared_data / "volumes/awkward-dicom/transfer-syntax/CT1_JLSL.dcm")
-    assert_says(caught.value, "E_CODEC", ["CT1_JLSL.dcm", "JPEG-LS", "medfuse[codecs]"])
 
 
 def test_rescale_slope_is_applied_slice_by_slice(tmp_path: Path) -> None:

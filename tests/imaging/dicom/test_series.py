@@ -236,7 +236,7 @@ FAULTS: list[tuple[str, Callable[[Path], object], str, list[str]]] = [
     ("cut pixels", _truncate(THIRD, 0.97), "E_TRUNCATED", [THIRD, "of 176 bytes"]),
     ("cut header", _truncate(THIRD, 0.5), "E_TRUNCATED", [THIRD, "before its pixel data"]),
     ("empty file", _truncate(THIRD, 0.0), "E_EMPTY_FILE", [THIRD, "0 bytes"]),
-    ("codec", _compressed, "E_CODEC", [make.file_name(1), "MPEG-4", "medfuse[codecs]"]),
+    ("codec", _compressed, "E_CODEC", [make.file_name(1), "MPEG-4", "a film"]),
     ("deflated", _deflated, "E_CODEC", [FIRST, "deflated"]),
     (
         "colour",
