@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from medfuse.errors import UsageError
+from medfuse.imaging.pictures import over_black
 from medfuse.pictures.enhance import (
     WARNING,
     Enhancement,
@@ -54,7 +55,8 @@ def read_shown(layer: Any) -> Shown:
     if not layer.rgb:
         look["colormap"] = layer.colormap
     data = np.asarray(layer.data[0] if layer.multiscale else layer.data)
-    low, high = (0, 255 if data.dtype == np.uint8 else 1) if layer.rgb else layer.contrast_limits
+    data = over_black(data) if layer.rgb else data
+    low, high = (0, 1) if layer.rgb else layer.contrast_limits
     entry = dict(layer.metadata.get(TAG) or {})
     return Shown(layer.name, data, layer.rgb, (float(low), float(high)), look, entry)
 
@@ -74,8 +76,7 @@ def enhance_shown(shown: Shown, progress: Progress, *, method: str = "gifnet") -
     }
     if not shown.rgb:
         kwargs["contrast_limits"] = (0.0, 1.0)
-    shape = (*shown.data.shape[:-1], 3) if shown.rgb else shown.data.shape
-    return last.reshape(shape), kwargs, "image"
+    return last.reshape(shown.data.shape), kwargs, "image"
 
 
 def _numbers(found: Enhancement) -> str:
@@ -88,7 +89,7 @@ def _numbers(found: Enhancement) -> str:
 
 def _planes(shown: Shown) -> torch.Tensor:
     """(S, 1 or 3, R, K) in [0, 1]."""
-    values = shown.data[..., :3] if shown.rgb else shown.data[..., None]
+    values = shown.data if shown.rgb else shown.data[..., None]
     low, high = shown.limits
     windowed = np.clip((values.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1)
     planes = np.moveaxis(windowed, -1, -3).reshape(-1, windowed.shape[-1], *windowed.shape[-3:-1])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medfuse.errors import GeometryError, UnitError, UsageError
 from medfuse.imaging.grid import DisplayOrder, Grid, Matrix, transform_points
+from medfuse.imaging.pictures import over_black
 from napari_plugin.colors import napari_colormap
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
@@ -75,9 +76,7 @@ class Source:
         array = np.asarray(self.data)
         if self.flat:
             array = array[None]
-        if array.dtype == np.uint8 and self.rgb:
-            array = array.astype(np.float32) / 255
-        channels = np.moveaxis(array[..., :3], -1, 0) if self.rgb else array[None]
+        channels = np.moveaxis(over_black(array), -1, 0) if self.rgb else array[None]
         voxels = self.order.invert(channels).astype(np.float32, copy=False)
         if any(step < 0 for step in voxels.strides):
             voxels = np.ascontiguousarray(voxels)

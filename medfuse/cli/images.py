@@ -42,6 +42,12 @@ def fuse_images(
         Literal["auto", "focus", "exposure", "modality"],
         typer.Option(help="What the pictures differ in; decides how colour is merged."),
     ] = "auto",
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=16, help="Depth of 16-bit gray pictures. [default: by the largest value]"
+        ),
+    ] = None,
     *,
     settings: CaseSettings,
 ) -> None:
@@ -52,11 +58,14 @@ def fuse_images(
     from medfuse.pictures.fuse import fuse_files
 
     record = fuse_files(
-        a, b, out, **settings.model_dump(include={"method", "kernel", "bounded"}), task=task
-    )
+        a, b, out, **settings.model_dump(include={"method", "kernel", "bounded"}), task=task,
+        bits=bits,
+    )  # fmt: skip
 
     def show() -> None:
         terminal.audit_table(record)
+        for note in record["notes"]:
+            terminal.say(f"note: {note}", style="yellow")
         chosen = " (found from the pictures)" if task == "auto" else ""
         terminal.say(f"Wrote {out}: task {record['task']}{chosen}", style="green")
 

@@ -143,12 +143,14 @@ def fuse(
 
     Parameters
     ----------
-    functional : (C, H, W) or (C, H, W, D) array, tensor or MetaTensor
-        C = 1: scalar, coloured here; C = 3: RGB in [0, 1]. For volumes from ``medfuse.load`` pass
+    functional : (C, H, W), (C, H, W, D), (H, W) or (H, W, 3) array, tensor or MetaTensor
+        C = 1: scalar, coloured here; C = 3: RGB in [0, 1]. Integers of 8 bits without sign are
+        divided by 255 where no window or unit says what they are; transparent parts of
+        (H, W, 4) are taken as over black. For volumes from ``medfuse.load`` pass
         ``registration.resample(functional)``. Outside its field of view the result is the
         anatomical image.
-    anatomical : (1, H, W) or (1, H, W, D) array, tensor or MetaTensor
-        Same spatial shape.
+    anatomical : (1, H, W), (1, H, W, D), (H, W) or (H, W, 3) array, tensor or MetaTensor
+        Same spatial shape; one channel, or three that are equal.
     method : str, Path, Method or Painter
         A name (``medfuse methods`` lists them), safetensors weights, or an object. ``auto`` chooses
         by modality and colour map, and the result says what and why.
@@ -208,8 +210,9 @@ def fuse(
     ----------
     Hybrid Fusion, arXiv 2602.20851, section 3; Burt & Adelson 1983.
     """
-    flat = len(np.shape(anatomical)) == 3
-    func, anat = channel_first(functional, "functional"), channel_first(anatomical, "anatomical")
+    flat = len(np.shape(anatomical)) < 4
+    func = channel_first(functional, "functional", has_window=window is not None)
+    anat = channel_first(anatomical, "anatomical", has_window=anatomical_window is not None)
     check_pair(func, anat)
     if not -1 <= bias <= 1:
         raise ValueError(f"bias must lie in [-1, 1], got {bias:g}")

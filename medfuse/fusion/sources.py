@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medfuse.errors import GeometryError
 from medfuse.imaging.grid import Grid, coverage
+from medfuse.imaging.pictures import over_black
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS
@@ -102,18 +103,60 @@ def plain(x: Tensor) -> Tensor:
     return x.as_tensor() if isinstance(x, MetaTensor) else x
 
 
-def channel_first(image: Any, role: str) -> Tensor:
-    """(C, X, Y, Z) float32; a 2-D image gets a last axis of length 1."""
+def channel_first(image: Any, role: str, *, has_window: bool = False) -> Tensor:
+    """(C, X, Y, Z) float32 of what :func:`medfuse.fuse` takes; a 2-D image gets a last axis.
+
+    Integers of 8 bits without sign become [0, 1], unless a window or a unit says what they are.
+    """
     if not isinstance(image, Tensor):
-        image = torch.from_numpy(np.ascontiguousarray(image))
-    if image.ndim not in (3, 4) or image.shape[0] not in (1, 3):
+        array = np.asarray(image)
+        image = torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    if image.ndim in (2, 3):
+        image = _from_picture(plain(image), role)
+    if image.ndim != 4 or image.shape[0] not in (1, 3):
         raise ValueError(
-            f"the {role} image must be (C, H, W) or (C, H, W, D) with C = 1 or 3, "
-            f"got shape {tuple(image.shape)}"
+            f"the {role} image must be (H, W), (H, W, 3), (C, H, W) or (C, H, W, D) with C = 1 or "
+            f"3, got shape {tuple(image.shape)}"
         )
-    if role == "anatomical" and image.shape[0] != 1:
-        raise ValueError("the anatomical image must have one channel, got 3")
-    return image.float() if image.ndim == 4 else plain(image).float().unsqueeze(-1)
+    if image.dtype == torch.uint8 and not (has_window or _has_unit(image)):
+        image = _from_bytes(image, role)
+    if role == "anatomical" and image.shape[0] == 3:
+        if not (torch.equal(image[0], image[1]) and torch.equal(image[1], image[2])):
+            raise ValueError("the anatomical image must have one channel, got 3 that differ")
+        image = image[:1]
+    values: Tensor = image.float()
+    return values
+
+
+def _from_picture(image: Tensor, role: str) -> Tensor:
+    """(C, H, W, 1) of (H, W), of (H, W, 1, 3 or 4) as readers of pictures give it, or (C, H, W)."""
+    if image.ndim == 2:
+        return image[None, ..., None]
+    first = image.shape[0] in (1, 3)
+    last = image.shape[-1] in ((1, 3) if first else (1, 3, 4))
+    if first and last:
+        raise ValueError(
+            f"the {role} image of shape {tuple(image.shape)} may have its channels first or last: "
+            "give it as (C, H, W, 1)"
+        )
+    if last and image.shape[-1] == 4:
+        image = torch.from_numpy(over_black(image.numpy()))
+    planes: Tensor = image.movedim(-1, 0) if last else image
+    return planes.unsqueeze(-1)
+
+
+def _from_bytes(image: Tensor, role: str) -> Tensor:
+    if image.max() <= 1 and image.any():
+        raise ValueError(
+            f"the {role} image holds 8-bit integers of 0 and 1 alone, which are nearly black or a "
+            "mask: give it as bool or as float in [0, 1]"
+        )
+    values: Tensor = image.float() / 255
+    return values
+
+
+def _has_unit(image: Tensor) -> bool:
+    return isinstance(image, MetaTensor) and image.meta.get("unit") is not None
 
 
 def given_weights(weights: Any, anat: Tensor) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor
 import medfuse
 from medfuse.errors import NOTICE, UsageError, option
 from medfuse.evaluation.images import SMALLEST
-from medfuse.imaging.pictures import IMAGE_SUFFIXES, common_size, read_picture
+from medfuse.imaging.pictures import IMAGE_SUFFIXES, common_size, open_picture
 from medfuse.imaging.reader import load
 from medfuse.pictures.enhance import (
     UNIT,
@@ -78,7 +78,8 @@ def enhance_file(
         raise _cannot(path, "E_USAGE", "a picture has no window", f"Leave {option('window')} out")
     if is_picture:
         common_size(path.name, [path], SMALLEST)
-        image, notes, facts = read_picture(path, "RGB")[0], [], {}
+        picture = open_picture(path, "RGB")
+        image, notes, facts = picture.planes[0], list(picture.notes), {}
         if bool((image[0] == image[1]).all() and (image[1] == image[2]).all()):
             image = image[:1]
     else:

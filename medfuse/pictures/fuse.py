@@ -16,7 +16,7 @@ from medfuse.audit import Audit
 from medfuse.errors import UsageError
 from medfuse.evaluation.images import SMALLEST
 from medfuse.fusion import FusionResult, fuse
-from medfuse.imaging.pictures import common_size, read_picture
+from medfuse.imaging.pictures import common_size, open_picture
 from medfuse.kernel.color import desaturate, rgb_to_ycbcr
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.base import Method, Painter
@@ -164,8 +164,20 @@ def fuse_files(
     task: Task = "auto",
     kernel: Kernel = "binomial",
     bounded: bool = False,
+    bits: int | None = None,
 ) -> dict[str, Any]:
     """Fuse two picture files; write the picture and, beside it, what was done as JSON.
+
+    Parameters
+    ----------
+    a, b : Path
+        PNG, JPEG, TIFF, WebP or BMP (`imaging.pictures.open_picture`).
+    out : Path
+        ``.png``.
+    method, task, kernel, bounded
+        As `fuse_pictures`.
+    bits : int, optional
+        Depth of pictures of 16-bit gray.
 
     Returns
     -------
@@ -184,13 +196,16 @@ def fuse_files(
     if out.suffix.lower() != ".png":
         raise _cannot(out, "E_FORMAT", "only PNG keeps every pixel", "Choose a name in .png")
     common_size(f"{a.name} and {b.name}", [a, b], SMALLEST)
-    pictures = [read_picture(path, "RGB")[0] for path in (a, b)]
-    fused = fuse_pictures(*pictures, method=method, task=task, kernel=kernel, bounded=bounded)
+    pictures = [open_picture(path, "RGB", bits=bits) for path in (a, b)]
+    planes = [picture.planes[0] for picture in pictures]
+    fused = fuse_pictures(*planes, method=method, task=task, kernel=kernel, bounded=bounded)
     record = _record(fused, kernel, bounded=bounded)
     record["inputs"] = {
         role: {"name": path.name, "sha256": file_sha256(path)}
         for role, path in (("a", a), ("b", b))
     }
+    names = zip(("first", "second"), pictures, strict=True)
+    record["notes"] = [f"{which} picture: {note}" for which, p in names for note in p.notes]
     content = encode_png(to_bytes(fused.rgb.permute(1, 2, 0)))
     record["output"] = {"name": out.name, "sha256": sha256(content).hexdigest()}
     write_through(out.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())

@@ -177,8 +177,10 @@ def _read(path: Path) -> tuple[Tensor, NDArray[np.float64] | None]:
         return _read_dicom(path)
     try:
         with Image.open(path) as image:
-            if image.format == "JPEG" or image.mode not in ("RGB", "RGBA"):
-                raise _cannot_read(path, f"{image.format} {image.mode} does not keep every color")
+            seen = image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255)
+            if image.format == "JPEG" or image.mode not in ("RGB", "RGBA") or seen:
+                kind = f"{image.format} {image.mode}{' with transparent parts' if seen else ''}"
+                raise _cannot_read(path, f"{kind} does not keep every color")
             pixels = np.array(image.convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise _cannot_read(path, "it is no picture") from error

@@ -10,10 +10,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from medfuse.errors import InputError, UsageError, option
+from medfuse.imaging.pictures import read_picture
 from medfuse.kernel.color import luma
 from medfuse.kernel.colormaps import apply_colormap
 
@@ -228,18 +228,10 @@ def _read_pair(name: str, path_a: Path, path_b: Path) -> list[tuple[str, Tensor,
 
 def _read_picture(path: Path) -> Tensor:
     try:
-        with Image.open(path) as image:
-            deep = image.mode.startswith(("I", "F"))
-            array = np.asarray(image if deep else image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise _unreadable(path, "it is no readable picture") from error
-    if deep:
-        # 16-bit pictures: full range of the file's type, as 8-bit pictures have it.
-        return torch.from_numpy((array.astype(np.float32) / 257).round().clip(0, 255)).to(
-            torch.uint8
-        )
-    rgb = torch.from_numpy(array.copy()).permute(2, 0, 1).unsqueeze(0).float()
-    return luma(rgb)[0, 0].round().to(torch.uint8)
+        rgb = read_picture(path, "RGB")
+    except InputError as error:
+        raise _unreadable(path, error.cause) from error
+    return luma(255 * rgb)[0, 0].round().to(torch.uint8)
 
 
 def _read_volumes(name: str, path_a: Path, path_b: Path) -> list[tuple[str, Tensor, Tensor]]:

@@ -17,7 +17,7 @@ from medfuse.case.pipeline import load_pair
 from medfuse.errors import GeometryError, InputError, UsageError, option
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.nifti.stream import NiftiStream
-from medfuse.imaging.pictures import IMAGE_SUFFIXES, read_picture
+from medfuse.imaging.pictures import IMAGE_SUFFIXES, open_picture, read_picture
 from medfuse.imaging.volume import Place
 from medfuse.registration.result import Registration
 from medfuse.settings import CaseSettings
@@ -80,10 +80,11 @@ def read_pair(
             remedy="Give both as pictures or both as NIfTI or DICOM",
         )
     if kinds == {True}:
-        anat = read_picture(anatomical, "L")[0].unsqueeze(-1)
-        func = _grey_or_colour(read_picture(functional, "RGB")[0].unsqueeze(-1))
+        files = open_picture(anatomical, "L"), open_picture(functional, "RGB")
+        anat, func = (file.planes[0].unsqueeze(-1) for file in files)
+        func = _grey_or_colour(func)
         _same_size(functional, func, anat)
-        return SourcePair(anat, func)
+        return SourcePair(anat, func, notes=files[0].notes + files[1].notes)
     anat, func = load_pair(anatomical, functional, settings)
     notes = tuple(anat.meta["notes"]) + tuple(func.meta["notes"])
     grid = Grid.from_volume(anat)

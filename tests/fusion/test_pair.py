@@ -246,9 +246,9 @@ def test_shapes_grids_and_channels_are_checked():
     with pytest.raises(ValueError, match=r"registration\.resample"):
         medfuse.fuse(functional=a[:, :8], anatomical=b)
     with pytest.raises(ValueError, match="must be"):
-        medfuse.fuse(functional=a[0, 0], anatomical=b[0, 0])
+        medfuse.fuse(functional=a[0, 0, 0], anatomical=b[0, 0, 0])
     with pytest.raises(ValueError, match="one channel"):
-        medfuse.fuse(functional=a, anatomical=np.repeat(b, 3, 0))
+        medfuse.fuse(functional=a, anatomical=np.concatenate([b, b, b / 2]))
     with pytest.raises(GeometryError, match="E_GRID_MISMATCH"):
         medfuse.fuse(
             functional=MetaTensor(a, affine=np.eye(4)),
