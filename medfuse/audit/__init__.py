@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from medfuse.audit.both_sources import both_sources, judged_by_colour
+from medfuse.audit.both_sources import both_sources, contradiction_map, judged_by_colour
 from medfuse.audit.colour import picture, read_back_checks
 from medfuse.audit.decomposition import decomposition, overshoot
-from medfuse.audit.hot_spots import lesion_contrast
+from medfuse.audit.hot_spots import find_hot_spots, lesion_contrast
 from medfuse.audit.model import (
     GREY_LEVEL,
     SCHEMA,
@@ -39,6 +39,7 @@ __all__ = [
     "ReadBack",
     "Verdict",
     "audit_fusion",
+    "contradiction_map",
     "estimated_share",
     "estimated_weights",
     "unexplained_map",
@@ -65,7 +66,7 @@ def audit_fusion(evidence: Evidence) -> Audit:
     """
     found: dict[str, Any] = {}
     questions: dict[str, Callable[[Evidence], Any]] = {
-        "hot_spots": lambda e: list(lesion_contrast(e)),
+        "hot_spots": find_hot_spots,
         "sums": gather,
         "read_back": lambda e: list(read_back_checks(e.read_back)),
         "both": lambda e: list(both_sources(e)) if not e.colours_unknown else [],
@@ -86,9 +87,9 @@ def _in_order(evidence: Evidence, found: dict[str, Any]) -> Iterator[Check]:
         yield (judged_by_colour(check, uptake_is_read=by_colour) if check.id == "detail" else check)
     if evidence.share is not None:
         yield share(sums, evidence, by_colour=by_colour)
-    yield from found["hot_spots"]
+    yield from lesion_contrast(evidence, found["hot_spots"])
     if evidence.overshoot is not None:
         yield overshoot(sums)
-    yield from picture(sums, evidence)
+    yield from picture(sums, evidence, found["hot_spots"])
     yield found["laterality"]
     yield from (*found["position"], *found["read_back"])

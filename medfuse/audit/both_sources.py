@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from medfuse.audit.model import Check, Evidence
 from medfuse.kernel.color import luma
@@ -16,6 +17,7 @@ from medfuse.kernel.sources import (
     FLAGGED,
     SIGNAL_A,
     SIGNAL_B,
+    WINDOW,
     contradiction,
     detail_kept,
     is_flagged,
@@ -26,6 +28,7 @@ from medfuse.kernel.sources import (
 # tenth is as good as gone.
 FAINT, GONE = 0.25, 0.1
 WHITE = 255.0
+AROUND = 25  # pixels, in which a place is looked for where a slice has several
 
 
 def both_sources(e: Evidence) -> Iterator[Check]:
@@ -34,14 +37,43 @@ def both_sources(e: Evidence) -> Iterator[Check]:
     Pictures smaller than the windows, or in which the sources have no signal in common, are not
     judged: then a check is left out.
     """
-    shown = luma(e.rgb) if e.gamut == "overlay" else e.luminance
-    a, b, fused = ((x[:, 0] * WHITE).round() for x in (e.a, e.b, shown.clamp(0, 1)))
+    a, b, fused = (_levels(x) for x in (e.a, e.b, shown_luminance(e)))
     places = (a > SIGNAL_A) & (b > SIGNAL_B)
     if e.coverage is not None:
         places &= e.coverage[:, 0]
     if int(places.sum()) >= FEWEST:
         yield from _detail(a, b, fused, places)
     yield _contradiction(e, contradiction(a, b, fused))
+
+
+def shown_luminance(e: Evidence) -> Tensor:
+    """(S, 1, R, K): the luminance in which both sources are looked for."""
+    return luma(e.rgb) if e.gamut == "overlay" else e.luminance
+
+
+def contradiction_map(a: Tensor, b: Tensor, shown: Tensor) -> Tensor:
+    """Where the check ``contradiction`` finds structure that neither source has.
+
+    Parameters
+    ----------
+    a, b, shown : (S, 1, R, K) float in [0, 1]
+        Luminance of both sources and of the picture.
+
+    Returns
+    -------
+    (S, R, K) uint8
+        1 in the windows concerned, 2 at their middles; 0 in slices that are not flagged.
+    """
+    found = contradiction(*(_levels(x) for x in (a, b, shown)))
+    found &= is_flagged(found)[:, None, None]
+    middles = found.to(torch.float32).unsqueeze(1)
+    windows = max_pool2d(middles, WINDOW, 1, WINDOW // 2)
+    return (windows + middles)[:, 0].to(torch.uint8)
+
+
+def _levels(x: Tensor) -> Tensor:
+    """(S, 1, R, K) in [0, 1] -> (S, R, K) grey levels."""
+    return (x[:, 0].clamp(0, 1) * WHITE).round()
 
 
 def judged_by_colour(check: Check, *, uptake_is_read: bool) -> Check:
@@ -97,8 +129,7 @@ def _contradiction(e: Evidence, found: Tensor) -> Check:
     details: dict[str, Any] = {"flagged_slices": flagged, "pixels": int(counts.sum())}
     where = ""
     if flagged:
-        row, column = (float(x) for x in found[worst].nonzero().double().mean(0))
-        index = (worst, round(row), round(column))
+        index = (worst, *_densest(found[worst]))
         details["slice_row_column"] = list(index)
         where = f" The largest is in slice {worst}, row {index[1]}, column {index[2]}"
         if e.affine is not None:
@@ -123,3 +154,12 @@ def _contradiction(e: Evidence, found: Tensor) -> Check:
         ),
         details,
     )
+
+
+def _densest(found: Tensor) -> tuple[int, int]:
+    """The pixel of a map (R, K) that has most others around it, in the middle of its place."""
+    near = found.double()[None]
+    for _ in range(2):
+        near = avg_pool2d(near, AROUND, 1, AROUND // 2)
+    row, column = divmod(int(near[0].where(found, -1).argmax()), found.shape[1])
+    return row, column

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from medfuse.audit.hot_spots import highest_mean
+from medfuse.audit.hot_spots import HotSpots
 from medfuse.audit.model import Check, Evidence, ReadBack
 from medfuse.audit.sums import Sums
 from medfuse.kernel.colormaps import read_back
@@ -17,7 +17,7 @@ MANY_CHANGED, MANY_DRIFTED, MANY_SATURATED, LITTLE_COVERED = 0.25, 0.01, 0.05, 0
 READ_BACK_ERROR = 0.05
 
 
-def picture(sums: Sums, e: Evidence) -> Iterator[Check]:
+def picture(sums: Sums, e: Evidence, hot: HotSpots | None) -> Iterator[Check]:
     """Checks ``gamut``, ``chroma``, ``coverage``, ``window``, as far as there is evidence."""
     if e.gamut_change is not None:
         yield _gamut(sums, e.gamut)
@@ -26,7 +26,7 @@ def picture(sums: Sums, e: Evidence) -> Iterator[Check]:
     if sums.covered:
         yield _coverage(sums)
     if e.functional is not None and sums.covered:
-        yield _window(sums, e)
+        yield _window(sums, e, hot)
 
 
 def read_back_checks(sample: ReadBack | None) -> Iterator[Check]:
@@ -134,9 +134,9 @@ _SET_WINDOW = "; set the window to tell them apart."
 _BONE = "; a CT window leaves bone out."
 
 
-def _window(sums: Sums, e: Evidence) -> Check:
+def _window(sums: Sums, e: Evidence, hot: HotSpots | None) -> Check:
     part = e.saturated / sums.covered
-    clipped = _clipped(e)
+    clipped = _clipped(e, hot)
     many = part > MANY_SATURATED and not e.window_by_design
     hidden = clipped > MUCH_CLIPPED and not e.window_by_design and not _in_suv(e)
     return Check(
@@ -158,10 +158,9 @@ def _in_suv(e: Evidence) -> bool:
     return e.functional is not None and e.functional.unit.startswith("SUV")
 
 
-def _clipped(e: Evidence) -> float:
+def _clipped(e: Evidence, hot: HotSpots | None) -> float:
     """Part of the highest mean in 1 cm3 that lies above the window; 0 for a CT."""
     functional = e.functional
-    if functional is None or functional.window is None or e.window_by_design:
+    if functional is None or functional.window is None or hot is None or hot.highest <= 0:
         return 0.0
-    peak = highest_mean(e)
-    return max(0.0, 1 - functional.window[1] / peak) if peak > 0 else 0.0
+    return max(0.0, 1 - functional.window[1] / hot.highest)

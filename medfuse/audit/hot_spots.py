@@ -29,6 +29,7 @@ SPHERE_VOXELS = 2000  # sampled evenly where there are more
 FAINT = 0.1  # of the window; less than this above the surround is no hot spot
 MOST = 10  # hot spots that are followed, the highest first
 CANDIDATES = 60
+FIRST = 3  # maxima of the coarse grid, of which one is the highest of all
 SHELL_VOXELS = 4000  # sampled evenly where there are more
 COLOUR_STEPS = 16  # a channel, in which voxels have the same colour
 HALF, GONE = 0.5, 0.2
@@ -63,17 +64,29 @@ class HotSpot:
         return self.after / self.before
 
 
-def lesion_contrast(e: Evidence) -> Iterator[Check]:
-    """Check ``hot_spots``; none for a CT, whose bright voxels are no lesions.
+@dataclass(frozen=True)
+class HotSpots:
+    """What one search finds.
+
+    ``spots``: those that stand out, the highest first; ``highest``: the highest mean of the image
+    in 1 cm3, in its unit, above any window, whether it stands out or not.
+    """
+
+    spots: tuple[HotSpot, ...] = ()
+    highest: float = 0.0
+
+
+def lesion_contrast(e: Evidence, found: HotSpots | None) -> Iterator[Check]:
+    """Check ``hot_spots``, of what :func:`find_hot_spots` has found; none without a search.
 
     References
     ----------
     Wahl et al., J Nucl Med 50 Suppl 1, 2009 (SUVpeak in a 1 cm3 sphere).
     """
     functional = e.functional
-    if functional is None or functional.modality == "CT" or functional.unit == "HU":
+    if functional is None or found is None:
         return
-    spots = find_hot_spots(e)
+    spots = found.spots
     unit = "" if functional.window is None else functional.unit
     if not spots:
         yield _check(1.0, "pass", "No spot stands out of its surround by a tenth of the window.")
@@ -122,37 +135,33 @@ def _facts(spot: HotSpot) -> dict[str, Any]:
     return facts
 
 
-def find_hot_spots(e: Evidence) -> list[HotSpot]:
+def find_hot_spots(e: Evidence) -> HotSpots | None:
     """Follow the highest local maxima of the functional image, at most ten.
 
     A hot spot is a local maximum of the mean in a sphere of 1 cm3 that exceeds the mean of the
     shell from 12 to 20 mm by a tenth of the window or more, values above the window counting as its
-    end. Without geometry a voxel counts as 1 mm, a single slice makes discs of the spheres.
+    end. Without geometry a voxel counts as 1 mm, a single slice makes discs of the spheres. None
+    for a CT, whose bright voxels are no lesions, and without a functional image.
     """
-    assert e.functional is not None
+    functional = e.functional
+    if functional is None or functional.modality == "CT" or functional.unit == "HU":
+        return None
     spacing, values, read = _spacing(e), _scalar(e), _reader(e)
     spots: list[HotSpot] = []
-    for place in _maxima(values, spacing, e.coverage):
-        spot = _measure(e, values, _refined(values, place, spacing), spacing, read)
+    highest = 0.0
+    for number, coarse in enumerate(_maxima(values, spacing, e.coverage)):
+        place = _refined(values, coarse, spacing)
+        ball = _covered(_around(values.shape, place, spacing, 0, RADIUS_MM), e)
+        if not ball.shape[1]:
+            continue
+        if number < FIRST:
+            highest = max(highest, float(values[tuple(ball)].mean()))
+        spot = _measure(e, values, place, ball, spacing, read)
         if spot is not None and spot.before >= FAINT:
             spots.append(spot)
         if len(spots) == MOST:
             break
-    return spots
-
-
-def highest_mean(e: Evidence) -> float:
-    """Highest mean of the functional image in 1 cm3, in its unit, above any window."""
-    spacing, values = _spacing(e), _scalar(e)
-    places = _maxima(values, spacing, e.coverage)[:3]
-    means = []
-    for place in places:
-        ball = _around(values.shape, _refined(values, place, spacing), spacing, 0, RADIUS_MM)
-        if e.coverage is not None:
-            ball = ball[:, e.coverage[:, 0][tuple(ball)]]
-        if ball.shape[1]:
-            means.append(float(values[tuple(ball)].mean()))
-    return max(means, default=0.0)
+    return HotSpots(tuple(spots), highest)
 
 
 def _spacing(e: Evidence) -> NDArray[np.float64]:
@@ -233,16 +242,14 @@ def _measure(
     e: Evidence,
     values: Tensor,
     place: tuple[int, int, int],
+    ball: Tensor,
     spacing: NDArray[np.float64],
     read: Reader,
 ) -> HotSpot | None:
     """Means in the sphere and in its surround, in the sources and in the picture."""
-    ball = _around(values.shape, place, spacing, 0, RADIUS_MM)
-    shell = _around(values.shape, place, spacing, *SURROUND_MM)
-    if e.coverage is not None:
-        ball, shell = (index[:, e.coverage[:, 0][tuple(index)]] for index in (ball, shell))
+    shell = _covered(_around(values.shape, place, spacing, *SURROUND_MM), e)
     shell = shell[:, :: max(1, shell.shape[1] // SHELL_VOXELS)]
-    if not ball.shape[1] or not shell.shape[1]:
+    if not shell.shape[1]:
         return None
     shown = [_shown(e, index).mean() for index in (ball, shell)]
     told = [read(e.rgb[i[0], :, i[1], i[2]]).mean() for i in (ball, shell)]
@@ -258,6 +265,11 @@ def _measure(
         float(shown[0] - shown[1]),
         float(told[0] - told[1]),
     )
+
+
+def _covered(index: Tensor, e: Evidence) -> Tensor:
+    """Those of (3, M) indices that lie in the functional field of view."""
+    return index if e.coverage is None else index[:, e.coverage[:, 0][tuple(index)]]
 
 
 def _shown(e: Evidence, index: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from medfuse.audit import Audit, Check
 from medfuse.dicom_out import Layout, Origin, Pictures, SourceSeries, write_dicom
 from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
+from medfuse.fusion.evidence import contradictions
+from medfuse.fusion.sources import Sources, coverage_of
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.pet.suv import SUV_UNITS
 from medfuse.imaging.windows import Window, apply_window
@@ -277,7 +279,34 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
         colormap=result.colormap or "gray",
         window=result.window,
         anatomical_window=result.anatomical_window,
+        contradiction=contradiction_of(result, on_grid, record.anat, record.audit),
+        overlay=None if result.gamut == "overlay" else "hot",
     )
+
+
+def contradiction_of(
+    result: FusionResult, on_grid: MetaTensor, anat: MetaTensor, audit: Audit
+) -> np.ndarray | None:
+    """(X, Y, Z) uint8: where the audit has flagged a contradiction; None where it has not.
+
+    Parameters
+    ----------
+    on_grid : (C, X, Y, Z) MetaTensor
+        The functional volume on the anatomical grid.
+    audit : Audit
+    """
+    if not any(check.id == "contradiction" and check.verdict != "pass" for check in audit.checks):
+        return None
+    sources = Sources(
+        functional=on_grid,
+        anatomical=anat,
+        window=result.window,
+        anatomical_window=result.anatomical_window,
+        colormap=result.colormap,
+        coverage=coverage_of(on_grid, anat),
+        gamut=result.gamut,
+    )
+    return contradictions(sources, result.luminance, result.rgb).numpy()
 
 
 def _before(record: CaseRecord) -> np.ndarray | None:

@@ -10,11 +10,13 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medfuse.audit import Evidence, Functional, ReadBack
+from medfuse.audit import Evidence, Functional, ReadBack, contradiction_map
+from medfuse.fusion.guide import slice_orders
 from medfuse.fusion.planes import Planes, Windowed, in_slices
-from medfuse.fusion.sources import Sources, windowed
+from medfuse.fusion.sources import Sources, plain, windowed
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.kernel import blend
+from medfuse.kernel.color import luma
 from medfuse.kernel.scratch import empty
 
 SAMPLES = 200_000  # voxels in which the audit reads uptake back
@@ -83,6 +85,38 @@ def evidence_of_picture(
         affine=slice_affine(order, grid) if grid else None,
         stored_affine=np.asarray(grid.affine) if grid else None,
     )
+
+
+def contradictions(sources: Sources, luminance: Tensor, rgb: Tensor) -> Tensor:
+    """Where a finished fusion contradicts both sources: the map behind ``contradiction``.
+
+    Parameters
+    ----------
+    sources : Sources
+        As they were fused.
+    luminance : (1, X, Y, Z) float32
+    rgb : (3, X, Y, Z) float32
+        Of the result.
+
+    Returns
+    -------
+    (X, Y, Z) uint8
+        See :func:`medfuse.audit.contradiction_map`.
+    """
+    order = slice_orders(sources.anatomical, "slices")[0]
+    shown = luma(plain(rgb)[None])[0] if sources.gamut == "overlay" else plain(luminance)
+    out = torch.zeros(order.apply(shown)[0].shape, dtype=torch.uint8)
+    for part in blend.slabs(len(out)):
+        func, anat, fused = (
+            order.turned(order.cut(x, part)).transpose(0, 1)
+            for x in (plain(sources.functional), plain(sources.anatomical), shown)
+        )
+        a = sources.ycbcr(func)[:, :1]
+        if sources.coverage is not None:
+            inside = order.turned(order.cut(sources.coverage, part))
+            a.masked_fill_(~inside.unsqueeze(1), 0.0)
+        out[part] = contradiction_map(a, windowed(anat, sources.anatomical_window), fused)
+    return order.invert(out)
 
 
 def overshoot(luminance: Tensor, pair: Windowed) -> Tensor:

@@ -77,11 +77,30 @@ def _shown(
 
 
 def _overlay(luminance: Tensor, uptake: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
-    """Colour laid over grey: half of each, or as much as the emphasis says."""
+    """Colour laid over the fused luminance, and by how much that changed the brightness."""
     assert sources.colormap is not None  # `fuse` has checked it
-    part = torch.where(uptake >= 0, HALF * (1 - sources.bias), 0.0)
-    rgb = torch.lerp(luminance.clamp(0, 1), apply_colormap(uptake, sources.colormap), part)
+    rgb = lay_over(luminance, uptake, sources.colormap, bias=sources.bias)
     return rgb, (luma(rgb) - luminance).abs_()
+
+
+def lay_over(grey: Tensor, uptake: Tensor, colormap: str | None, *, bias: float = 0.0) -> Tensor:
+    """The customary overlay: half colour and half grey, or as much as the emphasis says.
+
+    Parameters
+    ----------
+    grey : (N, 1, R, K) float
+    uptake : (N, 1, R, K) float
+        In its window, [0, 1]; negative where nothing was measured, which stays grey. Without a
+        colour map (N, 3, R, K) RGB in [0, 1].
+
+    Returns
+    -------
+    (N, 3, R, K) float in [0, 1]
+    """
+    colour = uptake.clamp_min(0) if colormap is None else apply_colormap(uptake, colormap)
+    measured = (uptake >= 0).all(dim=1, keepdim=True)
+    part = torch.where(measured, HALF * (1 - bias), 0.0)
+    return torch.lerp(grey.clamp(0, 1), colour, part)
 
 
 def chroma_drift(rgb: Tensor, cbcr: Tensor) -> Tensor:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from medfuse.fusion.paint import lay_over
 from medfuse.imaging.grid import DisplayOrder, Grid, transform_points
 from medfuse.kernel.colormaps import COLORMAPS
+from medfuse.report.contradiction import mark, write_contradiction
 from medfuse.report.panels import (
     SHARE_COLOURS,
     Point,
@@ -39,7 +43,8 @@ THUMBNAIL_SIDE = 160
 ROWS = 6
 EDGE_MM = 10.0
 SLAB = 32  # voxels at a time
-COLUMNS = ("anatomical", "functional", "fused", "weights", "share")
+SHOWN = ("anatomical", "functional", "fused", "overlay")
+MAPS = ("weights", "share")
 
 Floats = NDArray[np.floating[Any]]
 
@@ -80,6 +85,10 @@ class ReportVolumes:
         For a scalar functional volume.
     window, anatomical_window : Window, optional
         What 0 and 1 stand for.
+    contradiction : (X, Y, Z) uint8, optional
+        :func:`medfuse.audit.contradiction_map`, where the audit has flagged one.
+    overlay : str, optional
+        Colour map of the customary overlay that stands beside the fused image; None leaves it out.
     """
 
     anatomical: Floats
@@ -94,6 +103,13 @@ class ReportVolumes:
     colormap: str = "hot"
     window: WindowLike | None = None
     anatomical_window: WindowLike | None = None
+    contradiction: NDArray[np.uint8] | None = None
+    overlay: str | None = "hot"
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The pictures that stand side by side."""
+        return SHOWN if self.overlay else SHOWN[:-1]
 
 
 def write_figures(folder: Path, volumes: ReportVolumes) -> dict[str, Any]:
@@ -142,6 +158,11 @@ def write_figures(folder: Path, volumes: ReportVolumes) -> dict[str, Any]:
             target, volumes, make_views(grid, foreground, [main], side=THUMBNAIL_SIDE)[0], spot
         ),
     }
+    draw = partial(_panel, volumes)
+    place = write_contradiction(
+        target, volumes.contradiction, grid, foreground, draw, volumes.shown[:3]
+    )
+    index |= {"contradiction": place} if place else {}
     text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
     with writing(target / INDEX):
         (target / INDEX).write_text(text, encoding="utf-8")
@@ -157,8 +178,8 @@ def _write_planes(
     for view in views:
         k, (x, y) = view.index_of(spot)[0], view.pixel_of(spot)
         files = {}
-        for name in ("anatomical", "functional", "fused"):
-            panel = centred(_panel(volumes, view, k, name), height)
+        for name in volumes.shown:
+            panel = centred(_marked(volumes, view, k, name), height)
             panel = letter(crosshair(panel, (x, y + (height - view.size[1]) // 2)), view.letters)
             files[name] = write_png(folder / f"{view.plane}_{name}.png", panel).name
         planes.append(
@@ -174,10 +195,10 @@ def _write_planes(
 
 
 def _write_slices(folder: Path, volumes: ReportVolumes, view: View, spot: Point) -> dict[str, Any]:
-    """One strip a slice: anatomical, functional, fused, weights, share."""
-    rows = []
+    """One strip a slice: anatomical, functional, fused, overlay, weights, share."""
+    rows, columns = [], (*volumes.shown, *MAPS)
     for number, k in enumerate(_chosen_slices(volumes, view, spot)):
-        panels = [_panel(volumes, view, k, name) for name in COLUMNS]
+        panels = [_marked(volumes, view, k, name) for name in columns]
         strip = side_by_side(panels, [view.letters] * len(panels))
         path = write_png(folder / f"slice_{number:02d}.png", strip)
         rows.append(
@@ -188,7 +209,7 @@ def _write_slices(folder: Path, volumes: ReportVolumes, view: View, spot: Point)
                 "is_hottest": k == view.index_of(spot)[0],
             }
         )
-    return {"plane": view.plane, "columns": list(COLUMNS), "rows": rows}
+    return {"plane": view.plane, "columns": list(columns), "rows": rows}
 
 
 def _write_registration(
@@ -266,8 +287,15 @@ def _write_thumbnail(folder: Path, volumes: ReportVolumes, view: View, spot: Poi
     return write_png(folder / "thumbnail.png", panel).name
 
 
+def _marked(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:
+    """A panel on which places are outlined at which the picture contradicts its sources."""
+    return mark(_panel(volumes, view, index, name), view, index, volumes.contradiction)
+
+
 def _panel(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:
     """One slice of one of the volumes, coloured and enlarged."""
+    if name == "overlay":
+        return view.enlarge(_laid_over(volumes, view, index))
     values = view.cut(getattr(volumes, name), index)
     if name in ("weights", "share"):
         return view.enlarge(share_colours(values))
@@ -281,6 +309,21 @@ def _coloured(values: Floats, colormap: str) -> Bytes:
     table = COLORMAPS[colormap].numpy()
     steps = np.linspace(0, 1, len(table))
     return to_bytes(np.stack([np.interp(values, steps, channel) for channel in table.T], axis=-1))
+
+
+def _laid_over(volumes: ReportVolumes, view: View, index: int) -> Bytes:
+    """The customary overlay of a slice, as the style ``overlay`` paints it."""
+    grey, uptake, inside = (
+        torch.as_tensor(np.ascontiguousarray(view.cut(x, index)))
+        for x in (volumes.anatomical, volumes.functional, volumes.coverage)
+    )
+    is_rgb = uptake.ndim == 3
+    uptake = torch.where(inside[..., None], uptake if is_rgb else uptake[..., None], -1.0)
+    rgb = lay_over(
+        grey.float()[None, None], uptake.float().movedim(-1, 0)[None],
+        None if is_rgb else volumes.overlay,
+    )  # fmt: skip
+    return to_bytes(rgb[0].movedim(0, -1))
 
 
 def _faint(values: Floats) -> Bytes:

@@ -187,6 +187,17 @@ def draw_edges(image: Bytes, of: Bytes) -> Bytes:
     return _paint(image, np.minimum(soft * 1.6, 0.95), EDGE_COLOUR)
 
 
+def outline(image: Bytes, places: NDArray[np.bool_]) -> Bytes:
+    """Draw a line with a dark rim around places (R, C) of a slice, just outside of them."""
+    height, width = image.shape[:2]
+    inside = Image.fromarray(places.astype(np.uint8) * 255)
+    inside = inside.resize((width, height), Image.Resampling.NEAREST)
+    line, rim = (np.asarray(inside.filter(ImageFilter.MaxFilter(n))) > 0 for n in (5, 9))
+    alpha = (line & ~(np.asarray(inside) > 0)).astype(np.float32)
+    image = _paint(image, 0.7 * (rim & ~line), DARK_INK)
+    return _paint(image, alpha, EDGE_COLOUR)
+
+
 def checkerboard(first: Bytes, second: Bytes) -> Bytes:
     """Alternate squares of two panels."""
     rows, columns = np.indices(first.shape[:2]) // max(1, max(first.shape) // BLOCK)

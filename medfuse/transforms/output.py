@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 import medfuse
-from medfuse.case.record import CaseRecord, start_matrix, write_case
+from medfuse.case.record import CaseRecord, contradiction_of, start_matrix, write_case
 from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.registration.result import Registration
@@ -114,7 +114,7 @@ class SaveFusiond(MapTransform):
         )
         target = self.output_dir / record.case
         with ResultFolder(target, case=record.case, key=record.key) as folder:
-            volumes = _report_volumes(images, record.result) if self.report else None
+            volumes = _report_volumes(images, record) if self.report else None
             write_case(folder.path, record, volumes=volumes, report=self.report)
         return folder.target
 
@@ -184,8 +184,9 @@ def _result(images: Mapping[str, MetaTensor], fusion: Mapping[str, Any]) -> Any:
     )
 
 
-def _report_volumes(images: Mapping[str, MetaTensor], result: Any) -> ReportVolumes:
+def _report_volumes(images: Mapping[str, MetaTensor], record: CaseRecord) -> ReportVolumes:
     """What the report shows; the functional volume before registration is no longer at hand."""
+    result = record.result
     anatomical, functional = (
         np.asarray(images[n].as_tensor()) for n in ("anatomical", "functional")
     )
@@ -205,6 +206,10 @@ def _report_volumes(images: Mapping[str, MetaTensor], result: Any) -> ReportVolu
         colormap=result.colormap or "gray",
         window=result.window,
         anatomical_window=result.anatomical_window,
+        contradiction=contradiction_of(
+            result, images["functional"], images["anatomical"], record.audit
+        ),
+        overlay=None if result.gamut == "overlay" else "hot",
     )
 
 

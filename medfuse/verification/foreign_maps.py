@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medfuse.audit import unexplained_map
+from medfuse.audit import contradiction_map, unexplained_map
+from medfuse.audit.both_sources import shown_luminance
 from medfuse.errors import UsageError
 from medfuse.kernel.colormaps import apply_colormap
-from medfuse.report.panels import share_colours
+from medfuse.report.contradiction import MIDDLE
+from medfuse.report.panels import outline, share_colours
 from medfuse.results.export import ResultFolder, square_pixels, to_bytes, write_png
 from medfuse.verification.foreign import ForeignAudit
 
@@ -30,6 +32,8 @@ def write_audit(
     Each picture shows slices side by side: the fused picture above, the map below. ``overshoot``:
     red where brighter, blue where darker than both sources nearby, full at 50 of 255;
     ``invented``: black explained, yellow not; ``share``: yellow anatomical, blue functional.
+    ``contradiction``, only where one is flagged: functional, anatomical and fused image of the
+    worst slice, below with the places outlined.
 
     Raises
     ------
@@ -73,10 +77,23 @@ def _pictures(found: ForeignAudit) -> dict[str, np.ndarray]:
         maps["share"] = np.moveaxis(colours, -1, 1)
     fused = to_bytes(e.rgb)
     shown = _shown(e.a + e.b, unexplained)
-    return {
+    pictures = {
         name: _montage(fused[shown], colours[shown], found.order.spacing[1:])
         for name, colours in maps.items()
     }
+    places = contradiction_map(e.a, e.b, shown_luminance(e)).numpy()
+    if places.any() and not e.colours_unknown:
+        pictures["contradiction"] = _contradiction(found, places)
+    return pictures
+
+
+def _contradiction(found: ForeignAudit, places: np.ndarray) -> np.ndarray:
+    """The worst slice: functional, anatomical, fused; below the same with the places outlined."""
+    e = found.evidence
+    worst = int((places == MIDDLE).sum(axis=(1, 2)).argmax())
+    above = np.stack([to_bytes(x[worst].expand(3, -1, -1)) for x in (e.a, e.b, e.rgb)])
+    marked = [outline(np.moveaxis(x, 0, -1), places[worst] > 0) for x in above]
+    return _montage(above, np.moveaxis(np.stack(marked), -1, 1), found.order.spacing[1:])
 
 
 def _shown(content: Tensor, unexplained: Tensor) -> list[int]:

@@ -208,9 +208,13 @@ def test_the_share_of_a_foreign_blend_is_estimated():
     assert float((guess - evidence.share).abs().median()) < 0.02
 
 
+def hot_spots_of(evidence):
+    return list(lesion_contrast(evidence, find_hot_spots(evidence)))
+
+
 def test_hot_spots_are_found_measured_and_missed_when_they_are_gone():
     evidence = honest()
-    (check,) = lesion_contrast(evidence)
+    (check,) = hot_spots_of(evidence)
     first = check.details["spots"][0]
     assert abs(first["slice_row_column"][1] - 30) <= 4
     assert abs(first["slice_row_column"][2] - 50) <= 4
@@ -219,7 +223,7 @@ def test_hot_spots_are_found_measured_and_missed_when_they_are_gone():
     _, row, column = first["slice_row_column"]
     erased = evidence.rgb.clone()
     erased[..., row - 22 : row + 23, column - 22 : column + 23] = erased[..., :1, :1]
-    (check,) = lesion_contrast(replace(evidence, rgb=erased))
+    (check,) = hot_spots_of(replace(evidence, rgb=erased))
     assert check.verdict == "fail"
 
 
@@ -227,18 +231,18 @@ def test_a_spot_that_the_brightness_hides_is_called_out_in_grey():
     evidence = honest()
     grey = replace(evidence.functional, colormap="gray")
     copy = evidence.b.expand(-1, 3, -1, -1)
-    (check,) = lesion_contrast(replace(evidence, functional=grey, a=grey.values, rgb=copy))
+    (check,) = hot_spots_of(replace(evidence, functional=grey, a=grey.values, rgb=copy))
     assert check.verdict != "pass"
 
 
 def test_positions_of_hot_spots_are_in_the_world_and_a_ct_has_none():
     affine = np.array([[0, 0, -2.0, 90], [0, -2.0, 0, 70], [3.0, 0, 0, -9], [0, 0, 0, 1]])
     evidence = replace(honest(), affine=affine)
-    spot = find_hot_spots(evidence)[0]
+    spot = find_hot_spots(evidence).spots[0]
     s, r, k = spot.index
     assert spot.position == pytest.approx((90 - 2 * k, 70 - 2 * r, 3 * s - 9))
     ct = replace(evidence.functional, modality="CT")
-    assert list(lesion_contrast(replace(evidence, functional=ct))) == []
+    assert find_hot_spots(replace(evidence, functional=ct)) is None
 
 
 def test_a_mirrored_picture_fails_and_a_shifted_one_is_measured():

@@ -181,6 +181,16 @@ def test_without_geometry_the_place_is_told_by_index():
     assert "RAS" not in check.text
 
 
+def test_the_place_is_in_the_larger_of_two_and_not_between_them():
+    a, b, weights = (x[..., 3] for x in cyst())
+    a[:, 5:25, 2:22], b[:, 5:25, 2:22] = 0.1, 0.9  # smaller, at the other end
+    weights[:, 5:15, 2:22], weights[:, 15:25, 2:22] = 0.0, 1.0
+    check = audit_of(a, b, method="max", weights=weights, colormap="gray")["contradiction"]
+    _, row, column = check.details["slice_row_column"]
+    assert abs(row - 60) <= 4
+    assert abs(column - 40) <= 4
+
+
 def atlas_pair(shared_data: Path) -> list[torch.Tensor]:
     folder = shared_data / "harvard" / "CT-MRI" / "test"
     paths = [folder / kind / "41011.png" for kind in ("CT", "MRI")]

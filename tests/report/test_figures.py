@@ -10,10 +10,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from PIL import Image
 
-from medfuse.imaging.grid import Grid
+import medfuse
+from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.kernel.colormaps import apply_colormap
+from medfuse.report.figures import _laid_over
+from medfuse.report.panels import make_views
 from tests._helpers.report_cases import AFFINE, SHAPE, SPOT_RAS, make_case, make_volumes, read_page
 
 
@@ -64,6 +68,41 @@ def test_functional_colours_are_those_of_the_colour_map(report: Path) -> None:
     ramp = np.asarray(Image.open(report.parent / "figures" / "scale_functional.png"))
     expected = apply_colormap(torch.linspace(0, 1, 256)[None, None, None], "hot")[0, :, 0]
     assert np.abs(ramp[0] - 255 * expected.numpy().T).max() <= 0.51
+
+
+def test_the_overlay_beside_the_picture_is_that_of_the_style() -> None:
+    volumes = make_volumes()
+    grid = Grid(shape=SHAPE, affine=AFFINE)
+    (view,) = make_views(grid, np.ones(SHAPE, bool), [DisplayOrder.from_grid(grid)], side=SHAPE[0])
+    image = MetaTensor(torch.from_numpy(volumes.functional[None]), affine=torch.from_numpy(AFFINE))
+    image.meta["field_of_view"] = {
+        "shape": [12, SHAPE[1], SHAPE[2]], "affine": AFFINE.tolist(),
+        "moving_from_fixed": np.eye(4).tolist(),
+    }  # fmt: skip
+    fused = medfuse.fuse(
+        functional=image,
+        anatomical=MetaTensor(torch.from_numpy(volumes.anatomical[None]), affine=image.affine),
+        style="overlay",
+    )
+    inside = fused.coverage[0].numpy()
+    volumes = replace(volumes, coverage=inside)
+    ours = _laid_over(volumes, view, 9)
+    theirs = view.cut(fused.rgb.numpy(), 9)
+    assert 0 < inside.mean() < 1
+    assert np.abs(ours - np.rint(255 * theirs)).max() <= 1
+
+
+def test_an_overlay_needs_no_overlay_beside_it(tmp_path: Path) -> None:
+    page = make_case(tmp_path / "case", volumes=make_volumes(overlay=None))
+    figures = json.loads((page.parent / "figures/figures.json").read_text())
+    assert figures["slices"]["columns"] == [
+        "anatomical", "functional", "fused", "weights", "share",
+    ]  # fmt: skip
+    assert "Overlay" not in read_page(page).text
+    page = make_case(tmp_path / "other")
+    figures = json.loads((page.parent / "figures/figures.json").read_text())
+    assert figures["slices"]["columns"][3] == "overlay"
+    assert "Overlay" in read_page(page).text
 
 
 def test_left_right_difference_stays_on_its_side(report: Path) -> None:

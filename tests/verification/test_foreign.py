@@ -15,8 +15,10 @@ import medfuse
 from medfuse.cli.app import run
 from medfuse.errors import MedfuseError
 from medfuse.imaging.windows import apply_window, default_window
+from medfuse.report.panels import EDGE_COLOUR
 from medfuse.results.export import write_nifti
 from medfuse.verification.foreign import Options, audit_picture
+from medfuse.verification.foreign_maps import GAP
 
 STATED: dict[str, Any] = {
     "functional_modality": "PET",
@@ -131,6 +133,30 @@ def test_the_command_prints_a_table_writes_a_folder_and_says_it_by_exit_code(
     assert "mirrored.nii" not in json.dumps(record)
     assert run([*arguments[:-3], "--colormap", "ember", "--json"]) == 8
     assert json.loads(capsys.readouterr().out)["verdict"] == "fail"
+
+
+def test_a_contradiction_is_drawn_at_its_place(shared_data, tmp_path, capsys):
+    atlas = shared_data / "harvard" / "CT-MRI" / "test"
+    ct, mri = (atlas / kind / "41011.png" for kind in ("CT", "MRI"))
+    if not ct.is_file():
+        pytest.skip("the Harvard atlas (../shared/data/harvard) is not here")
+    for name, method in (("flagged", "swift-msrs"), ("content", "local-energy")):
+        fused = tmp_path / f"{name}.png"
+        assert run(["fuse-images", str(ct), str(mri), "-o", str(fused), "--method", method]) == 0
+        files = ["--anatomical", mri, "--functional", ct, "--fused", fused]
+        run(["audit", *map(str, files), "-o", str(tmp_path / name)])
+    assert not (tmp_path / "content" / "contradiction.png").exists()
+    checks = json.loads((tmp_path / "flagged" / "audit.json").read_text())["checks"]
+    check = next(check for check in checks if check["id"] == "contradiction")
+    _, row, column = check["details"]["slice_row_column"]
+    drawn = np.asarray(Image.open(tmp_path / "flagged" / "contradiction.png").convert("RGB"))
+    rows, columns = np.nonzero((drawn == EDGE_COLOUR).all(axis=-1))
+    size = 256
+    assert rows.min() > size, "above are the images as they are"
+    assert set(columns // (size + GAP)) == {0, 1, 2}
+    inside = columns < size
+    assert rows[inside].min() - size - GAP < row < rows[inside].max() - size - GAP
+    assert columns[inside].min() < column < columns[inside].max()
 
 
 def test_names_of_inputs_are_written_only_where_they_are_asked_for(case, tmp_path):

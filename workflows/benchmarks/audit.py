@@ -27,8 +27,9 @@ from torch.nn.functional import avg_pool2d, conv2d, pad
 
 import medfuse
 from medfuse.audit import audit_fusion, structure, sums
+from medfuse.audit.both_sources import both_sources
 from medfuse.audit.colour import read_back_checks
-from medfuse.audit.hot_spots import lesion_contrast
+from medfuse.audit.hot_spots import find_hot_spots
 from medfuse.audit.orientation import laterality
 from medfuse.case.pipeline import CaseSettings, align, load_pair
 from medfuse.evaluation.metrics import compute
@@ -70,7 +71,8 @@ def speed(threads: int) -> dict[str, dict[str, float]]:
         "audit, all checks": lambda: audit_fusion(e),
         "  voxel sums": lambda: sums.gather(e),
         "  invented": lambda: structure.invented(e),
-        "  hot spots": lambda: list(lesion_contrast(e)),
+        "  hot spots": lambda: find_hot_spots(e),
+        "  both sources": lambda: list(both_sources(e)),
         "  laterality": lambda: laterality(e),
         "  read-back": lambda: list(read_back_checks(e.read_back)),
         "overshoot map": lambda: overshoot(e.luminance, e.a, e.b),
