@@ -14,9 +14,10 @@ from medfuse.audit import Check
 from napari_plugin.jobs import Job, Progress
 
 if TYPE_CHECKING:
+    from medfuse.fusion import FusionResult
     from medfuse.registration.result import Registration
     from napari_plugin.layers import Source
-    from napari_plugin.records import Fusion, Pair
+    from napari_plugin.records import Aligned, Fusion, Pair
 
 _NUMBERS = re.compile(r"\[\s+[-+.\de,\s]+\]")  # a list of numbers reads better in one line
 COMMAND = "napari: Fuse MRI+PET"
@@ -28,6 +29,15 @@ def case_checks(registration: Registration, pair: Pair) -> list[Check]:
 
     checks = [registration_check(registration)]
     return checks if pair.functional.rgb else [*checks, unit_check(pair.functional.volume())]
+
+
+def contradiction(aligned: Aligned, result: FusionResult) -> Any:
+    """(X, Y, Z) uint8 map of a contradiction that the audit has flagged; None without one."""
+    from medfuse.case.record import contradiction_of
+
+    assert result.audit is not None  # the panel always asks for it
+    anat = aligned.pair.anatomical.volume()
+    return contradiction_of(result, aligned.on_grid, anat, result.audit)
 
 
 def record_text(fusion: Fusion) -> str:

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
+from medfuse.audit import Check
 from medfuse.fusion.choice import default_colormap
 from medfuse.imaging.windows import Window, default_window
 from medfuse.registration.result import Registration
 from medfuse.settings import CaseSettings, settings_from
-from napari_plugin import outputs
+from napari_plugin import outputs, views
 from napari_plugin.choice import LayerChoice
 from napari_plugin.jobs import Job, Progress, Reporter
 from napari_plugin.moving import moved_by_hand
+from napari_plugin.places import index_in_layer, place_of
 from napari_plugin.preview import first_slice, fuse_slice
 from napari_plugin.readout import describe_point
 from napari_plugin.records import Aligned, Early, Fusion, PaintedSlice, Refused
@@ -224,7 +226,7 @@ class FusionModel(LayerChoice):
 
         Parameters
         ----------
-        view : {"before", "checkerboard", "edges"}
+        view : {"before", "checkerboard", "edges", "overlay"}
         on : bool
         """
         fusion, aligned = self.fusion, self._aligned
@@ -254,6 +256,17 @@ class FusionModel(LayerChoice):
         headline = {"pass": "every check passed", "look": "worth a look", "fail": "do not use"}
         verdict = self.fusion.audit.verdict
         return f"Audit: {verdict.upper()}, {headline[verdict]}. See the Audit tab."
+
+    def go_to(self, check: Check) -> bool:
+        """Turn to the place that a check of the last fusion names; False where it names none."""
+        place, layer = place_of(check), outputs.find(self.viewer, outputs.PICTURE)
+        if place is None or layer is None or self.fusion is None:
+            return False
+        views.go_to(self.viewer, layer, index_in_layer(self.fusion.pair.anatomical, place))
+        lines = outputs.find(self.viewer, outputs.CONTRADICTION)
+        if lines is not None and check.id == "contradiction":
+            lines.visible = True
+        return True
 
     def forget_registration(self) -> None:
         """Drop the registration, e.g. because another way of registering was chosen."""
@@ -293,9 +306,10 @@ class FusionModel(LayerChoice):
         is_first = self._is_early or outputs.find(self.viewer, outputs.PICTURE) is None
         self._is_early = False
         yield from outputs.show(self.viewer, fusion.outputs, fusion.pair.anatomical)
-        painted = outputs.find(self.viewer, outputs.PAINTED)
-        if painted is not None and fusion.result.painted is None:  # of another method
-            self.viewer.layers.remove(painted)
+        for role in (outputs.PAINTED, outputs.CONTRADICTION):
+            layer = outputs.find(self.viewer, role)
+            if layer is not None and all(output.role != role for output in fusion.outputs):
+                self.viewer.layers.remove(layer)  # of an earlier run
         if is_first:
             self._hide(self.functional, outputs.find(self.viewer, outputs.ON_GRID))
         self.fusion = fusion

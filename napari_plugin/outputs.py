@@ -13,7 +13,10 @@ from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 
 from medfuse.fusion import FusionResult
-from medfuse.fusion.slices import plain
+from medfuse.fusion.choice import OVERLAY_MAP
+from medfuse.fusion.paint import lay_over
+from medfuse.fusion.sources import plain, windowed
+from medfuse.imaging.grid import DisplayOrder
 from medfuse.imaging.windows import default_window
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.results.export import to_bytes
@@ -25,7 +28,9 @@ PICTURE, WEIGHTS_MAP, SHARE = "picture", "weights", "share"
 OUT_OF_RANGE, CLIPPED = "out-of-range", "clipped-colour"
 ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
 PAINTED = "painted"  # only of networks that make the luminance themselves
-CHECKER, EDGES = "checkerboard", "edges"
+CONTRADICTION = "contradiction"  # only where the audit has flagged one
+CHECKER, EDGES, OVERLAY = "checkerboard", "edges", "overlay"
+SLAB = 32  # voxels at a time
 # Masks are images: a Labels layer takes napari 0.16 s to add, and invites to paint into it.
 MASK_COLORS = Colormap(
     [[0, 0, 0, 0], [1.0, 0.25, 0.85, 1], [0.2, 0.9, 1.0, 1]],
@@ -184,6 +189,35 @@ def edges(result: FusionResult, source: Source) -> Output:
         EDGES, "Check: edges", shown(mask, source.order, flat=source.flat),
         {"opacity": 0.7, "interpolation2d": "nearest"}, MASK,
     )  # fmt: skip
+
+
+def overlay(result: FusionResult, source: Source, on_grid: MetaTensor) -> Output:
+    """The customary overlay, as the style ``overlay`` paints it, to compare with the picture."""
+    grey, inside, values = (plain(x) for x in (result.anatomical, result.coverage, on_grid))
+    colormap = None if result.colormap is None else OVERLAY_MAP
+    data = np.empty((3, *grey.shape[1:]), np.uint8)
+    for x in range(0, grey.shape[1], SLAB):
+        part = np.s_[:, x : x + SLAB]
+        uptake = torch.where(inside[part], windowed(values[part], result.window), -1.0)
+        data[part] = to_bytes(lay_over(grey[part][None], uptake[None], colormap)[0])
+    picture = np.ascontiguousarray(shown(data, source.order, flat=source.flat))
+    return Output(OVERLAY, "Compare: customary overlay", picture, {"rgb": True})
+
+
+def contradiction(found: NDArray[np.uint8], source: Source) -> Output:
+    """Lines around the places at which the picture contradicts both sources.
+
+    ``found``: (X, Y, Z), as :func:`medfuse.audit.contradiction_map`.
+    """
+    order = DisplayOrder.from_grid(source.grid)
+    places = order.apply(found) > 0
+    wide = np.pad(places, ((0, 0), (1, 1), (1, 1)))
+    near = [wide[:, i : i + places.shape[1], j : j + places.shape[2]]
+            for i in range(3) for j in range(3)]  # fmt: skip
+    lines = order.invert(np.logical_or.reduce(near) & ~places)
+    data = shown(lines.astype(np.uint8)[None], source.order, flat=source.flat)
+    style = {"interpolation2d": "nearest"}
+    return Output(CONTRADICTION, "Audit: contradicts both sources", data, style, MASK)
 
 
 def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> Iterator[Output]:

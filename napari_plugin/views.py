@@ -55,6 +55,16 @@ def look(viewer: Any, plane: str, *, later: Callable[[Callable[[], None]], None]
         _centre_on(viewer, picture)
 
 
+def go_to(viewer: Any, layer: Any, index: tuple[int, ...]) -> None:
+    """Turn to a voxel of a layer and put it into the middle; the zoom stays."""
+    place = np.asarray(layer.data_to_world(index), dtype=float)
+    first = viewer.dims.ndim - len(place)
+    for axis, value in enumerate(place):
+        viewer.dims.set_point(first + axis, value)
+    centre = [float(viewer.dims.point[axis]) for axis in viewer.dims.displayed]
+    camera(viewer).center = (*([0.0] * (3 - len(centre))), *centre)
+
+
 def arrange(viewer: Any) -> None:
     """In 3-D show the luminance alone, in slices all images that were seen before.
 

@@ -24,7 +24,7 @@ from medfuse.methods.registry import get_method
 from medfuse.registration.result import Registration, register
 from medfuse.settings import CaseSettings
 from napari_plugin import outputs
-from napari_plugin.case import case_checks, record_text
+from napari_plugin.case import case_checks, contradiction, record_text
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source
@@ -105,6 +105,9 @@ def fuse_aligned(
     audit = result.audit.with_checks(case_checks(aligned.registration, pair))
     progress(0.85, "layers")
     layers = outputs.fusion_outputs(result, pair.anatomical, aligned.on_grid, words=pair.words)
+    found = contradiction(aligned, result)
+    if found is not None:
+        layers = (*layers, outputs.contradiction(found, pair.anatomical))
     progress(0.95, "record")
     fusion = Fusion(aligned, settings, result, audit, layers, count_charts(result, pair.anatomical))
     checks = tuple(check_view(view, fusion) for view in sorted(views))
@@ -136,9 +139,11 @@ def _lean(result: FusionResult) -> FusionResult:
 
 
 def check_view(view: str, fusion: Fusion) -> outputs.Output:
-    """Layer of a check: checkerboard or edges."""
-    make = outputs.checkerboard if view == outputs.CHECKER else outputs.edges
-    return make(fusion.result, fusion.pair.anatomical)
+    """Layer of a check: checkerboard, edges or overlay."""
+    result, source = fusion.result, fusion.pair.anatomical
+    if view == outputs.OVERLAY:
+        return outputs.overlay(result, source, fusion.on_grid)
+    return (outputs.checkerboard if view == outputs.CHECKER else outputs.edges)(result, source)
 
 
 def before_view(aligned: Aligned) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from medfuse.audit import Audit, Check
 from medfuse.dicom_out import Layout, Origin, Pictures, SourceSeries, write_dicom
 from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
+from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.fusion.evidence import contradictions
 from medfuse.fusion.sources import Sources, coverage_of
 from medfuse.imaging.grid import Grid
@@ -280,7 +281,7 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
         window=result.window,
         anatomical_window=result.anatomical_window,
         contradiction=contradiction_of(result, on_grid, record.anat, record.audit),
-        overlay=None if result.gamut == "overlay" else "hot",
+        overlay=None if result.gamut == "overlay" else OVERLAY_MAP,
     )
 
 

@@ -13,6 +13,7 @@ from medfuse.kernel.colormaps import COLORMAPS, READABLE
 from medfuse.kernel.two_way_maps import MAPS
 
 AUTO = "auto"  # also the name under which the registry has what is taken for unknown kinds
+OVERLAY_MAP = "hot"  # of the customary overlay
 BONE_WINDOW = (-160.0, 240.0)  # HU; the stops of the map lie at tissues in this window alone
 OF_PAIR = {"PET": "both-pet", "SPECT": "both-spect", "CT": "both-ct"}
 #: All that `choose_method` may answer with; what decides a result depends on their weights.

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from medfuse.audit import Audit, audit_fusion
 from medfuse.fusion.bands import stored_bands
-from medfuse.fusion.choice import AUTO, choose_colormap, choose_gamut, choose_method, modality_of
+from medfuse.fusion.choice import (
+    AUTO,
+    OVERLAY_MAP,
+    choose_colormap,
+    choose_gamut,
+    choose_method,
+    modality_of,
+)
 from medfuse.fusion.evidence import evidence_of
 from medfuse.fusion.guide import Mode
 from medfuse.fusion.planes import Planes
@@ -219,7 +226,7 @@ def fuse(
     func_window = window_of(func, window, "functional")
     if style == "overlay":
         gamut = "overlay"
-        colormap = colormap or ("hot" if func.shape[0] == 1 else None)
+        colormap = colormap or (OVERLAY_MAP if func.shape[0] == 1 else None)
     colormap = choose_colormap(func, anat, colormap, func_window)
     gamut = choose_gamut(gamut, colormap)
     choice = choose_method(modality_of(func), colormap, gamut) if method == AUTO else None

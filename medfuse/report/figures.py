@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.fusion.paint import lay_over
 from medfuse.imaging.grid import DisplayOrder, Grid, transform_points
 from medfuse.kernel.colormaps import COLORMAPS
@@ -104,7 +105,7 @@ class ReportVolumes:
     window: WindowLike | None = None
     anatomical_window: WindowLike | None = None
     contradiction: NDArray[np.uint8] | None = None
-    overlay: str | None = "hot"
+    overlay: str | None = OVERLAY_MAP
 
     @property
     def shown(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from monai.transforms import MapTransform
 
 import medfuse
 from medfuse.case.record import CaseRecord, contradiction_of, start_matrix, write_case
+from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.registration.result import Registration
@@ -209,7 +210,7 @@ def _report_volumes(images: Mapping[str, MetaTensor], record: CaseRecord) -> Rep
         contradiction=contradiction_of(
             result, images["functional"], images["anatomical"], record.audit
         ),
-        overlay=None if result.gamut == "overlay" else "hot",
+        overlay=None if result.gamut == "overlay" else OVERLAY_MAP,
     )
 
 

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_plugin._qt.fields import small
 from napari_plugin.model import FusionModel
+from napari_plugin.places import place_of
 from napari_plugin.records import Fusion
 
 COLORS = {"pass": "#2e9e5e", "look": "#c98a1b", "fail": "#d9433b"}  # seen on dark and on light
@@ -43,7 +44,9 @@ class AuditTab(QWidget):
         self.headline.setAccessibleName("Audit verdict")
         self.table = QTableWidget(0, 3)
         self.table.setAccessibleName("Audit checks")
-        self.table.setToolTip("Choose a line to read what it means.")
+        self.table.setToolTip(
+            "Choose a line to read what it means. A click, or Return, also goes to its place."
+        )
         self.table.setHorizontalHeaderLabels(["Check", "Value", "Verdict"])
         self.table.verticalHeader().setVisible(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -61,6 +64,8 @@ class AuditTab(QWidget):
         self._fit_timer.timeout.connect(self._fit_table)
         header.sectionResized.connect(lambda *_: self._fit_timer.start(0))
         self.table.itemSelectionChanged.connect(self._explain)
+        self.table.cellClicked.connect(self._go)
+        self.table.cellActivated.connect(self._go)
         self.text = small(lines=4)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.text.setAccessibleName("Explanation of the chosen check")
@@ -120,7 +125,14 @@ class AuditTab(QWidget):
         if fusion is not None and 0 <= row < len(fusion.audit.checks):
             check = fusion.audit.checks[row]
             limit = "" if check.threshold is None else f" Limit: {check.threshold:g}."
-            self.text.setText(f"{check.title}: {check.text}{limit}")
+            there = "" if place_of(check) is None else " Click on the line to go there."
+            self.text.setText(f"{check.title}: {check.text}{limit}{there}")
+
+    def _go(self, row: int, _: int) -> None:
+        """Only where the user asks for it: a run must not turn the view away."""
+        fusion = self.model.fusion
+        if fusion is not None and 0 <= row < len(fusion.audit.checks):
+            self.model.go_to(fusion.audit.checks[row])
 
     def _plot(self, fusion: Fusion) -> None:
         back, ink = self._theme()

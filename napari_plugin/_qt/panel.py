@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_plugin import views
+from napari_plugin import outputs, views
 from napari_plugin._qt.audit_tab import AuditTab
 from napari_plugin._qt.fields import Scroller, small
 from napari_plugin._qt.fuse_tab import FuseTab
@@ -118,6 +118,12 @@ class FusePanel(QWidget):
             )
             row.addWidget(button)
             self.view_buttons[name] = button
+        self.overlay = QPushButton("Overla&y")
+        self.overlay.setCheckable(True)
+        self.overlay.setEnabled(False)
+        self.overlay.setToolTip("Show the customary overlay instead: hot colors laid half over the "
+                                "anatomical image.")  # fmt: skip
+        row.addWidget(self.overlay)
         return row
 
     def _timers(self) -> None:
@@ -139,6 +145,8 @@ class FusePanel(QWidget):
         tab.look_changed.connect(self._on_look)
         tab.adjust.nudged.connect(self._on_look)
         tab.adjust.view_changed.connect(self._on_view)
+        self.overlay.toggled.connect(lambda on: self._on_view(outputs.OVERLAY, on))
+        self.model.fusion_changed.connect(lambda: self.overlay.setEnabled(True))
         self.record_tab.save_clicked.connect(self._on_save)
         self.record_tab.export_clicked.connect(self._on_export)
         self.record_tab.report_clicked.connect(self._on_report)
