@@ -12,6 +12,8 @@ from typing import Any
 
 from medfuse.batch.remote import run_apart
 from medfuse.batch.worker import Job
+from medfuse.imaging.bids import data_set_of
+from medfuse.imaging.pet.body_weight import table_files
 from medfuse.results.folder import MANIFEST, ResultFolder, input_files
 
 
@@ -24,13 +26,14 @@ class Parcel:
 
 
 def pack(job: Job) -> Parcel:
-    """Put the input files of a job (sidecars, start transform and salt too) into a parcel."""
+    """Put the input files of a job (sidecars, tables, start transform, salt) into a parcel."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
         for role in ("anatomical", "functional"):
             path = getattr(job, role)
-            for file in input_files(path):
-                archive.write(file, f"{role}/{file.relative_to(path.parent).as_posix()}")
+            top = data_set_of(path)
+            for file in (*input_files(path), *table_files(path)):
+                archive.write(file, f"{role}/{file.absolute().relative_to(top).as_posix()}")
         initial = job.settings.get("initial")
         for role, single in (("initial", initial), ("uid_salt", job.uid_salt)):
             if single:
@@ -50,8 +53,8 @@ def run_parcel(parcel: Parcel, **options: Any) -> tuple[dict[str, Any], bytes]:
             settings["initial"] = str(room / "initial" / Path(settings["initial"]).name)
         local = replace(
             job,
-            anatomical=room / "anatomical" / job.anatomical.name,
-            functional=room / "functional" / job.functional.name,
+            anatomical=room / "anatomical" / _below(job.anatomical),
+            functional=room / "functional" / _below(job.functional),
             folder=room / "out" / job.folder.name,
             settings=settings,
             uid_salt=room / "uid_salt" / job.uid_salt.name if job.uid_salt else None,
@@ -59,6 +62,11 @@ def run_parcel(parcel: Parcel, **options: Any) -> tuple[dict[str, Any], bytes]:
         fields = run_apart(local, **options)
         fields["folder"] = str(job.folder) if fields.get("folder") else None
         return fields, _zip(local.folder) if local.folder.is_dir() else b""
+
+
+def _below(path: Path) -> Path:
+    """Place of an input below the top of its data set, whose sidecars and tables travel too."""
+    return path.absolute().relative_to(data_set_of(path))
 
 
 def unpack_result(job: Job, content: bytes) -> None:

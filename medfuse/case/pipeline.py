@@ -34,7 +34,7 @@ from medfuse.errors import (
 from medfuse.fusion import FusionResult, fuse
 from medfuse.fusion.choice import AUTO, CANDIDATES
 from medfuse.imaging.grid import Matrix
-from medfuse.imaging.pet.bids import find_weight
+from medfuse.imaging.pet.body_weight import find_weight
 from medfuse.imaging.reader import load
 from medfuse.imaging.volume import disk_for_case
 from medfuse.kernel.devices import find_device
@@ -384,7 +384,7 @@ def _content_hash(path: Path) -> str:
     """sha256 over the sorted hashes of all files, sidecar included: blind to names and order."""
     try:
         hashes = sorted(file_sha256(file) for file in input_files(path))
-        hashes.append(str(find_weight(path) or ""))  # a corrected weight changes the SUV
+        hashes.append(str(find_weight(path).kg or ""))  # a corrected weight changes the SUV
     except OSError as error:
         raise InputError(
             "E_UNREADABLE",

@@ -22,6 +22,7 @@ from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.fusion.evidence import contradictions
 from medfuse.fusion.sources import Sources, coverage_of
 from medfuse.imaging.grid import Grid
+from medfuse.imaging.pet.header import NO_UNIT_STATED
 from medfuse.imaging.pet.suv import SUV_UNITS
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.kernel.scratch import empty
@@ -149,21 +150,35 @@ def registration_check(registration: Registration) -> Check:
 
 
 def unit_check(func: MetaTensor) -> Check:
-    """Audit check: whether a PET is in SUV and a CT in HU."""
+    """Audit check: whether a PET is in SUV and a CT in HU.
+
+    A NIfTI file that states no unit is no finding about its image: that is said, with the way to
+    state the unit. A unit that was refused, for a reason in the header or the sidecar, is one.
+    """
     unit, modality = func.meta["unit"], func.meta["modality"]
-    expected = {"PET": tuple(SUV_UNITS.values()), "CT": ("HU",)}.get(modality, (unit,))
+    expected = {"PET": (*SUV_UNITS.values(), "ppm"), "CT": ("HU",)}.get(modality, (unit,))
     ok = unit in expected
-    why = next((note for note in func.meta["notes"] if "SUV" in note or "unit" in note.lower()), "")
+    unstated = modality == "PET" and NO_UNIT_STATED in func.meta["notes"]
     return Check(
         "unit",
         "Unit of the functional image",
         float(ok),
         unit,
         None,
-        "pass" if ok else "look",
-        f"{modality} in {unit}."
-        + ("" if ok else f" {expected[0]} was not available: {why or 'the file does not say'}"),
+        "pass" if ok or unstated else "look",
+        f"{modality} in {unit}." + ("" if ok else f" {_why_not(func, expected[0])}"),
     )
+
+
+def _why_not(func: MetaTensor, expected: str) -> str:
+    """Why values are not in the unit that their modality has."""
+    notes, refusal = func.meta["notes"], (func.meta.get("suv") or {}).get("refusal")
+    if NO_UNIT_STATED in notes:
+        return f"{NO_UNIT_STATED}."
+    known = [n for n in notes if n.startswith(("SUV not available", "CT without values of air"))]
+    stated = [n for n in notes if n.startswith(("unit ", "the Units of the sidecar"))]
+    why = refusal or next(iter([*known, *stated]), "the file does not say")
+    return f"{expected} was not available: {why}"
 
 
 def start_matrix(settings: CaseSettings, anat: MetaTensor, func: MetaTensor) -> np.ndarray | None:

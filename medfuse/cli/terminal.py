@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from medfuse.imaging.pet.header import NO_UNIT_STATED
 from medfuse.settings import Progress
 
 out = Console(highlight=False, soft_wrap=True)
@@ -302,7 +303,7 @@ def pace(worked: float, left: float, seconds: float) -> str:
 def show_summary(summary: Any) -> None:
     """Counts and where to look; the failed cases last, a line each."""
     counts = ", ".join(f"{summary.count(s)} {s}" for s in ("done", "skipped", "failed"))
-    for note in summary.notes:
+    for note in (*summary.notes, *_once_a_study(summary.results)):
         say(f"note: {note}", style="yellow")
     say(f"{counts} in {summary.seconds:.0f} s; open {summary.out}/study.html")
     if summary.count("failed"):
@@ -319,7 +320,15 @@ def show_event(event: dict[str, Any]) -> None:
     style = styles[event["status"]]
     say(f"{event['status']:8} {event['case']}  {text}".rstrip(), style=style)
     for note in event.get("notes") or ():
-        say(f"         note: {note}", style="yellow")
+        if note != NO_UNIT_STATED:
+            say(f"         note: {note}", style="yellow")
+
+
+def _once_a_study(results: Iterable[Any]) -> Iterator[str]:
+    """What is the same for many cases, and can be changed for all of them."""
+    count = sum(NO_UNIT_STATED in result.notes for result in results)
+    if count:
+        yield f"{count} case(s): {NO_UNIT_STATED} (--functional-unit, or a column of cases.csv)"
 
 
 def rows_of(item: dict[str, Any]) -> list[tuple[str, str]]:

@@ -19,7 +19,8 @@ from medfuse.errors import InputError, MedfuseError, UnitError, option
 from medfuse.imaging.dicom.chosen import FrameWish
 from medfuse.imaging.dicom.series import describe_dicom, read_dicom
 from medfuse.imaging.nifti.volume import describe_nifti, read_nifti
-from medfuse.imaging.pet.suv import SUV_UNITS, suv_unavailable
+from medfuse.imaging.pet.header import suv_unavailable
+from medfuse.imaging.pet.suv import SUV_UNITS
 from medfuse.imaging.pointers import ANNEX, lacks_content, pointer_error, pointer_kind
 from medfuse.imaging.volume import (
     Volume,

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from medfuse.errors import OutputError
+from medfuse.imaging.nifti.sidecar import sidecar_files
 
 try:
     import fcntl
@@ -242,11 +243,10 @@ def bids_root(path: Path) -> Path | None:
 
 
 def input_files(path: Path) -> list[Path]:
-    """Files of an input: all of a folder, or a file with its JSON sidecar."""
+    """Files of an input: all of a folder, or a file with the JSON sidecars that count for it."""
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file())
-    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    return [path, sidecar] if sidecar.is_file() and sidecar != path else [path]
+    return [path, *(sidecar for level in sidecar_files(path) for sidecar in level)]
 
 
 def file_sha256(path: Path) -> str:

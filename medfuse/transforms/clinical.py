@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medfuse.case.pipeline import CaseSettings, align
 from medfuse.errors import MedfuseError, UsageError
-from medfuse.imaging.pet.suv import suv_unavailable
+from medfuse.imaging.pet.header import suv_unavailable
 from medfuse.registration.result import Registration
 from medfuse.transforms.facts import (
     batchable,

@@ -261,6 +261,8 @@ def _again(
     for role in ROLES:
         ours, theirs = made["inputs"][role], provenance["inputs"][role]
         facts = ("kind", "files", "modality", "unit", "shape", "spacing_mm", "affine", "suv")
+        if not same_version(provenance):
+            ours, theirs = _numbers_of_suv(ours, theirs)
         wrong += [f"{role} {n}" for n in facts if ours.get(n) != theirs.get(n)]
     yield Finding("provenance made again", not wrong, ", ".join(wrong) or "same record")
 
@@ -270,6 +272,20 @@ def _said(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _said(part) for name, part in value.items() if part is not None}
     return [_said(part) for part in value] if isinstance(value, list) else value
+
+
+def _numbers_of_suv(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Both inputs with what both versions record of the SUV, without texts, which may change."""
+    one, other = ours.get("suv") or {}, theirs.get("suv") or {}
+    shared = {
+        name
+        for name in one.keys() & other.keys()
+        if isinstance(one[name], (int, float)) and isinstance(other[name], (int, float))
+    }
+    return tuple(
+        {**side, "suv": {name: suv[name] for name in shared}}
+        for side, suv in ((ours, one), (theirs, other))
+    )
 
 
 def _setting(record: dict[str, Any], name: str) -> Any:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -24,6 +24,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from medfuse.imaging.dicom.deflated import DEFLATED, inflate
+from medfuse.imaging.dicom.times import parse_clock, parse_day, parse_moment
 from medfuse.imaging.pointers import pointer_kind
 
 #: What pydicom and its codecs raise on damaged files: anything, as fuzzing shows.
@@ -61,7 +62,8 @@ _TAG_NAMES = """
     RescaleIntercept RescaleType ModalityLUTSequence LossyImageCompression Units SUVType
     CorrectedImage DecayCorrection DecayCorrectionDateTime
     RadiopharmaceuticalInformationSequence SeriesDate SeriesTime AcquisitionDate
-    AcquisitionTime AcquisitionDateTime FrameReferenceTime ActualFrameDuration
+    AcquisitionTime AcquisitionDateTime TimezoneOffsetFromUTC FrameReferenceTime
+    ActualFrameDuration DecayFactor DecayCorrected AttenuationCorrected
     AcquisitionNumber EchoTime TriggerTime TemporalPositionIdentifier DiffusionBValue
     LongitudinalTemporalInformationModified SharedFunctionalGroupsSequence
     PerFrameFunctionalGroupsSequence DetectorInformationSequence SliceVector
@@ -70,7 +72,21 @@ _TAG_NAMES = """
 """
 #: Private elements at their usual places: number of tiles of a Siemens mosaic, kind of a GE image.
 TILES_SIEMENS, KIND_GE = 0x0019100A, 0x0043102F
-_TAGS = [*map(Tag, _TAG_NAMES.split()), Tag(TILES_SIEMENS), Tag(KIND_GE)]
+#: Private attributes of PET, of which SUV may need some: group, elements within the block of the
+#: creator. The block may be any of the first sixteen.
+_PRIVATE_PET = {0x0009: (0x0D, 0x3B), 0x0071: (0x22,), 0x7053: (0x00, 0x09)}
+_TAGS = [
+    *map(Tag, _TAG_NAMES.split()),
+    Tag(TILES_SIEMENS),
+    Tag(KIND_GE),
+    *(Tag(group, block) for group in _PRIVATE_PET for block in range(0x10, 0x20)),
+    *(
+        Tag(group, block << 8 | element)
+        for group, elements in _PRIVATE_PET.items()
+        for element in elements
+        for block in range(0x10, 0x20)
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,35 +261,23 @@ def items(header: Dataset, keyword: str) -> list[Dataset]:
 
 
 def parse_time(value: str | None) -> time | None:
-    """DICOM TM (HHMMSS.FFFFFF, also shortened or with colons) as local time."""
-    digits, _, fraction = (value or "").replace(":", "").partition(".")
-    if not digits.isdigit() or len(digits) not in (2, 4, 6):
-        return None
-    try:
-        hour, minute, second = (int(f"{digits:0<6}"[i : i + 2]) for i in (0, 2, 4))
-        return time(hour, minute, second, int(f"{fraction:0<6.6}"))
-    except ValueError:
-        return None
-
-
-def parse_date(value: str | None) -> date | None:
-    """DICOM DA (YYYYMMDD, also YYYY.MM.DD)."""
-    try:
-        return datetime.strptime((value or "").replace(".", ""), "%Y%m%d").date()
-    except ValueError:
-        return None
+    """DICOM TM as local time; see `times.parse_clock`."""
+    found = parse_clock(value)
+    return found[0] if found else None
 
 
 def parse_datetime(value: str | None) -> datetime | None:
-    """DICOM DT to the second or better, as local time: an offset from UTC is left off."""
-    plain = (value or "").replace("-", "+").partition("+")[0]
-    day, clock = parse_date(plain[:8]), parse_time(plain[8:])
-    return datetime.combine(day, clock) if day and clock else None
+    """DICOM DT to the second or better, as local time: an offset from UTC is left off.
+
+    Tells frames apart; what has to be exact is read by `times.parse_moment`.
+    """
+    found = parse_moment(value)
+    return found.at if found and found.width_s < 86400 else None
 
 
 def moment(header: Dataset, prefix: str) -> datetime | None:
     """`<prefix>Date` and `<prefix>Time` together, or `<prefix>DateTime`."""
-    day = parse_date(text(header, f"{prefix}Date"))
+    day = parse_day(text(header, f"{prefix}Date"))
     clock = parse_time(text(header, f"{prefix}Time"))
     if day and clock:
         return datetime.combine(day, clock)

@@ -30,6 +30,8 @@ from medfuse.imaging.dicom.scan import (
     scan_folder,
 )
 from medfuse.imaging.dicom.tilt import Tilt
+from medfuse.imaging.dicom.units import ct_rescale_types
+from medfuse.imaging.pet.header import DIFFERS
 from medfuse.imaging.pet.nuclides import SINGLE_PHOTON
 from medfuse.imaging.pet.suv import SuvScale, compute_suv_scale, describe_steps
 from medfuse.imaging.progress import steps
@@ -148,7 +150,7 @@ def plan_series(
     if any(is_lossy(f) for f in series.files):
         notes.append("the images went through lossy compression")
     found, suv, more = _modality_and_scale(series, place, suv_kind)
-    scale = suv or SuvScale(1.0, _plain_unit(series), {"refusal": None})
+    scale = suv or SuvScale(1.0, _plain_unit(series, place), {"refusal": None})
     if values_in is not None:
         scale, suv = SuvScale(1.0, values_in, {"refusal": None}), None
         more.append(f"unit {values_in} is as stated by the user; the header was not asked")
@@ -175,7 +177,11 @@ def _modality_and_scale(
     if series.files[0].modality != "PT":
         return series.modality, None, []
     header = read_pet_header(series.files)
-    mixed = {"units", "suv_type", "decay_correction"}.intersection(header.conflicts)
+    mixed = {
+        name
+        for name in ("units", "suv_type", "decay_correction")
+        if header.problems.get(name) == DIFFERS
+    }
     if mixed:
         raise place.error(
             UnitError,
@@ -191,11 +197,21 @@ def _modality_and_scale(
     return "SPECT", suv, notes
 
 
-def _plain_unit(series: Series) -> str:
+def _plain_unit(series: Series, place: Place) -> str:
     if series.modality == "SPECT":
         return "counts"
-    kind = text(series.files[0].header, "RescaleType")
-    return "HU" if series.modality == "CT" and kind in (None, "HU") else "a.u."
+    if series.modality != "CT":
+        return "a.u."
+    kinds = ct_rescale_types(series.files)
+    if len(kinds) > 1:
+        raise place.error(
+            UnitError,
+            "E_UNIT_MIXED",
+            f"the images of the series differ in RescaleType ({len(kinds)} kinds, "
+            f"{'HU among them' if 'HU' in kinds else 'none is HU'})",
+            "Export each unit as a series of its own",
+        )
+    return "HU" if kinds == {"HU"} else "a.u."
 
 
 def _tilted(tilt: Tilt, place: Place) -> MedfuseError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from medfuse.imaging.pet.bids import find_weight, suv_of_sidecar
+from medfuse.imaging.nifti.sidecar import read_sidecars
+from medfuse.imaging.pet.bids import suv_of_sidecar
+from medfuse.imaging.pet.body_weight import find_weight
+from medfuse.imaging.pet.free_text import image_unit
 from medfuse.imaging.pet.suv import SuvScale
 
 _TOKENS = {
@@ -21,20 +24,6 @@ _MODALITY_OF = {token: m for m, tokens in _TOKENS.items() for token in tokens.sp
 MODALITY_WORDS = tuple(_MODALITY_OF)
 _SIDECAR_MODALITY = {"mr": "MRI", "mri": "MRI", "pt": "PET", "pet": "PET", "ct": "CT"}
 _SIDECAR_MODALITY |= {"nm": "SPECT", "spect": "SPECT"}
-#: Unit of a sidecar -> our unit, and the factor to it.
-_SIDECAR_UNITS = {
-    "bq/ml": ("Bq/ml", 1.0),
-    "bq/cc": ("Bq/ml", 1.0),
-    "kbq/ml": ("Bq/ml", 1e3),
-    "kbq/cc": ("Bq/ml", 1e3),
-    "mbq/ml": ("Bq/ml", 1e6),
-    "suv": ("SUVbw", 1.0),
-    "suvbw": ("SUVbw", 1.0),
-    "g/ml": ("SUVbw", 1.0),
-    "hu": ("HU", 1.0),
-    "counts": ("counts", 1.0),
-}
-_MAX_SIDECAR_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,30 +49,40 @@ class Facts:
 
 
 def find_facts(path: Path) -> Facts:
-    """Look at the name of a NIfTI file and at the JSON of the same stem."""
+    """Look at the name of a NIfTI file and at the JSON sidecars that count for it."""
     named, notes = modality_of_name(path.name)
-    sidecar = path.with_name(re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE) + ".json")
-    content, sha256 = _read_sidecar(sidecar)
-    if content is None:
-        if sha256 is not None:
-            notes.append("the JSON sidecar cannot be read and was ignored")
+    sidecar = read_sidecars(path)
+    notes += sidecar.notes
+    if sidecar.sha256 is None or not sidecar.readable:
         return Facts(named, notes=tuple(notes))
+    content, sha256 = sidecar.content, sidecar.sha256
     stated = _SIDECAR_MODALITY.get(str(content.get("Modality", "")).strip().lower())
     if stated and named and stated != named:
         notes.append(f"the sidecar says {stated}, the file name {named}: the sidecar was believed")
-    unit_text = str(content.get("Units", "")).replace(" ", "").lower()
-    unit, factor = _SIDECAR_UNITS.get(unit_text, (None, 1.0))
-    if unit is not None and factor != 1.0:
-        notes.append(f"values were converted to {unit} (factor {factor:g}, unit of the sidecar)")
-    elif unit_text and unit is None:
-        notes.append("the Units of the sidecar are not known here: values are taken as a.u.")
+    unit, factor = _stated_unit(content, notes)
     if unit != "Bq/ml" or (stated or named) != "PET":
         return Facts(stated or named, unit, factor, sha256, tuple(notes))
     weight = find_weight(path)
-    if weight is not None:
-        sha256 = hashlib.sha256(f"{sha256} {weight:g} kg".encode()).hexdigest()
-    suv = suv_of_sidecar(content, weight)
+    if weight.kg is not None:
+        sha256 = hashlib.sha256(f"{sha256} {weight.kg:g} kg".encode()).hexdigest()
+    suv = suv_of_sidecar(content, weight, sidecar.conflicts)
     return Facts("PET", unit, factor, sha256, tuple(notes), suv)
+
+
+def _stated_unit(content: dict[str, Any], notes: list[str]) -> tuple[str | None, float]:
+    stated = content.get("Units")
+    if isinstance(stated, list) and len(stated) == 1:
+        stated = stated[0]
+    if stated is None or stated == "":
+        return None, 1.0
+    found = image_unit(stated)
+    if found is None:
+        notes.append("the Units of the sidecar are not known here: values are taken as a.u.")
+        return None, 1.0
+    unit, factor = found
+    if factor != 1.0:
+        notes.append(f"values were converted to {unit} (factor {factor:g}, unit of the sidecar)")
+    return unit, factor
 
 
 def modality_of_name(name: str) -> tuple[str | None, list[str]]:
@@ -101,19 +100,3 @@ def modality_of_name(name: str) -> tuple[str | None, list[str]]:
     if found:
         return None, [f"the file name speaks of {' and '.join(found)}: modality unknown"]
     return None, []
-
-
-def _read_sidecar(path: Path) -> tuple[dict[str, object] | None, str | None]:
-    """Content and sha256; (None, sha256) where it is there but unusable."""
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_SIDECAR_BYTES:
-            return None, None
-        raw = path.read_bytes()
-    except OSError:
-        return None, None
-    sha256 = hashlib.sha256(raw).hexdigest()
-    try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None, sha256
-    return (content, sha256) if isinstance(content, dict) else (None, sha256)

@@ -11,6 +11,7 @@ from medfuse.errors import MedfuseError, SeriesError, UsageError, option
 from medfuse.imaging.nifti.facts import Facts, find_facts
 from medfuse.imaging.nifti.header import NiftiHeader, parse_header
 from medfuse.imaging.nifti.stream import NiftiStream
+from medfuse.imaging.pet.header import NO_UNIT_STATED
 from medfuse.imaging.pet.suv import describe_steps
 from medfuse.imaging.volume import (
     AIR_HU,
@@ -230,9 +231,11 @@ def _unit(
             f"CT without values of air (lowest {lowest:g}, expected {MAX_HU_OF_AIR:g} or less): "
             "not taken as HU; state the unit HU if it is"
         ]
-    if modality in ("PET", "SPECT"):
-        return "a.u.", [
-            f"SUV not available: a NIfTI file holds no unit of its {modality} values. Values are "
-            "taken as a.u.; state the unit SUVbw if they are SUV"
-        ]
+    if modality == "PET":
+        return "a.u.", [] if _says_why(facts) else [NO_UNIT_STATED]
     return "a.u.", []
+
+
+def _says_why(facts: Facts) -> bool:
+    """Whether a unit was stated, and the notes say why it could not be used."""
+    return any("Units" in note or "cannot be read" in note for note in facts.notes)

@@ -15,7 +15,8 @@ def test_real_enhanced_ct_loads_with_frame_positions(shared_data: Path) -> None:
     path = shared_data / "volumes/awkward-dicom/enhanced-multiframe/eCT_Supplemental.dcm"
     volume = read_dicom(path)
     assert volume.values.shape == (512, 512, 2)
-    assert (volume.meta["modality"], volume.meta["unit"]) == ("CT", "HU")
+    assert (volume.meta["modality"], volume.meta["unit"]) == ("CT", "a.u.")
+    # A map of cerebral blood flow, RescaleType US: never Hounsfield units.
     assert volume.meta["spacing"][2] == pytest.approx(10.0)
 
 

@@ -85,7 +85,7 @@ def test_a_real_pet_without_unit_says_how_to_state_one(shared_data: Path) -> Non
     path = shared_data / "volumes/mni-templates/spm-pet.nii.gz"
     notes = " ".join(read_nifti(path).meta["notes"])
     assert "SUV not available" in notes
-    assert "state the unit SUVbw" in notes
+    assert "state it as Units in a JSON sidecar" in notes
     assert read_nifti(path, values_in="SUVbw").meta["unit"] == "SUVbw"
 
 

@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 
 from medfuse.errors import SuvUnavailable, UnitError
 from medfuse.imaging.dicom.series import read_dicom
+from medfuse.imaging.pet.header import DIFFERS, PetHeader
 from medfuse.imaging.pet.nuclides import find_nuclide
-from medfuse.imaging.pet.suv import PetHeader, compute_suv_scale, describe_steps
+from medfuse.imaging.pet.suv import compute_suv_scale, describe_steps
 from medfuse.imaging.reader import read_volume
 from tests._helpers import make
 
@@ -189,7 +190,11 @@ REFUSALS: list[tuple[PetHeader, str, str]] = [
     (replace(HEADER, weight_kg=None), "PatientWeight (0010,1030) is missing", "Bq/ml"),
     (replace(HEADER, weight_kg=0.0), "PatientWeight (0010,1030) is 0 kg", "Bq/ml"),
     (replace(HEADER, weight_kg=70000.0), "PatientWeight (0010,1030) is 70000 kg", "Bq/ml"),
-    (replace(HEADER, weight_kg=math.nan), "PatientWeight (0010,1030) is nan", "Bq/ml"),
+    (
+        replace(HEADER, weight_kg=math.nan),
+        "PatientWeight (0010,1030) is missing or unreadable",
+        "Bq/ml",
+    ),
     (replace(HEADER, dose_bq=None), "RadionuclideTotalDose (0018,1074) is missing", "Bq/ml"),
     (replace(HEADER, dose_bq=370.0), "RadionuclideTotalDose (0018,1074) is 370 Bq", "Bq/ml"),
     (replace(HEADER, dose_bq=7e9), "RadionuclideTotalDose (0018,1074) is 7e+09 Bq", "Bq/ml"),
@@ -197,8 +202,16 @@ REFUSALS: list[tuple[PetHeader, str, str]] = [
     (replace(HEADER, half_life_s=109.77), "F-18 has 6586.2 s", "Bq/ml"),
     (replace(HEADER, half_life_s=109.77, nuclide=None), "fits no known nuclide", "Bq/ml"),
     (replace(HEADER, injection_time=None), "StartTime (0018,1072) is missing", "Bq/ml"),
-    (replace(HEADER, injection_time=time(13, 0)), "1380.0 min before", "Bq/ml"),
-    (replace(HEADER, injection=NOON + timedelta(minutes=5)), "-5.0 min before", "Bq/ml"),
+    (
+        replace(HEADER, injection_time=time(13, 0)),
+        "lies 60.0 min after the reference time 12:00:00",
+        "Bq/ml",
+    ),
+    (
+        replace(HEADER, injection=NOON + timedelta(minutes=5)),
+        "lies 5.0 min after the reference time",
+        "Bq/ml",
+    ),
     (replace(HEADER, first_acquisition=None), "AcquisitionTime (0008,0022/0032)", "Bq/ml"),
     (
         replace(HEADER, series_start=NOON + timedelta(hours=1)),
@@ -211,7 +224,7 @@ REFUSALS: list[tuple[PetHeader, str, str]] = [
         "Bq/ml",
     ),
     (
-        replace(HEADER, conflicts=("weight_kg",)),
+        replace(HEADER, problems={"weight_kg": DIFFERS}),
         "PatientWeight (0010,1030) differs between the slices",
         "Bq/ml",
     ),
@@ -374,7 +387,7 @@ def test_suv_by_lean_mass_and_by_surface(sex: str, kind: str, ratio: float) -> N
         ({"height_m": None}, r"PatientSize \(0010,1020\) is missing"),
         ({"height_m": 180.0}, r"PatientSize .* is 180 m, plausible are 0.3 to 2.5"),
         ({"sex": None}, r"PatientSex \(0010,0040\) is neither M nor F"),
-        ({"conflicts": ("height_m",)}, "PatientSize .* differs between the slices"),
+        ({"problems": {"height_m": DIFFERS}}, "PatientSize .* differs between the slices"),
     ],
 )
 def test_sul_without_height_or_sex_is_refused_with_the_tag(change: dict, words: str) -> None:
