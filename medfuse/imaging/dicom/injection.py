@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 
 from pydicom.dataset import Dataset
@@ -45,12 +45,15 @@ def read_injection(isotopes: Sequence[list[Dataset]], zone: timedelta | None) ->
     found = [_read(item, zone) for of_file in isotopes for item in of_file[:1]]
     if not found:
         return Injection()
-    first = found[0]
-    for name in ("at", "clock"):
-        if len({getattr(one, name) for one in found}) > 1:
-            field_name = "injection" if name == "at" else "injection_time"
-            first.problems.setdefault(field_name, DIFFERS)
-    return first
+    problems = {name: text for one in found for name, text in one.problems.items()}
+    widths = {name: width for one in found for name, width in one.widths.items()}
+    for name, values in (
+        ("injection", {one.at for one in found}),
+        ("injection_time", {one.clock for one in found}),
+    ):
+        if len(values) > 1:
+            problems.setdefault(name, DIFFERS)
+    return replace(found[0], problems=problems, widths=widths)
 
 
 def _read(isotope: Dataset, zone: timedelta | None) -> Injection:

@@ -14,6 +14,7 @@ from medfuse.case.pipeline import CaseSettings, case_key
 from medfuse.errors import SuvUnavailable
 from medfuse.imaging.pet.bids import suv_of_sidecar
 from medfuse.imaging.pet.body_weight import Weight, find_weight
+from medfuse.imaging.pet.suv import SuvScale, describe_steps
 from medfuse.imaging.reader import describe, read_volume
 from tests._helpers import make
 
@@ -95,3 +96,157 @@ def test_the_real_sidecar_gives_its_suv(shared_data: Path) -> None:
     scale = suv_of_sidecar(sidecar, Weight(21))
     assert scale.refusal is None
     assert scale.factor == pytest.approx(21e3 / 573e6)
+
+
+# --- dialects -------------------------------------------------------------------------------
+
+#: As dcm2niix writes it with -ba n; with -ba y the weight is not in it.
+DCM2NIIX: dict[str, Any] = {
+    "Modality": "PT", "Manufacturer": "Siemens", "PatientWeight": 80, "Units": "BQML",
+    "Radiopharmaceutical": "FDG -- fluorodeoxyglucose", "RadionuclideTotalDose": 3.7e8,
+    "RadionuclideHalfLife": 6586.2, "DecayCorrection": "START",
+    "AttenuationCorrectionMethod": "measured,AC_CT", "FrameTimesStart": [0],
+    "FrameDuration": [300], "DecayFactor": [1.0159], "AcquisitionTime": "11:00:00.000000",
+}  # fmt: skip
+#: As PET2BIDS completes it: both dialects side by side.
+PET2BIDS: dict[str, Any] = DCM2NIIX | {
+    "Units": "Bq/mL", "TracerRadionuclide": "F18", "TracerName": "FDG", "TimeZero": "11:00:00",
+    "InjectedRadioactivity": 370, "InjectedRadioactivityUnits": "MBq", "InjectionStart": -3600,
+    "ScanStart": 0, "ImageDecayCorrected": True, "ImageDecayCorrectionTime": 0,
+    "AttenuationCorrection": "measured,AC_CT", "DecayCorrectionFactor": [1.0159],
+}  # fmt: skip
+NOBODY = Weight()
+
+
+def scale_with(base: dict[str, Any], weight: Weight = NOBODY, **changes: Any) -> SuvScale:
+    sidecar = {name: value for name, value in (base | changes).items() if value != "absent"}
+    return suv_of_sidecar(sidecar, weight)
+
+
+def test_dcm2niix_has_no_time_of_injection() -> None:
+    scale = scale_with(DCM2NIIX)
+    assert (scale.unit, scale.factor) == ("Bq/ml", 1.0)
+    assert (scale.refusal or "").startswith("InjectionStart is missing")
+    assert scale.record["dose_bq"] == 3.7e8
+
+
+def test_dcm2niix_of_an_image_corrected_to_the_injection_needs_none() -> None:
+    scale = scale_with(DCM2NIIX, DecayCorrection="ADMIN")
+    assert scale.factor == pytest.approx(80e3 / 3.7e8)
+    anonymous = scale_with(DCM2NIIX, DecayCorrection="ADMIN", PatientWeight="absent")
+    assert (anonymous.refusal or "").startswith("weight of participants.tsv is missing")
+
+
+def test_dcm2niix_with_the_injection_added_by_hand() -> None:
+    scale = scale_with(DCM2NIIX, ScanStart=0, InjectionStart="-3600")
+    assert scale.factor == pytest.approx(FACTOR)
+    assert scale.record["reference_rule"] == "ScanStart (DecayCorrection START)"
+
+
+def test_pet2bids_has_everything_twice_and_agrees() -> None:
+    scale = scale_with(PET2BIDS, Weight(80, "weight of sessions.tsv"))
+    assert scale.factor == pytest.approx(FACTOR)
+    assert scale.record["remarks"] == []
+    steps = " | ".join(describe_steps(scale.record))
+    for words in (
+        "dose [Bq] = 370000000, from InjectedRadioactivity",
+        "weight [kg] = 80, from PatientWeight",
+        "half-life [s] = 6586.2, from RadionuclideHalfLife",
+        "injection from = InjectionStart",
+        "reference rule = ImageDecayCorrectionTime",
+    ):
+        assert words in steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"RadionuclideTotalDose": 3e8}, "disagrees with RadionuclideTotalDose"),
+        ({"InjectedRadioactivity": [370, 200]}, "InjectedRadioactivity is no single number"),
+        ({"InjectedRadioactivity": "370 MBq", "InjectedRadioactivityUnits": "mCi"}, "no unit"),
+        ({"InjectedRadioactivityUnits": "absent"}, "InjectedRadioactivity has no unit"),
+        ({"InjectedRadioactivityUnits": "Bq", "RadionuclideTotalDose": "absent"}, "is 370 Bq"),
+        ({"TracerRadionuclide": "C11"}, "TracerRadionuclide and the tracer name C-11 and F-18"),
+        ({"TracerName": "[11C]PIB"}, "name C-11 and F-18"),
+        ({"RadionuclideHalfLife": 1223.4}, "RadionuclideHalfLife is 1223.4 s, F-18 has"),
+        ({"DecayCorrection": "NONE"}, "DecayCorrection disagrees with ImageDecayCorrected"),
+        ({"ImageDecayCorrected": False}, "DecayCorrection disagrees with ImageDecayCorrected"),
+        ({"DecayCorrection": "ADMIN"}, "is ADMIN, but ImageDecayCorrectionTime lies 60.0 min"),
+        ({"ScanStart": 1800}, "disagrees with DecayCorrection START and ScanStart"),
+        ({"DecayCorrection": "absent", "ScanStart": -600}, "after the first acquisition"),
+        ({"DecayCorrectionFactor": [1.46]}, "DecayCorrectionFactor is 1.46"),
+        ({"AttenuationCorrectionMethod": "NONE"}, "disagrees with AttenuationCorrectionMethod"),
+        ({"AttenuationCorrection": "not applied", "AttenuationCorrectionMethod": "absent"},
+         "AttenuationCorrection is missing or none"),
+        ({"InjectionStart": "10:00:00"}, "InjectionStart is no number of seconds"),
+        ({"InjectionStart": -3600000}, "lies 41.7 days before the reference time"),
+        ({"PatientWeight": "absent"}, "weight of participants.tsv is missing"),
+    ],
+)  # fmt: skip
+def test_what_a_sidecar_says_twice_must_agree(changes: dict[str, Any], words: str) -> None:
+    scale = scale_with(PET2BIDS, **changes)
+    assert scale.unit == "Bq/ml"
+    assert words in (scale.refusal or "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"InjectedRadioactivity": "370,0"},
+        {"InjectedRadioactivity": 10, "InjectedRadioactivityUnits": "mCi"},
+        {"InjectedRadioactivity": "370 MBq"},
+        {"InjectedRadioactivity": 3.7e8, "InjectedRadioactivityUnits": "Bq"},
+        {"RadionuclideTotalDose": 370},  # in MBq, as some write it
+        {"ImageDecayCorrected": "true"},
+        {"DecayCorrection": "absent", "ImageDecayCorrected": 1},
+        {"AttenuationCorrection": True},
+        {"AttenuationCorrection": "[137Cs]transmission scan-based"},
+        {"AttenuationCorrection": "Nonlinear CT-based"},
+        {"TimeZero": "absent"},
+        {"FrameTimesStart": "absent", "FrameDuration": "absent"},
+    ],
+)
+def test_one_thing_is_written_in_many_ways(changes: dict[str, Any]) -> None:
+    scale = scale_with(PET2BIDS, **changes)
+    assert scale.refusal is None
+    assert scale.factor == pytest.approx(FACTOR)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"InjectionStart": 0}, "the uptake time is 0.0 min, which is usual for F-18 only in a"),
+        ({"AcquisitionTime": "12:00:00"}, "TimeZero with ScanStart lies 60.0 min before Acquis"),
+        ({"FrameTimesStart": [3600]}, "FrameTimesStart begins at 3600 s, ScanStart is 0 s"),
+        ({"InjectionEnd": -3000}, "the injection took 10.0 min"),
+        ({"InjectionStart": 60, "FrameTimesStart": [0, 300], "FrameDuration": [300, 600]},
+         "the injection was given while the scan was running"),
+    ],
+)  # fmt: skip
+def test_what_is_odd_in_a_sidecar_is_remarked(changes: dict[str, Any], words: str) -> None:
+    scale = scale_with(PET2BIDS, **changes)
+    assert scale.refusal is None
+    assert words in " | ".join(scale.record["remarks"])
+
+
+def test_the_weight_of_the_scan_goes_before_that_of_the_subject_but_not_of_the_session() -> None:
+    of_subject = scale_with(PET2BIDS, Weight(95, "weight of participants.tsv"))
+    assert of_subject.factor == pytest.approx(FACTOR)
+    assert "the one of the scan was taken" in " ".join(of_subject.record["remarks"])
+    of_session = scale_with(PET2BIDS, Weight(95, "weight of sessions.tsv"))
+    assert "weight of sessions.tsv disagrees with PatientWeight" in (of_session.refusal or "")
+
+
+@pytest.mark.parametrize("name", ["Units", "InjectionStart", "ScanStart", "DecayCorrection"])
+def test_fields_on_which_sidecars_disagree_are_not_used(name: str) -> None:
+    sidecar = {key: value for key, value in PET2BIDS.items() if key != name}
+    scale = suv_of_sidecar(sidecar, Weight(), {name})
+    assert f"two sidecars of one folder disagree on {name}" in (scale.refusal or "")
+
+
+def test_a_real_dynamic_sidecar_agrees_with_its_decay_factors(shared_data: Path) -> None:
+    folder = shared_data / "volumes/bids-pet-layout/pet005/sub-01/ses-baseline/pet"
+    sidecar = json.loads((folder / "sub-01_ses-baseline_pet.json").read_text())
+    scale = suv_of_sidecar(sidecar, find_weight(folder / "sub-01_ses-baseline_pet.nii.gz"))
+    assert scale.refusal is None
+    assert scale.factor == pytest.approx(62e3 / 462e6)
