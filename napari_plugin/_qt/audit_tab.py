@@ -174,6 +174,6 @@ def _short(check: Any) -> str:
     if check.unit in ("overlap", "share"):
         return f"{100 * check.value:.0f} %"
     if "fraction" in check.unit or "of the window" in check.unit:
-        return f"{100 * check.value:.1f} %"
+        return f"{round(100 * check.value, 1) + 0:.1f} %"  # no "-0.0"
     number = f"{check.value:.3g}"
     return f"{number} {check.unit}" if len(check.unit) <= 8 else number
