@@ -232,7 +232,19 @@ def _kind(path: Path) -> Literal["dicom", "nifti"]:
     inner = _gunzip_start(path) if is_gzip else head
     if _has_nifti_mark(inner) or (is_gzip and len(inner) < 348):
         return "nifti"  # too short a stream is reported where streams are verified
+    if path.suffix.lower() == ".img" and path.with_suffix(".hdr").exists():
+        raise _image_pair(name)
     raise _not_an_image(inner, name, is_gzip)
+
+
+def _image_pair(name: str) -> MedfuseError:
+    return InputError(
+        "E_NOT_NIFTI",
+        what="Cannot read",
+        where=name,
+        cause="the file is half of an image pair (.hdr and .img), not a single NIfTI file",
+        remedy="Convert it to one .nii.gz file",
+    )
 
 
 def _gunzip_start(path: Path) -> bytes:

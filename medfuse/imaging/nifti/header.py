@@ -26,6 +26,8 @@ _LABEL_INTENT = 1002
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _SHEAR_TOLERANCE = 1e-3
 _SPACING_MM = (0.01, 100.0)
+#: By how much a squared quaternion may exceed 1: rounding, and no other rotation.
+_QUATERNION_TOLERANCE = 1e-3
 #: sform and qform may differ by this much at the corners of the volume without a note.
 _FORM_TOLERANCE_MM = 0.1
 
@@ -104,11 +106,11 @@ def parse_header(
     slope, intercept, notes = _scaling(header, place)
     affine, more = _affine(header, shape, place, assume_identity=assume_identity)
     offset = float(header["vox_offset"])
-    if not (math.isfinite(offset) and offset >= len(raw) + 4):
+    if not (math.isfinite(offset) and offset >= len(raw) + 4 and offset.is_integer()):
         raise place.error(
             InputError,
             "E_CORRUPT",
-            f"voxels start at byte {offset:g}, within the header",
+            f"voxels start at byte {offset:g}: within the header, or no whole number",
             "Write the file again",
         )
     return NiftiHeader(shape, frames, dtype, slope, intercept, affine, int(offset), (*notes, *more))
@@ -118,7 +120,7 @@ def _shape(header: nib.Nifti1Header, place: Place) -> tuple[tuple[int, int, int]
     dims = [int(d) for d in header["dim"]]
     count = dims[0]
     sizes = dims[1 : count + 1] if 1 <= count <= 7 else []
-    while len(sizes) > 3 and sizes[-1] == 1:
+    while len(sizes) > 3 and sizes[-1] in (0, 1):  # the NIfTI-1 library takes 0 as 1
         sizes.pop()
     text = " x ".join(str(s) for s in sizes) or "no valid size"
     if not 3 <= len(sizes) <= 4 or min(sizes) < 1 or min(sizes[:3]) < 2:
@@ -165,10 +167,9 @@ def _affine(
     header: nib.Nifti1Header, shape: tuple[int, int, int], place: Place, *, assume_identity: bool
 ) -> tuple[np.ndarray, list[str]]:
     """Take the sform where its code is set, else the qform; never make one up."""
-    has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
-    zooms = np.asarray(header["pixdim"][1:4], dtype=np.float64)
-    known = has_sform or has_qform
-    if not (known or assume_identity):
+    has_qform = int(header["qform_code"]) > 0
+    has_sform = int(header["sform_code"]) > 0 and (_has_rows(header) or not has_qform)
+    if not (has_sform or has_qform or assume_identity):
         raise place.error(
             GeometryError,
             "E_NO_ORIENTATION",
@@ -177,36 +178,95 @@ def _affine(
             f"that the axes run "
             "right, anterior, superior",
         )
-    if not (np.isfinite(zooms).all() and (zooms > 0).all()):
+    zooms = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    sound = bool(np.isfinite(zooms).all() and (zooms > 0).all())
+    if not (sound or has_sform):
         raise _bad_affine(place, f"pixdim is {zooms[0]:g}, {zooms[1]:g}, {zooms[2]:g}")
-    qform = _qform(header) if has_qform else None
-    if not known:
-        affine = np.diag([*zooms, 1.0])
-    elif has_sform:
+    qform = read_qform(header) if has_qform and sound else None
+    notes: list[str] = []
+    if has_sform:
         affine = np.array(header.get_sform(), dtype=np.float64)
+        notes += _pixdim_note(affine, zooms)
     elif qform is not None:
         affine = qform.copy()
-    else:
+        notes += _quaternion_note(header)
+    elif has_qform:
         raise _bad_affine(place, "the quaternion of the qform is no rotation")
-    scale, notes = _to_millimetres(header)
-    affine[:3] *= scale
-    _require_sound(affine, place)
-    if not known:
+    else:
+        affine = np.diag([*zooms, 1.0])
         notes.append(
             "no orientation in the header: axes right, anterior, superior are as stated by the user"
         )
+    scale, unit_notes = _to_millimetres(header)
+    affine[:3] *= scale
+    _require_sound(affine, place)
     if has_sform and qform is not None:
         qform[:3] *= scale
+        _require_one_handedness(header, affine, qform, place)
         notes += _form_note(affine, qform, shape)
-    return affine, notes
+    return affine, unit_notes + notes
 
 
-def _qform(header: nib.Nifti1Header) -> np.ndarray | None:
-    """Affine of the qform; None where its quaternion is no rotation."""
-    try:
-        return np.array(header.get_qform(), dtype=np.float64)
-    except (nib.spatialimages.HeaderDataError, ValueError, ArithmeticError):
+def _has_rows(header: nib.Nifti1Header) -> bool:
+    """Whether the sform holds anything but zeros."""
+    return any(bool(np.any(header[f"srow_{axis}"])) for axis in "xyz")
+
+
+def read_qform(header: nib.Nifti1Header) -> np.ndarray | None:
+    """Affine of the qform, in the unit of the header; None where its quaternion is no rotation.
+
+    As the standard and its library have it, and unlike nibabel: a pixdim[0] of 0 means 1, and of
+    any other number the sign alone counts; a quaternion a little longer than 1 by rounding is that
+    of a half turn.
+
+    References
+    ----------
+    nifti1.h, method 2; ``nifti_quatern_to_mat44`` of the NIfTI-1 library.
+    """
+    vector = np.array([float(header[f"quatern_{axis}"]) for axis in "bcd"])
+    offsets = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
+    zooms = np.array(header["pixdim"][:4], dtype=np.float64)
+    rest = 1.0 - float(vector @ vector)
+    if not (math.isfinite(rest) and math.isfinite(zooms[0])) or rest < -_QUATERNION_TOLERANCE:
         return None
+    if rest < 1e-7:
+        vector, rest = vector / np.linalg.norm(vector), 0.0
+    turn = nib.quaternions.quat2mat([math.sqrt(rest), *vector])
+    affine = np.eye(4)
+    affine[:3, :3] = turn * zooms[1:] * [1, 1, -1 if zooms[0] < 0 else 1]
+    affine[:3, 3] = offsets
+    return affine
+
+
+def _quaternion_note(header: nib.Nifti1Header) -> list[str]:
+    length = math.sqrt(sum(float(header[f"quatern_{axis}"]) ** 2 for axis in "bcd"))
+    if length - 1 < 1e-6:
+        return []
+    return [f"the quaternion of the qform is {length:.6f} long and was taken as 1, a half turn"]
+
+
+def _pixdim_note(affine: np.ndarray, zooms: np.ndarray) -> list[str]:
+    """Tell where pixdim, which the sform does not need, says something else."""
+    spacing = np.array(spacing_of(affine))
+    if np.allclose(spacing, zooms, rtol=0.01, atol=0):
+        return []
+    sizes = (" x ".join(f"{s:.4g}" for s in sizes) for sizes in (zooms, spacing))
+    return ["pixdim is {} and the sform has voxels of {}: the sform was taken".format(*sizes)]
+
+
+def _require_one_handedness(
+    header: nib.Nifti1Header, sform: np.ndarray, qform: np.ndarray, place: Place
+) -> None:
+    """Refuse forms that disagree about left and right; a qfac that was never set says nothing."""
+    mirrored = np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0
+    if mirrored and abs(float(header["pixdim"][0])) == 1:
+        raise place.error(
+            GeometryError,
+            "E_BAD_AFFINE",
+            "sform and qform contradict each other about left and right: one is the mirror image "
+            "of the other",
+            "Find out which is right and write it into both, or convert again from DICOM",
+        )
 
 
 def _to_millimetres(header: nib.Nifti1Header) -> tuple[float, list[str]]:

@@ -393,7 +393,12 @@ FAULTS: list[tuple[str, Callable[[Path], object], str, list[str]]] = [
         "E_BAD_AFFINE",
         ["0 x"],
     ),
-    ("zero pixdim", _header(pixdim=[1, 0, 1, 1, 0, 0, 0, 0]), "E_BAD_AFFINE", ["pixdim is 0"]),
+    (
+        "zero pixdim",
+        _header(sform_code=0, qform_code=1, pixdim=[1, 0, 1, 1, 0, 0, 0, 0]),
+        "E_BAD_AFFINE",
+        ["pixdim is 0"],
+    ),
     ("sheared", _shear, "E_BAD_AFFINE", ["sheared by 11.", "rectangular"]),
     ("bad quaternion", _header(sform_code=0, qform_code=1, quatern_b=9), "E_BAD_AFFINE", ["quat"]),
     ("tiny voxels", _header(xyzt_units=3), "E_BAD_AFFINE", ["0.0015"]),
