@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medfuse.errors import MedfuseError, SeriesError, UsageError, option
-from medfuse.imaging.dicom.frames import SAME_PLACE_MM, Frame, Stack
+from medfuse.imaging.dicom.frames import Frame, Stack
 from medfuse.imaging.dicom.geometry import Grid
 from medfuse.imaging.dicom.planes import Plane
 from medfuse.imaging.volume import Place
@@ -88,8 +88,8 @@ def _no_mean(stack: Stack) -> str:
     kinds = sorted({f.kind or "other images" for f in stack.whole})
     if len(kinds) > 1:
         return f"the frames are of different kinds ({', '.join(kinds)})"
-    if stack.spread_mm > SAME_PLACE_MM:
-        return f"the frames lie at different places, up to {stack.spread_mm:.1f} mm apart"
+    if stack.difference:
+        return stack.difference
     return "" if len(stack.whole) > 1 else f"slices are missing in {stack.lacking}"
 
 
@@ -98,8 +98,8 @@ def _dynamic(stack: Stack, place: Place) -> MedfuseError:
     cause = f"{count} frames at each of {stack.first.shape[2]} positions ({stack.frame_text})"
     if stack.lacking:
         cause += f"; slices are missing in {stack.lacking}"
-    if stack.spread_mm > SAME_PLACE_MM:
-        cause += f"; the frames lie at different places, up to {stack.spread_mm:.1f} mm apart"
+    if stack.difference:
+        cause += f"; {stack.difference}"
     mean = "" if _no_mean(stack) else f", or {option('frame', 'mean')}"
     return place.error(
         SeriesError,

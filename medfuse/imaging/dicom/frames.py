@@ -6,6 +6,7 @@ there: nothing of one frame is taken for another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -31,6 +32,8 @@ _TURNED = 0.966
 #: Share of equal steps between all slices above which they are one volume, not displaced frames.
 _ONE_LATTICE = 0.8
 _MAX_SHOWN = 6
+#: InstanceNumber of the first image of a series of single images.
+_FIRST_IMAGE = 1
 _TIME_POINT = "TemporalPositionIdentifier"
 
 Hashes = Callable[[Sequence[Plane]], list[bytes]]
@@ -86,9 +89,14 @@ class Stack:
         return grid
 
     @property
-    def spread_mm(self) -> float:
-        """How far whole frames lie from the first of them at most; infinite for unlike shapes."""
-        return max(self.first.distance_mm(f.grid) for f in self.whole if f.grid)
+    def difference(self) -> str:
+        """In what the places of whole frames differ; an empty text where they do not."""
+        apart = max(self.first.distance_mm(f.grid) for f in self.whole if f.grid)
+        if apart <= SAME_PLACE_MM:
+            return ""
+        if math.isinf(apart):
+            return "the frames have different sizes"
+        return f"the frames lie at different places, up to {apart:.1f} mm apart"
 
     @property
     def frame_text(self) -> str:
@@ -296,14 +304,20 @@ def _frames_of(groups: Iterable[tuple[str, list[Plane]]], key: str, place: Place
 
 
 def _are_told_by_number(frames: list[Frame]) -> bool:
-    """Whether runs of image numbers are frames: whole ones have all positions and no gap."""
+    """Whether runs of image numbers are frames.
+
+    Whole ones have all positions, no gap, and begin where a frame begins if the first image has
+    number 1: else a lost first slice would be filled by that of the next frame.
+    """
     numbers = [p.keys["InstanceNumber"] for f in frames for p in f.planes]
     positions = {_place_of(p) for f in frames for p in f.planes}
+    first = min(numbers) if frames[0].planes[0].file.frames > 1 else _FIRST_IMAGE
     if len(set(numbers)) < len(numbers):
         return False
     for planes in (f.planes for f in frames if f.grid):
         own = sorted(p.keys["InstanceNumber"] for p in planes)
-        if len({b - a for a, b in pairwise(own)}) > 1 or len(planes) < len(positions):
+        has_gap = len({b - a for a, b in pairwise(own)}) > 1
+        if has_gap or len(planes) < len(positions) or (own[0] - first) % len(planes):
             return False
     return True
 

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
+from medfuse.errors import MedfuseError
 from medfuse.imaging.dicom.series import read_dicom
+from medfuse.imaging.grid import from_sitk
 from tests._helpers import make
 from tests._helpers.series import LPS_TO_RAS, value_at
 
@@ -119,3 +121,144 @@ def test_rounded_positions_are_tolerated(tmp_path: Path) -> None:
 
     make.write_series(tmp_path, make.SeriesPlan(edit=edit))
     assert read_dicom(tmp_path).meta["spacing"][2] == pytest.approx(4.0, abs=0.01)
+
+
+def _stacked(
+    folder: Path, along: list[float], spacing: float = 1.0, **plan: object
+) -> make.SeriesPlan:
+    """Slices at the given places along the normal, mm."""
+    values = make.phantom((5, 4, len(along)))
+
+    def edit(dataset: Dataset, k: int) -> None:
+        dataset.ImagePositionPatient = [float(v) for v in whole.position(0, 0, along[k] / spacing)]
+
+    whole = make.SeriesPlan(values=values, spacing=(1.5, 2.25, spacing), edit=edit, **plan)  # type: ignore[arg-type]
+    make.write_series(folder, whole)
+    return whole
+
+
+def _beds(slices: int, step: float, seams: list[float]) -> list[float]:
+    along = [0.0]
+    for seam in [*seams, 0.0]:
+        start = along[-1]
+        along += [start + step * k for k in range(1, slices)]
+        along += [along[-1] + seam] if seam else []
+    return [round(z, 2) for z in along]
+
+
+IRREGULAR = {
+    "seams of PET beds": _beds(20, 3.27, [3.29, 3.29, 3.19, 3.29, 3.29]),
+    "one wide seam": _beds(20, 4.0, [4.2]),
+    "two decimals": [round(2.0833333 * k, 2) for k in range(40)],
+    "one decimal": [round(1.25 * k + 0.04, 1) for k in range(40)],
+    "one decimal, thin": [round(0.66 * k, 1) for k in range(50)],
+    "three slices": [0.0, 5.0, 10.3],
+}
+
+
+@pytest.mark.parametrize("along", IRREGULAR.values(), ids=IRREGULAR)
+def test_slices_close_to_a_regular_grid_are_read_within_its_limit(
+    tmp_path: Path, along: list[float]
+) -> None:
+    plan = _stacked(tmp_path, along)
+    volume = read_dicom(tmp_path)
+    step = volume.meta["spacing"][2]
+    assert volume.values.shape[2] == len(along)
+    for k, z in enumerate(along):
+        there = (volume.affine @ [0, 0, k, 1])[:3]
+        off = np.linalg.norm(there - LPS_TO_RAS @ plan.position(0, 0, z))
+        assert off <= min(max(0.1, 0.1 * step), 0.25 * step, 0.5) + 1e-6
+        assert volume.values[0, 0, k] == plan.values[0, 0, k]
+
+
+@pytest.mark.parametrize("lost", [1, 7, 25, 38])
+@pytest.mark.parametrize("step", [0.1, 0.3, 0.7, 1.0, 3.27, 10.0])
+def test_a_slice_that_is_missing_is_found_at_every_spacing(
+    tmp_path: Path, step: float, lost: int
+) -> None:
+    along = [step * k for k in range(40) if k != lost]
+    _stacked(tmp_path, along)
+    with pytest.raises(MedfuseError) as caught:
+        read_dicom(tmp_path)
+    assert caught.value.code in ("E_MISSING_SLICE", "E_SPACING")
+
+
+@pytest.mark.parametrize(
+    ("lost", "slices"), [(1, 3), (1, 4), (2, 4), (1, 5), (2, 5), (3, 6), (4, 6)]
+)
+def test_a_missing_slice_is_found_in_short_stacks(tmp_path: Path, lost: int, slices: int) -> None:
+    _stacked(tmp_path, [2.0 * k for k in range(slices + 1) if k != lost])
+    with pytest.raises(MedfuseError) as caught:
+        read_dicom(tmp_path)
+    assert caught.value.code == "E_MISSING_SLICE"
+
+
+@pytest.mark.parametrize(
+    "along",
+    [
+        [0.0, 1.0, 2.3, 3.0, 4.0, 5.0],
+        [0.0, 3.0, 6.0, 9.9, 12.0, 15.0],
+        [0.0, 10.0, 21.2, 30.0, 40.0],
+        [*range(10), *(10 + 1.4 * k for k in range(10))],
+        [0.02 * k * k + k for k in range(20)],
+    ],
+    ids=["1 mm", "3 mm", "10 mm", "two spacings", "growing"],
+)
+def test_slices_off_every_regular_grid_are_refused(tmp_path: Path, along: list[float]) -> None:
+    _stacked(tmp_path, along)
+    with pytest.raises(MedfuseError) as caught:
+        read_dicom(tmp_path)
+    assert caught.value.code in ("E_SPACING", "E_MISSING_SLICE")
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("step", [0.5, 0.7, 1.0, 3.0])
+def test_oblique_positions_with_one_decimal_are_read_where_they_were(
+    tmp_path: Path, step: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    orientation = _turned(tuple(rng.uniform(-3, 3, 3)))
+    values = make.phantom((5, 4, 60))
+
+    def edit(dataset: Dataset, k: int) -> None:
+        dataset.ImagePositionPatient = [round(float(v), 1) for v in dataset.ImagePositionPatient]
+
+    plan = make.SeriesPlan(
+        values=values, orientation=orientation, spacing=(1.5, 2.25, step), edit=edit
+    )
+    make.write_series(tmp_path, plan)
+    volume = read_dicom(tmp_path)
+    assert not any("tilt" in note for note in volume.meta["notes"])
+    for k in range(60):
+        there = (volume.affine @ [0, 0, k, 1])[:3]
+        assert np.linalg.norm(there - LPS_TO_RAS @ plan.position(0, 0, k)) < 0.13
+
+
+@pytest.mark.parametrize("decimals", [3, 4, 6])
+@pytest.mark.parametrize("seed", range(4))
+def test_rounded_direction_cosines_are_read_without_a_tilt(
+    tmp_path: Path, decimals: int, seed: int
+) -> None:
+    orientation = _turned(tuple(np.random.default_rng(seed).uniform(-3, 3, 3)))
+
+    def edit(dataset: Dataset, k: int) -> None:
+        cosines = [round(float(v), decimals) for v in dataset.ImageOrientationPatient]
+        dataset.ImageOrientationPatient = cosines
+
+    values = make.phantom((5, 4, 40))
+    plan = make.SeriesPlan(values=values, orientation=orientation, edit=edit)
+    make.write_series(tmp_path, plan)
+    volume = read_dicom(tmp_path)
+    assert not any("tilt" in note for note in volume.meta["notes"])
+    for index in [(0, 0, 0), (4, 3, 39), (0, 3, 20)]:
+        there = (volume.affine @ [*index, 1])[:3]
+        assert np.linalg.norm(there - LPS_TO_RAS @ plan.position(*index)) < 0.25
+
+
+def test_a_sound_made_series_agrees_with_simpleitk(tmp_path: Path) -> None:
+    make.write_series(tmp_path, make.SeriesPlan(orientation=make.oblique()))
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path))
+    values, affine = from_sitk(sitk.ReadImage(names, sitk.sitkFloat32))
+    volume = read_dicom(tmp_path)
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-4)
+    np.testing.assert_array_equal(volume.values, values)
