@@ -35,6 +35,7 @@ from medfuse.fusion import FusionResult, fuse
 from medfuse.fusion.choice import AUTO, CANDIDATES
 from medfuse.imaging.grid import Matrix
 from medfuse.imaging.pet.body_weight import find_weight
+from medfuse.imaging.progress import listening
 from medfuse.imaging.reader import load
 from medfuse.imaging.volume import disk_for_case
 from medfuse.kernel.devices import find_device
@@ -151,7 +152,7 @@ def run_case(
     find_device(settings.device)
     key = case_key(anatomical, functional, settings)
     salt = study_salt(uid_salt) if uid_salt and not settings.keep_uids else None
-    with clock("load"):
+    with clock("load"), listening(lambda _, text: notify(0.0, text)):
         notify(0.0, "loading")
         anat, func = load_pair(anatomical, functional, settings)
     if not replace_other:

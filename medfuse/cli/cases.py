@@ -323,11 +323,13 @@ def register(
     import numpy as np
 
     from medfuse.case.pipeline import align, load_pair
+    from medfuse.imaging.progress import listening
     from medfuse.results.export import write_nifti
 
     settings = settings.model_copy(update={"accept_suspect": True})
-    anat, func = load_pair(fixed, moving, settings)
     with terminal.progress_bar("medfuse register") as progress:
+        with listening(progress):
+            anat, func = load_pair(fixed, moving, settings)
         found = align(anat, func, settings, progress=progress)
     _write_transform(found, out)
     if resampled:

@@ -19,9 +19,11 @@ def add_commands(app: typer.Typer) -> None:
 
 def info(path: Annotated[Path, typer.Argument(help="A file or a folder.")]) -> None:
     """Describe a file or series: modality, unit, geometry, SUV arithmetic, problems."""
+    from medfuse.imaging.progress import listening
     from medfuse.imaging.reader import describe
 
-    found = describe(path)
+    with terminal.progress_bar("medfuse info", after=2.0) as progress, listening(progress):
+        found = describe(path)
 
     def show() -> None:
         for number, item in enumerate(found, start=1):

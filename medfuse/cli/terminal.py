@@ -83,10 +83,11 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
+def progress_bar(title: str, *, after: float = 0.0) -> Iterator[Progress]:
     """Show ``(fraction, text)`` reports as a bar; plain silence where nobody looks.
 
-    In verbose mode every new step is a line with the seconds since the start.
+    In verbose mode every new step is a line with the seconds since the start. A bar that is to
+    come only where it takes long starts `after` some seconds.
     """
     if mode.verbose:
         yield _steps(title)
@@ -101,13 +102,20 @@ def progress_bar(title: str) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[stage]}"),
     )
-    with Bar(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(title, total=1.0, stage="")
+    bar, begun = Bar(*columns, console=err, transient=True), time.monotonic()
+    task = bar.add_task(title, total=1.0, stage="")
 
-        def update(fraction: float, text: str) -> None:
-            bar.update(task, completed=fraction, stage=text)
+    def update(fraction: float, text: str) -> None:
+        if time.monotonic() - begun >= after:
+            bar.start()
+        bar.update(task, completed=fraction, stage=text)
 
+    if not after:
+        bar.start()
+    try:
         yield update
+    finally:
+        bar.stop()
 
 
 def _steps(title: str) -> Progress:

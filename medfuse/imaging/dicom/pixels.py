@@ -50,6 +50,7 @@ def require_readable(planes: Sequence[Plane], place: Place) -> None:
         _require_length(file, place)
     for plane in planes:
         _require_rescale(plane, place)
+    _require_one_scale(planes, place)
 
 
 def decode(
@@ -254,6 +255,20 @@ def _require_rescale(plane: Plane, place: Place) -> None:
             "values go through a Modality LUT Sequence, which is not supported",
             "Export the series with RescaleSlope and RescaleIntercept",
             where=plane.name,
+        )
+
+
+def _require_one_scale(planes: Sequence[Plane], place: Place) -> None:
+    """Refuse images of which some are rescaled and others do not say by what."""
+    bare = [p for p in planes if p.slope is None]
+    scaled = [p for p in planes if p.slope is not None and (p.slope, p.intercept or 0) != (1, 0)]
+    if bare and scaled:
+        raise place.error(
+            UnitError,
+            "E_RESCALE",
+            f"{len(planes) - len(bare)} of {len(planes)} images have a RescaleSlope, "
+            f"{bare[0].name} has none: their values are of different scales",
+            "Export the series again",
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from medfuse.errors import InputError, MedfuseError, SeriesError, UnitError, option
 from medfuse.imaging.dicom.header import NEVER_DICOM, DicomFile, integer, read_header, text, texts
 from medfuse.imaging.pointers import ANNEX, LFS, is_annexed, lacks_content, pointer_error
+from medfuse.imaging.progress import steps
 from medfuse.imaging.volume import display_name, read_failure
 
 VOLUME_MODALITIES = {"CT": "CT", "MR": "MRI", "PT": "PET", "NM": "SPECT"}
@@ -242,7 +243,7 @@ def _group(root: Path, paths: list[tuple[Path, str]], *, only: str | None = None
     others: Counter[str] = Counter()
     broken: dict[str, str] = {}
     strange: list[DicomFile] = []
-    for path, name in paths:
+    for path, name in steps(paths, "headers"):
         file = _read(path, name)
         if isinstance(file, str):
             is_dicom = name.lower().endswith(_DICOM_SUFFIXES)

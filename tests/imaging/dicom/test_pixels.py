@@ -102,3 +102,30 @@ def test_values_without_a_sound_slope_have_no_unit(
     with pytest.raises(MedfuseError) as caught:
         read_dicom(tmp_path)
     assert_says(caught.value, "E_RESCALE", [THIRD, "RescaleSlope"])
+
+
+def test_mr_images_of_which_some_are_scaled_and_some_are_not_have_no_common_scale(
+    tmp_path: Path,
+) -> None:
+    make.write_series(tmp_path)
+    for k in range(make.SHAPE[2]):
+        set_tags(k, RescaleSlope=1, RescaleIntercept=0)(tmp_path) if k != 2 else None
+    np.testing.assert_array_equal(read_dicom(tmp_path).values, make.phantom())
+    set_tags(4, RescaleSlope=2.5, RescaleIntercept=0)(tmp_path)
+    with pytest.raises(MedfuseError) as caught:
+        read_dicom(tmp_path)
+    assert_says(caught.value, "E_RESCALE", [THIRD, "5 of 6 images", "different scales"])
+
+
+def test_bits_and_signs_of_every_image_are_its_own(tmp_path: Path) -> None:
+    values = make.phantom()
+    values[:, :, 3] -= 1500
+
+    def edit(dataset: Dataset, k: int) -> None:
+        if k != 3:  # unsigned, 12 bits, rubbish above them; slice 3 is signed, 16 bits
+            dataset.PixelRepresentation = 0
+            dataset.BitsStored, dataset.HighBit = 12, 11
+            dataset.PixelData = (values[:, :, k].T.astype("u2") | np.uint16(0xB000)).tobytes()
+
+    make.write_series(tmp_path, make.SeriesPlan(values=values, edit=edit))
+    np.testing.assert_array_equal(read_dicom(tmp_path).values, values)
