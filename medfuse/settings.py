@@ -164,6 +164,18 @@ class CaseSettings(BaseModel):
             single=True,
         ),
     ] = "auto"
+    choose: Annotated[
+        str | None,
+        Option(
+            "Registration",
+            "Take this position: headers, search or a number of the report.",
+            label="Position",
+            metavar="NAME",
+            choices=("headers", "search"),
+            single=True,
+        ),
+        Field(pattern=r"^(headers|start|search|[2-9])$"),
+    ] = None
     accept_suspect: Annotated[
         bool,
         Option(

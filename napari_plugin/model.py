@@ -6,6 +6,7 @@ thread; what it brings back is put into the viewer by the ``show_*`` methods in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ from napari_plugin.records import Aligned, Early, Fusion, PaintedSlice, Refused
 from napari_plugin.work import (
     align,
     before_view,
-    bring_to_grid,
+    bring_by_hand,
     check_view,
     fuse_aligned,
     part,
@@ -86,12 +87,19 @@ class FusionModel(LayerChoice):
             return "Not registered yet.", False
         text = (
             f"{found.verdict.upper()}: moved {found.shift_mm:.1f} mm, turned "
-            f"{found.rotation_deg:.1f} degrees ({found.method}). Overlap "
-            f"{100 * found.overlap:.0f} %, mutual information {found.metric_before:.2f} before, "
-            f"{found.metric_after:.2f} after."
+            f"{found.rotation_deg:.1f} degrees ({found.method})."
         )
-        suspect = found.verdict == "suspect"
-        return (f"{text} {'; '.join(found.reasons)}" if suspect else text), suspect
+        if not math.isnan(found.overlap):
+            text += (
+                f" Overlap {100 * found.overlap:.0f} %, mutual information "
+                f"{found.metric_before:.2f} before, {found.metric_after:.2f} after."
+            )
+        if found.places:
+            text += f" {found.error_words().capitalize()} (90 % of cases)."
+        doubted = found.verdict != "good"
+        if doubted:
+            text += f" {'; '.join(found.reasons)}"
+        return text, found.verdict == "suspect"
 
     # -- work for a thread -------------------------------------------------------------------
 
@@ -129,7 +137,7 @@ class FusionModel(LayerChoice):
             refuse_mixed_patients(pair, settings)
             aligned = known or align(pair, settings, part(progress, 0.0, 0.5))
             if known and moved:
-                aligned = bring_to_grid(pair, moved)
+                aligned = bring_by_hand(pair, moved, settings, part(progress, 0.0, 0.5))
             error = suspect(aligned.registration, settings)
             if error is not None:
                 return Refused(aligned, error)
@@ -284,7 +292,9 @@ class FusionModel(LayerChoice):
         """
         before = self.settings
         self.settings = settings_from({**dict(before), **changes})
-        if self.settings.registration != before.registration and self.registration is not None:
+        ways = ("registration", "choose")
+        other_way = any(getattr(self.settings, n) != getattr(before, n) for n in ways)
+        if other_way and self.registration is not None:
             self.forget_registration()
 
     # -- read-out ----------------------------------------------------------------------------
@@ -313,7 +323,10 @@ class FusionModel(LayerChoice):
         if is_first:
             self._hide(self.functional, outputs.find(self.viewer, outputs.ON_GRID))
         self.fusion = fusion
-        if is_new:
+        moved = self._moved
+        if moved is not None and np.array_equal(moved.matrix, fusion.registration.matrix):
+            self._moved = fusion.registration  # measured by now
+        if is_new or moved is not None:
             self.registration_changed.emit()
         self.fusion_changed.emit()
 

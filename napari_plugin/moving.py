@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ from monai.data import MetaTensor
 from numpy.typing import ArrayLike, NDArray
 
 from medfuse.imaging.grid import Grid, Matrix, transform_points
-from medfuse.registration.result import Registration
+from medfuse.registration.result import Registration, register
+from medfuse.settings import CaseSettings, Progress
 from napari_plugin.records import Aligned
 
 RAS_FROM_LPI = -np.eye(
@@ -50,8 +52,9 @@ def moved_by_hand(
 ) -> Registration:
     """A registration after which the functional image lies moved by hand.
 
-    The verdict of the registration is kept: a hand cannot measure. What was done is told in the
-    reasons, so that it stands in provenance and audit. At rest the registration itself comes back.
+    What was measured at the place before does not hold here: until `measured_here` has looked, the
+    verdict is "look" and there are no numbers. What was done is told in the reasons, so that it
+    stands in provenance and audit. At rest the registration itself comes back.
     """
     if not any((*shift, *turn)):
         return found
@@ -60,16 +63,52 @@ def moved_by_hand(
     way = ", ".join(f"{value:g} mm {word}" for value, word in zip(shift, words, strict=True))
     angles = ", ".join(f"{angle:g}" for angle in turn)
     told = f"moved by hand: {way}; turned by {angles} degrees about R, A, S"
+    unmeasured = "not measured yet at this place; fusing measures it"
     moved = transform_points(matrix, centre) - centre
     cosine = (np.trace(matrix[:3, :3]) - 1) / 2
     return replace(
         found,
         matrix=matrix,
         method=f"{found.method} + by hand",
-        reasons=(*found.reasons, told),
+        verdict="look",
+        reasons=(told, unmeasured),
+        metric_after=math.nan,
+        overlap=math.nan,
+        signs=(),
+        expected=None,
+        places=(),
         shift_mm=float(np.linalg.norm(moved)),
         rotation_deg=float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
         sharpness=None,  # that of another place
+    )
+
+
+def measured_here(
+    moved: Registration,
+    fixed: MetaTensor,
+    moving: MetaTensor,
+    settings: CaseSettings,
+    progress: Progress | None = None,
+) -> Registration:
+    """What the images say at the place to which they were moved by hand."""
+    found = register(
+        fixed=fixed,
+        moving=moving,
+        method="identity",
+        initial=moved.matrix,
+        preset=settings.preset,
+        seed=settings.seed,
+        progress=progress,
+    )
+    return replace(
+        found,
+        method=moved.method,
+        # Somebody looked, and answers for it.
+        verdict="look" if found.verdict == "suspect" else found.verdict,
+        reasons=(moved.reasons[0], *found.reasons),
+        shift_mm=moved.shift_mm,
+        rotation_deg=moved.rotation_deg,
+        alternatives=moved.alternatives,
     )
 
 

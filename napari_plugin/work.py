@@ -28,7 +28,7 @@ from napari_plugin.case import case_checks, contradiction, record_text
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source
-from napari_plugin.moving import unmoved
+from napari_plugin.moving import measured_here, unmoved
 from napari_plugin.readout import Readable
 from napari_plugin.records import Aligned, Charts, Fusion, Pair
 
@@ -60,18 +60,33 @@ def align(pair: Pair, settings: CaseSettings, progress: Progress) -> Aligned:
     flat = pair.anatomical.flat and pair.functional.flat
     still = flat and pair.anatomical.grid.same_as(pair.functional.grid)
     method = "identity" if still else settings.registration
-    if len(moving) == 3:
-        grey = luma(moving.as_tensor()[None])[0]
-        meta = {key: value for key, value in moving.meta.items() if key != "affine"}
-        moving = MetaTensor(grey, affine=moving.affine, meta=meta)
     found = register(
         fixed=fixed,
-        moving=moving,
+        moving=_grey(moving),
         method=method,
         preset=settings.preset,
         seed=settings.seed,
+        choose=None if still else settings.choose,
         progress=progress,
     )
+    return bring_to_grid(pair, found)
+
+
+def _grey(moving: MetaTensor) -> MetaTensor:
+    """Luminance of a color image; any other one as it is."""
+    if len(moving) != 3:
+        return moving
+    grey = luma(moving.as_tensor()[None])[0]
+    meta = {key: value for key, value in moving.meta.items() if key != "affine"}
+    return MetaTensor(grey, affine=moving.affine, meta=meta)
+
+
+def bring_by_hand(
+    pair: Pair, moved: Registration, settings: CaseSettings, progress: Progress
+) -> Aligned:
+    """Resample the functional image where a hand has put it, and measure it there."""
+    moving = _grey(pair.functional.volume())
+    found = measured_here(moved, pair.anatomical.volume(), moving, settings, progress)
     return bring_to_grid(pair, found)
 
 

@@ -315,6 +315,7 @@ def align(
             preset=settings.preset,
             initial=initial,
             seed=settings.seed,
+            choose=settings.choose,
             progress=progress,
         )
     except MedfuseError as error:
@@ -330,8 +331,8 @@ def align(
             cause="; ".join(registration.reasons),
             remedy=f"Search with {option('registration', 'rigid')}, or go on with {go_on}"
             if settings.registration == "identity"
-            else f"Give a start with {option('initial', 'FILE')}, trust the headers with "
-            f"{option('registration', 'identity')}, or go on with {go_on}",
+            else f"Give a start with {option('initial', 'FILE')}, choose a position with "
+            f"{option('choose', 'headers')}, or go on with {go_on}",
         )
     return registration
 

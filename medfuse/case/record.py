@@ -15,13 +15,14 @@ from monai.data import MetaTensor
 
 import medfuse
 from medfuse.audit import Audit, Check
+from medfuse.audit.model import Verdict
 from medfuse.dicom_out import Layout, Origin, Pictures, SourceSeries, write_dicom
 from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
 from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.fusion.evidence import contradictions
 from medfuse.fusion.sources import Sources, coverage_of
-from medfuse.imaging.grid import Grid
+from medfuse.imaging.grid import Grid, transform_points
 from medfuse.imaging.pet.header import NO_UNIT_STATED
 from medfuse.imaging.pet.suv import SUV_UNITS
 from medfuse.imaging.windows import Window, apply_window
@@ -29,6 +30,7 @@ from medfuse.kernel.scratch import empty
 from medfuse.kernel.threads import share_out
 from medfuse.record.privacy import case_secret
 from medfuse.record.provenance import build_provenance, write_provenance
+from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.result import Registration
 from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
@@ -37,6 +39,8 @@ from medfuse.results.export import LUMA, SLICES, band_name, write_mip, write_nif
 from medfuse.settings import CaseSettings, Progress
 
 ROUNDING = 1e-6  # of luminance, float32
+APART_MM, APART_DEG = 3.0, 3.0  # of positions that are shown beside the result
+_AS_CHECK: dict[str, Verdict] = {"good": "pass", "look": "look", "suspect": "fail"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,20 +130,22 @@ def write_case(
 def registration_check(registration: Registration) -> Check:
     """Audit check: the verdict of the registration and its numbers."""
     mirrors = bool(np.linalg.det(registration.matrix[:3, :3]) < 0)
-    suspect = registration.verdict == "suspect"
+    verdict = _AS_CHECK[registration.verdict]
     reasons = "; ".join(registration.reasons)
+    expected = registration.error_words()
     return Check(
         "registration",
         "Registration",
         registration.overlap,
         "overlap",
         None,
-        "fail" if suspect or mirrors else "pass",
+        "fail" if mirrors else verdict,
         ("The transform MIRRORS the functional image. " if mirrors else "")
+        + (f"{expected[0].upper()}{expected[1:]} (90 % of cases). " if expected else "")
         + f"{registration.method}: moved {registration.shift_mm:.1f} mm and "
         f"{registration.rotation_deg:.1f} degrees; mutual information "
         f"{registration.metric_before:.3f} before, {registration.metric_after:.3f} after. "
-        + (f"SUSPECT: {reasons}. " if suspect else "")
+        + (f"{registration.verdict.upper()}: {reasons}. " if verdict != "pass" else "")
         + "Mutual information cannot prove accuracy: look at the checkerboard.",
         {
             "verdict": registration.verdict,
@@ -292,6 +298,8 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
         affine=np.asarray(on_grid.affine, dtype=float),
         functional_values=values,
         functional_before=_before(record),
+        functional_at=_elsewhere(record),
+        error_at=record.registration.error_within_mm if record.registration.expected else None,
         colormap=result.colormap or "gray",
         window=result.window,
         anatomical_window=result.anatomical_window,
@@ -334,6 +342,23 @@ def _before(record: CaseRecord) -> np.ndarray | None:
         return None
     unmoved = replace(registration, matrix=start).resample(record.func)
     return _shown(np.asarray(unmoved)[0], window)
+
+
+def _elsewhere(record: CaseRecord) -> dict[str, np.ndarray]:
+    """The functional volume at other positions, where the registration is in doubt."""
+    registration, window = record.registration, record.result.window
+    if registration.verdict == "good" or window is None:
+        return {}
+    centre = registration.fixed_grid.centre
+    here = transform_points(registration.matrix, centre)
+    return {
+        other.name: _shown(
+            np.asarray(replace(registration, matrix=other.matrix).resample(record.func))[0], window
+        )
+        for other in registration.alternatives
+        if np.linalg.norm(transform_points(other.matrix, centre) - here) > APART_MM
+        or rotation_angle(other.matrix @ registration.inverse) > APART_DEG
+    }
 
 
 def _shown(values: np.ndarray, window: Window) -> np.ndarray:

@@ -236,6 +236,11 @@ def show_registration(found: Any, out: Path) -> None:
         ("mutual information", f"{found.metric_before:.4f} -> {found.metric_after:.4f}"),
         ("sharpness", f"fits {found.sharpness:.2f} times better than 8 mm or 8 degrees away"),
         ("overlap", f"{found.overlap:.2f}"),
+        ("expected error", f"{found.error_words()} (90 % of cases)" if found.expected else "-"),
+        *(
+            (f"position {a.name}", f"{a.away_mm:.1f} mm, {a.away_deg:.1f} degrees from the headers")
+            for a in found.alternatives
+        ),
         ("stopped", f"after {found.iterations} iterations: {found.stop_reason}"),
     ]
     table("Registration (fixed -> moving)", ("what", "value"), rows)

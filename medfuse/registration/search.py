@@ -95,6 +95,21 @@ def rotation_matrix(vector_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k)
 
 
+def body_turns() -> list[NDArray[np.float64]]:
+    """Half and quarter turns about the axes of the patient: how headers are wrong when they are.
+
+    A scan whose patient position was entered wrongly (feet first for head first, prone for supine)
+    or whose file lost its orientation lies so.
+
+    Returns
+    -------
+    turns : list of (3, 3) float64
+        Three half turns, then six quarter turns.
+    """
+    half, quarter = np.eye(3) * 180.0, np.concatenate([np.eye(3), -np.eye(3)]) * 90.0
+    return [rotation_matrix(vector).round() for vector in (*half, *quarter)]
+
+
 def search(
     fixed: Prepared,
     moving: Prepared,

@@ -3,105 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from medfuse.errors import RegistrationError, option
-from medfuse.imaging.grid import Matrix, from_sitk, transform_points
+from medfuse.errors import RegistrationError, UsageError, option
+from medfuse.imaging.grid import Grid, Matrix, coverage, from_sitk, transform_points
+from medfuse.registration.evidence import Alternative
+from medfuse.registration.expected import Witness
+from medfuse.registration.geometry import body_turn, distance_mm, rotation_angle
 from medfuse.registration.inputs import MIN_SLICES, Prepared
+from medfuse.registration.mirror import mirrored_fit
+from medfuse.registration.plan import Plan
 from medfuse.registration.progress import Meter, in_parallel
-from medfuse.registration.refine import (
-    Level,
-    Refined,
-    Stage,
-    affine_transform,
-    is_rigid,
-    nearest_rotation,
-)
-from medfuse.registration.search import rotation_ball, search
+from medfuse.registration.refine import Refined, Stage, affine_transform, is_rigid
+from medfuse.registration.search import body_turns, rotation_ball, search
+from medfuse.registration.witnesses import call_witnesses, climb_again
 
 #: Headers are believed for a start only if at least this much of the fixed foreground is covered.
 TRUSTED_OVERLAP = 0.5
+#: A position is offered as a choice if it overlaps that much.
+LEAST_OVERLAP = 0.1
 #: A refinement smaller than this, or telling this much less, is no reason to leave the headers.
 SAME_PLACE_MM = 2.0
 MARGIN_OF_GAIN = 0.05
+#: Within one frame of reference the images may correct the headers by so much, not by more.
+SMALL_MM, SMALL_DEG = 5.0, 5.0
 #: Results nearer than this are one solution; a rival is further away than that.
 DISTINCT_MM = 10.0
 RIVAL_MM = 25.0
 #: The place where the headers put the volumes wins against any other that is not this much better.
 HOME_ADVANTAGE = 1.05
+#: So does an upright place against one that is turned by a half or a quarter.
+UPRIGHT_ADVANTAGE = 1.05
 #: Iterations after which only the most hopeful starts go on, and how many of them; then finalists.
 TRIAL = 3
 HOPEFUL = 3
 FINALISTS = 2
-#: Where a start is sought, the outline is what leads there. At the end it is left out: blur,
-#: breathing and clothing put it at another place in either scan, and along a limb or neck that
-#: tapers the error of a few millimetres becomes one of ten.
-_COARSE: dict[str, Any] = {"bins": 32, "deeper_mm": 0.0, "air_mm": (0.0, 16.0)}
-_FINE: dict[str, Any] = {"bins": 50, "deeper_mm": 4.0, "air_mm": (8.0, 16.0)}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One preset.
-
-    Parameters
-    ----------
-    base_mm : float
-        Finer voxels are averaged to about this size first.
-    search_mm : float
-        Voxel size of the exhaustive search.
-    step_deg, limit_deg : float
-        Lattice of rotations searched everywhere.
-    near_step_deg, near_limit_deg, near_mm : float
-        Rotations and shifts searched around a given start.
-    starts : int
-        Candidates refined at the coarse level.
-    coarse, fine : Level
-    """
-
-    base_mm: float
-    search_mm: float
-    step_deg: float
-    limit_deg: float
-    starts: int
-    coarse: Level
-    fine: Level
-    near_step_deg: float = 16.0
-    near_limit_deg: float = 24.0
-    near_mm: float = 60.0
-
-
-PRESETS = {
-    "fast": Plan(
-        base_mm=2.0,
-        search_mm=16.0,
-        step_deg=30.0,
-        limit_deg=45.0,
-        starts=4,
-        coarse=Level(step_mm=7.0, sigma_mm=5.0, samples=10_000, iterations=30, **_COARSE),
-        fine=Level(step_mm=4.0, sigma_mm=3.0, samples=20_000, iterations=30, **_FINE),
-    ),
-    "default": Plan(
-        base_mm=2.0,
-        search_mm=13.0,
-        step_deg=24.0,
-        limit_deg=45.0,
-        starts=6,
-        coarse=Level(step_mm=6.0, sigma_mm=4.0, samples=10_000, iterations=40, **_COARSE),
-        fine=Level(step_mm=3.0, sigma_mm=2.5, samples=30_000, iterations=40, **_FINE),
-    ),
-    "thorough": Plan(
-        base_mm=1.5,
-        search_mm=11.0,
-        step_deg=20.0,
-        limit_deg=60.0,
-        starts=12,
-        coarse=Level(step_mm=5.0, sigma_mm=4.0, samples=20_000, iterations=60, **_COARSE),
-        fine=Level(step_mm=2.0, sigma_mm=1.5, samples=100_000, iterations=60, **_FINE),
-    ),
-}
+#: Turned starts that are tried, and what part of the best upright score keeps one in the race.
+TURNED = 3
+TURNED_HOPE = 0.9
 
 
 @dataclass(frozen=True)
@@ -117,6 +57,16 @@ class Volumes:
         mask, affine = from_sitk(self.fixed.mask)
         index = np.argwhere(mask > 0)
         return transform_points(affine, index[:: max(1, len(index) // 500)])
+
+    def overlap(self, matrix: Matrix) -> float:
+        """Fraction of the fixed foreground inside the moving field of view."""
+        mask, affine = from_sitk(self.fixed.mask)
+        covered = coverage(Grid(mask.shape, affine), self.moving.grid, matrix)
+        return float(covered[mask > 0].mean())
+
+    def exchanged(self) -> Volumes:
+        """The same pair with its roles exchanged."""
+        return Volumes(self.moving, self.fixed, self.shares_frame)
 
 
 @dataclass(frozen=True)
@@ -137,6 +87,16 @@ class Outcome:
         Relative gain of information over the start; where it was kept, what leaving it would gain.
     sharpness : float
         By what factor the images fit better here than near by (`Stage.sharpness`).
+    mirrored : float
+        Information with the moving volume mirrored, as a fraction of that without; 0: not measured.
+    turned : str
+        The half or quarter turn by which the result differs from the headers; empty for none.
+    witnesses : tuple of Witness
+        Further optimisations from here.
+    alternatives : tuple of Alternative
+        Positions that can be chosen instead.
+    chosen : str
+        What the user chose among them.
     """
 
     matrix: Matrix
@@ -153,10 +113,55 @@ class Outcome:
     rival: float
     gain: float
     sharpness: float
+    mirrored: float = 0.0
+    turned: str = ""
+    witnesses: tuple[Witness, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    chosen: str = ""
+
+    def exchanged(self) -> Outcome:
+        """The same result for the exchanged pair."""
+        return replace(
+            self,
+            matrix=np.asarray(np.linalg.inv(self.matrix)),
+            witnesses=tuple(w.exchanged(self.matrix) for w in self.witnesses),
+            alternatives=tuple(
+                replace(a, matrix=np.asarray(np.linalg.inv(a.matrix))) for a in self.alternatives
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all steps of one registration need."""
+
+    pair: Volumes
+    plan: Plan
+    coarse: Stage
+    fine: Stage
+    before: Refined
+    given: bool
+    meter: Meter
+
+    @property
+    def start(self) -> Matrix:
+        return self.before.matrix
+
+    @property
+    def at_home(self) -> bool:
+        return self.before.overlap >= TRUSTED_OVERLAP
 
 
 def solve(
-    pair: Volumes, plan: Plan, *, method: str, start: Matrix, given: bool, seed: int, meter: Meter
+    pair: Volumes,
+    plan: Plan,
+    *,
+    method: str,
+    start: Matrix,
+    given: bool,
+    seed: int,
+    meter: Meter,
+    choose: str | None = None,
 ) -> Outcome:
     """Register a pair.
 
@@ -167,113 +172,163 @@ def solve(
         The initial map, or the identity (headers as they are).
     given : bool
         Whether `start` came from the user.
+    choose : str, optional
+        Name of an `Alternative` to take instead of the best.
     """
     fine = Stage.of(pair.fixed, pair.moving, plan.fine, seed=seed)
     meter.tick()
-    before = fine.evaluate(start)
     coarse = Stage.of(pair.fixed, pair.moving, plan.coarse, seed=seed)
+    work = _Work(pair, plan, coarse, fine, fine.evaluate(start), given, meter)
     if method == "identity":
-        return _as_it_is(pair, coarse, fine, before, given=given, meter=meter)
+        return _with_witnesses(work, _as_it_is(work))
     trusted = method == "auto" and pair.shares_frame and not given
-    if trusted and before.overlap >= TRUSTED_OVERLAP:
-        return _near_headers(pair, coarse, fine, before, meter)
-    name, winner, all_found = "rigid", before, [before]
-    if is_rigid(start):
-        all_found = _everywhere(pair, plan, coarse, fine, before, given=given, meter=meter)
-        winner = max(all_found, key=lambda r: r.score)
-        if _at_home(before) and winner.score < HOME_ADVANTAGE * all_found[0].score:
-            winner = all_found[0]
+    outcome = _near_headers(work) if trusted and work.at_home else _free(work, method)
+    if choose:
+        outcome = _chosen(work, outcome, choose)
+    return _with_witnesses(work, outcome)
+
+
+def _free(work: _Work, method: str) -> Outcome:
+    """Go where the images say, from a search or from a start that is not rigid."""
+    name, winner, all_found = "rigid", work.before, [work.before]
+    if is_rigid(work.start):
+        all_found = _everywhere(work)
+        winner = _best(work, all_found)
+        centre = work.pair.fixed.grid.centre
+        again = climb_again(work.fine, winner.matrix, centre, work.meter)
+        winner = max([winner, *again], key=lambda r: r.score)
     if method == "affine":
         name = "affine"
-        meter.stage(0.9, 1.0, total=2 * fine.level.iterations, text="affine refinement")
-        for stage in (coarse, fine):
-            winner = winner.then(stage.refine(winner.matrix, meter, affine_transform))
+        stages = (work.coarse, work.fine)
+        work.meter.stage(0.8, 0.85, total=2 * work.fine.level.iterations, text="affine refinement")
+        for stage in stages:
+            winner = winner.then(stage.refine(winner.matrix, work.meter, affine_transform))
     if winner.metric <= 0:
         raise _nothing_found("the two volumes share no information wherever they are placed")
-    return _outcome(pair, fine, before, winner, start, name, given=given, all_found=all_found)
+    return _outcome(work, winner, work.start, name, all_found=all_found)
 
 
-def _at_home(before: Refined) -> bool:
-    return before.overlap >= TRUSTED_OVERLAP
+def _best(work: _Work, found: list[Refined]) -> Refined:
+    """Return the best score, with an advantage for the headers and for upright places."""
+
+    def rank(result: Refined) -> float:
+        at_home = work.at_home and result is found[0]
+        turned = body_turn(result.matrix @ np.linalg.inv(work.start)) != ""
+        return (
+            result.score
+            * (HOME_ADVANTAGE if at_home else 1.0)
+            / (UPRIGHT_ADVANTAGE if turned else 1.0)
+        )
+
+    return max(found, key=rank)
 
 
-def _everywhere(
-    pair: Volumes,
-    plan: Plan,
-    coarse: Stage,
-    fine: Stage,
-    before: Refined,
-    *,
-    given: bool,
-    meter: Meter,
-) -> list[Refined]:
+def _everywhere(work: _Work) -> list[Refined]:
     """Search, and refine what is found: the start first where it overlaps enough."""
-    start = before.matrix
-    starts = _starts(pair, plan, start if given else None, meter)
-    at_home = _at_home(before)
-    if at_home:
-        starts.append(start)
+    pair, plan, meter, coarse = work.pair, work.plan, work.meter, work.coarse
+    starts, turned = _starts(work)
+    if work.at_home:
+        starts.append(work.start)
     if not starts:
         raise _nothing_found("the two volumes overlap nowhere by a third of the smaller one")
-    meter.stage(0.4, 0.55, total=len(starts) * TRIAL, text="trying the starts")
-    tried = in_parallel(lambda s: coarse.refine(s, meter, iterations=TRIAL), starts, meter)
-    hopeful = _best_distinct(pair, tried, home=tried[-1] if at_home else None, most=HOPEFUL)
-    meter.stage(0.55, 0.7, total=len(hopeful) * plan.coarse.iterations, text="coarse refinement")
+    meter.stage(0.4, 0.5, total=(len(starts) + len(turned)) * TRIAL, text="trying the starts")
+    tried = in_parallel(
+        lambda s: coarse.refine(s, meter, iterations=TRIAL), [*starts, *turned], meter
+    )
+    upright, turned_tried = tried[: len(starts)], tried[len(starts) :]
+    home = upright[-1] if work.at_home else None
+    hopeful = _best_distinct(pair, upright, home=home, most=HOPEFUL)
+    hopeful += _still_in_the_race(turned_tried, hopeful)
+    meter.stage(0.5, 0.65, total=len(hopeful) * plan.coarse.iterations, text="coarse refinement")
     rough = in_parallel(lambda r: r.then(coarse.refine(r.matrix, meter)), hopeful, meter)
-    finalists = _best_distinct(pair, rough, home=rough[0] if at_home else None, most=FINALISTS)
-    meter.stage(0.7, 0.9, total=len(finalists) * plan.fine.iterations, text="fine refinement")
-    return in_parallel(lambda r: r.then(fine.refine(r.matrix, meter)), finalists, meter)
+    upright, turned_tried = rough[:HOPEFUL], rough[HOPEFUL:]
+    finalists = _best_distinct(
+        pair, upright, home=rough[0] if work.at_home else None, most=FINALISTS
+    )
+    finalists += _still_in_the_race(turned_tried, finalists)
+    meter.stage(0.65, 0.8, total=len(finalists) * plan.fine.iterations, text="fine refinement")
+    return in_parallel(lambda r: r.then(work.fine.refine(r.matrix, meter)), finalists, meter)
 
 
-def _as_it_is(
-    pair: Volumes, coarse: Stage, fine: Stage, before: Refined, *, given: bool, meter: Meter
-) -> Outcome:
+def _still_in_the_race(turned: list[Refined], upright: list[Refined]) -> list[Refined]:
+    best = max((r.score for r in upright), default=0.0)
+    found = max(turned, key=lambda r: r.score, default=None)
+    return [found] if found is not None and found.score >= TURNED_HOPE * best else []
+
+
+def _as_it_is(work: _Work) -> Outcome:
     """Keep the start, but look whether the images fit much better near by."""
+    pair, before, coarse, meter = work.pair, work.before, work.coarse, work.meter
     here = there = before
     if min(*pair.fixed.grid.shape, *pair.moving.grid.shape) >= MIN_SLICES:
-        meter.stage(0.1, 1.0, total=coarse.level.iterations, text="looking near by")
+        meter.stage(0.1, 0.8, total=coarse.level.iterations, text="looking near by")
         here, there = coarse.evaluate(before.matrix), coarse.refine(before.matrix, meter)
-    kept = _outcome(pair, fine, before, before, there.matrix, "identity", given=given)
+    kept = _outcome(work, before, there.matrix, "identity")
     return replace(kept, gain=_gain(here, there))
 
 
-def _near_headers(
-    pair: Volumes, coarse: Stage, fine: Stage, before: Refined, meter: Meter
-) -> Outcome:
-    meter.stage(0.1, 0.5, total=coarse.level.iterations, text="checking the headers, coarse")
-    rough = coarse.refine(before.matrix, meter)
-    meter.stage(0.5, 1.0, total=fine.level.iterations, text="checking the headers, fine")
-    refined = rough.then(fine.refine(rough.matrix, meter))
+def _near_headers(work: _Work) -> Outcome:
+    before, meter, pair = work.before, work.meter, work.pair
+    meter.stage(0.1, 0.4, total=work.coarse.level.iterations, text="checking the headers, coarse")
+    rough = work.coarse.refine(before.matrix, meter)
+    meter.stage(0.4, 0.8, total=work.fine.level.iterations, text="checking the headers, fine")
+    refined = rough.then(work.fine.refine(rough.matrix, meter))
     change = distance_mm(refined.matrix, before.matrix, pair.landmarks())
-    if change > SAME_PLACE_MM and _gain(before, refined) > MARGIN_OF_GAIN:
-        return _outcome(pair, fine, before, refined, before.matrix, "rigid", given=False)
-    kept = Refined(
-        before.matrix,
-        before.metric,
-        before.overlap,
-        refined.iterations,
-        "headers kept: " + refined.stop_reason,
+    turn = rotation_angle(refined.matrix @ np.linalg.inv(before.matrix))
+    gained = change > SAME_PLACE_MM and _gain(before, refined) > MARGIN_OF_GAIN
+    if gained and change <= SMALL_MM and turn <= SMALL_DEG:
+        return _outcome(work, refined, before.matrix, "rigid", all_found=[refined])
+    kept = replace(
+        before,
+        iterations=refined.iterations,
+        stop_reason="headers kept: " + refined.stop_reason,
     )
-    return _outcome(pair, fine, before, kept, refined.matrix, "identity", given=False)
+    outcome = _outcome(work, kept, refined.matrix, "identity", all_found=[refined])
+    return replace(outcome, gain=_gain(before, refined))
 
 
-def _starts(pair: Volumes, plan: Plan, start: Matrix | None, meter: Meter) -> list[Matrix]:
-    near = start is not None
+def _chosen(work: _Work, outcome: Outcome, choose: str) -> Outcome:
+    """Take the alternative of that name, as it is."""
+    found = {alternative.name: alternative for alternative in outcome.alternatives}
+    if choose not in found:
+        raise UsageError(
+            "E_SETTINGS",
+            what="Cannot choose a position",
+            cause=f"{option('choose', choose)}: this pair has {', '.join(found)}",
+            remedy="Choose one of these",
+        )
+    here = work.fine.evaluate(found[choose].matrix)
+    near = work.fine.refine(here.matrix, work.meter)
+    taken = _outcome(work, here, near.matrix, "identity" if choose == "headers" else "rigid")
+    return replace(taken, alternatives=outcome.alternatives, chosen=choose, gain=_gain(here, near))
+
+
+def _starts(work: _Work) -> tuple[list[Matrix], list[Matrix]]:
+    """Candidates of the search: upright ones, and ones after half and quarter turns."""
+    plan, pair, meter = work.plan, work.pair, work.meter
+    near = work.given
     rotations = rotation_ball(
         step_deg=plan.near_step_deg if near else plan.step_deg,
         limit_deg=plan.near_limit_deg if near else plan.limit_deg,
     )
-    meter.stage(0.1, 0.4, total=len(rotations), text="searching for a start")
+    around = rotation_ball(step_deg=30.0, limit_deg=27.0)
+    turned = [] if near else [turn @ small for turn in body_turns() for small in around]
+    meter.stage(0.1, 0.4, total=len(rotations) + len(turned), text="searching for a start")
     found = search(
         pair.fixed,
         pair.moving,
         rotations=rotations,
         step_mm=plan.search_mm,
-        start=start,
+        start=work.start if near else None,
         reach_mm=plan.near_mm if near else None,
         meter=meter,
     )
-    return [candidate.matrix for candidate in found[: plan.starts]]
+    others = (
+        search(pair.fixed, pair.moving, rotations=turned, step_mm=plan.turned_mm, meter=meter)
+        if turned
+        else []
+    )
+    return [c.matrix for c in found[: plan.starts]], [c.matrix for c in others[:TURNED]]
 
 
 def _best_distinct(
@@ -289,35 +344,18 @@ def _best_distinct(
     return kept
 
 
-def distance_mm(one: Matrix, two: Matrix, points: np.ndarray) -> float:
-    """Mean distance between where two maps put points, mm."""
-    gap = transform_points(one, points) - transform_points(two, points)
-    return float(np.linalg.norm(gap, axis=1).mean())
-
-
-def rotation_angle(matrix: Matrix) -> float:
-    """Angle of the rotation in a map, degrees; of an affine map, of its nearest rotation."""
-    # From the antisymmetric part too: the arc cosine alone is blind to small angles.
-    r = nearest_rotation(matrix[:3, :3])
-    sine = np.linalg.norm([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]) / 2.0
-    return float(np.degrees(np.arctan2(sine, (np.trace(r) - 1.0) / 2.0)))
-
-
 def _outcome(
-    pair: Volumes,
-    fine: Stage,
-    before: Refined,
+    work: _Work,
     after: Refined,
     seen: Matrix,
     method: str,
     *,
-    given: bool,
     all_found: list[Refined] | None = None,
 ) -> Outcome:
+    pair, before = work.pair, work.before
     points = pair.landmarks()
-    rivals = [
-        r.score for r in all_found or [] if distance_mm(r.matrix, after.matrix, points) > RIVAL_MM
-    ]
+    found = all_found or []
+    rivals = [r.score for r in found if distance_mm(r.matrix, after.matrix, points) > RIVAL_MM]
     return Outcome(
         matrix=after.matrix,
         method=method,
@@ -327,12 +365,57 @@ def _outcome(
         iterations=after.iterations,
         stop_reason=after.stop_reason,
         shares_frame=pair.shares_frame,
-        given=given,
+        given=work.given,
         change_mm=distance_mm(after.matrix, seen, points),
         change_deg=rotation_angle(after.matrix @ np.linalg.inv(seen)),
         rival=max(rivals, default=0.0) / after.score if after.score > 0 else 1.0,
         gain=_gain(before, after),
-        sharpness=fine.sharpness(after),
+        sharpness=work.fine.sharpness(after),
+        turned=body_turn(after.matrix @ np.linalg.inv(work.start)),
+        alternatives=_alternatives(work, after, found, points),
+    )
+
+
+def _alternatives(
+    work: _Work, after: Refined, found: list[Refined], points: np.ndarray
+) -> tuple[Alternative, ...]:
+    """Where the volumes lie, the best place that was found, and others that lie apart."""
+    before = work.before
+    others = sorted(found, key=lambda r: -r.score)
+    if all(after.matrix is not r.matrix for r in (before, *others)):
+        others.insert(0, after)
+    named = [("start" if work.given else "headers", before)] if before.overlap else []
+    kept: list[Refined] = []
+    for result in others:
+        apart = all(distance_mm(result.matrix, k.matrix, points) > DISTINCT_MM for k in kept)
+        if apart and result.overlap >= LEAST_OVERLAP:
+            kept.append(result)
+            named.append(("search" if len(kept) == 1 else str(len(kept)), result))
+    return tuple(
+        Alternative(
+            name=name,
+            matrix=result.matrix,
+            metric=result.metric,
+            overlap=result.overlap,
+            away_mm=distance_mm(result.matrix, before.matrix, points),
+            away_deg=rotation_angle(result.matrix @ np.linalg.inv(before.matrix)),
+        )
+        for name, result in named
+    )
+
+
+def _with_witnesses(work: _Work, outcome: Outcome) -> Outcome:
+    """Optimise again from the result, and once with the moving volume mirrored."""
+    pair, plan, here = work.pair, work.plan, outcome.matrix
+    thin = min(*pair.fixed.grid.shape, *pair.moving.grid.shape) < MIN_SLICES
+    if thin or not is_rigid(here) or outcome.metric_after <= 0:
+        return outcome
+    witnesses = call_witnesses(pair.fixed, pair.moving, plan, work.fine, here, work.meter)
+    plain, mirrored = mirrored_fit(pair.fixed, pair.moving, plan, work.coarse, here, work.meter)
+    return replace(
+        outcome,
+        witnesses=witnesses,
+        mirrored=mirrored.metric / plain.metric if plain.metric > 0 else 0.0,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,7 @@ from medfuse.report.panels import (
     share_colours,
     side_by_side,
 )
+from medfuse.report.positions import ErrorAt, write_error_map
 from medfuse.results.export import LUMA, Bytes, plane_orders, to_bytes, write_png
 from medfuse.results.folder import writing
 
@@ -82,6 +84,10 @@ class ReportVolumes:
         In the functional unit; the hottest spot is found on it (the windowed volume saturates).
     functional_before : like `functional`, optional
         Resampled without registration.
+    functional_at : dict of name -> like `functional`
+        Resampled at other positions that were considered.
+    error_at : callable, optional
+        (N, 3) points, RAS mm -> (N,) bound of the error of the registration, mm.
     colormap : str
         For a scalar functional volume.
     window, anatomical_window : Window, optional
@@ -101,6 +107,8 @@ class ReportVolumes:
     affine: Floats
     functional_values: Floats | None = None
     functional_before: Floats | None = None
+    functional_at: Mapping[str, Floats] = field(default_factory=dict)
+    error_at: ErrorAt | None = None
     colormap: str = "hot"
     window: WindowLike | None = None
     anatomical_window: WindowLike | None = None
@@ -238,7 +246,26 @@ def _write_registration(
         for kind, panels in (("registration", outlines), ("checkerboard", squares)):
             path = write_png(folder / f"{kind}_{name}.png", side_by_side(panels, letters))
             files[f"{kind}_{name}"] = path.name
+    more: dict[str, Any] = {}
+    if volumes.error_at is not None:
+        more["expected_error"] = write_error_map(
+            folder, volumes.anatomical, cuts, _grid(volumes), volumes.error_at
+        )
     return {
+        **more,
+        "alternatives": {
+            name: write_png(
+                folder / f"position_{name}.png",
+                side_by_side(
+                    [
+                        draw_edges(view.enlarge(_faint(view.cut(moved, k))), edges)
+                        for (view, k), edges in zip(cuts, anatomical, strict=True)
+                    ],
+                    letters,
+                ),
+            ).name
+            for name, moved in volumes.functional_at.items()
+        },
         "files": files,
         "planes": [
             {"plane": view.plane, "position": position(view, _grid(volumes), k)} for view, k in cuts

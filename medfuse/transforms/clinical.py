@@ -71,7 +71,7 @@ class ToSUVd(MapTransform):
         return d
 
 
-@takes_settings("preset", "accept_suspect", "allow_patient_mismatch", "seed")
+@takes_settings("preset", "choose", "accept_suspect", "allow_patient_mismatch", "seed")
 class RegisterRigidd(MapTransform, InvertibleTransform):
     """Register a functional volume to an anatomical one and resample it onto that grid.
 

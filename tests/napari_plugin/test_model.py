@@ -212,7 +212,8 @@ def test_moving_by_hand_writes_the_registration_that_is_fused(viewer):
     lesion = model.fusion.on_grid[0].argmax()
     assert model.nudge((6.0, 0.0, 0.0), (0.0, 0.0, 0.0))
     assert model.registration is not found
-    assert "moved by hand: 6 mm left" in model.registration.reasons[-1]
+    assert "moved by hand: 6 mm left" in model.registration.reasons[0]
+    assert "GOOD" not in model.registration_text()[0]
     np.testing.assert_allclose(model.registration.matrix[:3, 3], [6.0, 0.0, 0.0], atol=1e-9)
     moved = fused(model)
     assert moved.registration is model.registration

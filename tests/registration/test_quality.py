@@ -13,7 +13,8 @@ from monai.data.meta_tensor import MetaTensor
 from medfuse.errors import RegistrationError
 from medfuse.imaging.grid import Grid, coverage, transform_points
 from medfuse.imaging.reader import load
-from medfuse.registration.quality import gap_mm, judge
+from medfuse.registration.fields import gap_mm
+from medfuse.registration.quality import judge
 from medfuse.registration.result import register
 from medfuse.registration.strategy import Outcome
 from tests._helpers.motions import OBLIQUE, moved, rigid, shifts, vectors
@@ -21,9 +22,9 @@ from tests._helpers.motions import OBLIQUE, moved, rigid, shifts, vectors
 
 def test_headers_of_one_frame_of_reference_are_not_doubted_for_dull_images() -> None:
     kept = dataclasses.replace(FINE, method="identity", shares_frame=True, sharpness=1.0)
-    verdict, reasons = judge(dataclasses.replace(kept, change_mm=1.0, change_deg=1.0))
-    assert verdict == "good"
-    assert "nothing in the images confirms the position" in reasons[-1]
+    found = judge(dataclasses.replace(kept, change_mm=1.0, change_deg=1.0), 3.0)
+    assert found.verdict == "good"
+    assert "nothing in the images confirms the position" in found.reasons[-1]
 
 
 def test_head_on_thigh_is_noticed(brain: tuple[MetaTensor, MetaTensor], sample_data: Path) -> None:
@@ -58,7 +59,7 @@ FINE = Outcome(
     [
         ({"overlap": 0.2}, "20 % of the anatomical foreground"),
         ({"metric_after": 0.01}, "almost no information"),
-        ({"sharpness": 1.04}, "only 1.04 times better here than 8 mm or 8 degrees away"),
+        ({"sharpness": 1.03}, "only 1.03 times better here than 8 mm or 8 degrees away"),
         ({"method": "identity", "gain": 0.6, "change_mm": 12.0}, "1.6 times better 12 mm"),
         ({"rival": 0.99}, "nearly as well (score 0.99 times that of the position kept)"),
         ({"rival": 1.03}, "images better (score 1.03 times"),
@@ -66,15 +67,34 @@ FINE = Outcome(
         ({"matrix": np.diag([1.12, 1.12, 1.12, 1.0])}, "its volume by -28.8 %"),
         ({"given": True}, "700.0 mm and 30.0 degrees away"),
         ({"given": True, "change_mm": 3.0, "change_deg": 50.0}, "50.0 degrees"),
-        ({"shares_frame": True, "change_mm": 6.0, "change_deg": 0.0}, "one frame of reference"),
     ],
 )
 def test_each_rule_alone_makes_a_result_suspect_and_says_why(change: dict, words: str) -> None:
-    assert judge(FINE) == ("good", ())
-    verdict, reasons = judge(dataclasses.replace(FINE, **change))
-    assert verdict == "suspect"
-    assert len(reasons) == 1
-    assert words in reasons[0]
+    fine = judge(FINE, 3.0)
+    assert (fine.verdict, fine.reasons) == ("good", ())
+    found = judge(dataclasses.replace(FINE, **change), 3.0)
+    assert found.verdict == "suspect"
+    assert len(found.reasons) == 1
+    assert words in found.reasons[0]
+    assert [sign.reason for sign in found.signs if sign.verdict == "suspect"] == [found.reasons[0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "within", "words"),
+    [
+        ({"shares_frame": True, "change_mm": 6.0, "change_deg": 0.0}, 3.0, "one frame"),
+        ({"mirrored": 1.2}, 3.0, "1.20 times as well when the functional image is mirrored"),
+        ({"turned": "half a turn about the head-feet axis"}, 3.0, "after half a turn about"),
+        ({}, 12.0, "only to within 12 mm"),
+        ({"chosen": "2", "sharpness": 1.0}, 3.0, "only 1.00 times better"),
+    ],
+)
+def test_what_a_person_has_to_see_is_fused_and_marked(
+    change: dict, within: float, words: str
+) -> None:
+    found = judge(dataclasses.replace(FINE, **change), within)
+    assert found.verdict == "look"
+    assert words in found.reasons[0]
 
 
 def test_fields_of_view_that_do_not_meet_are_refused_with_their_distance(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.refine import euler_transform, ras_matrix
-from medfuse.registration.strategy import rotation_angle
 from tests._helpers.motions import rigid, shifts, vectors
 
 

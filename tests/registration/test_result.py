@@ -16,8 +16,8 @@ from monai.data.meta_tensor import MetaTensor
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import Grid, coverage, from_sitk, to_sitk, transform_points
 from medfuse.imaging.reader import load
+from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.result import Registration, register
-from medfuse.registration.strategy import rotation_angle
 from tests._helpers.motions import (
     HEAD,
     MOTION,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 
+from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.inputs import prepare
 from medfuse.registration.progress import Meter
 from medfuse.registration.search import rotation_ball, search
-from medfuse.registration.strategy import rotation_angle
 from tests._helpers.motions import moved, rigid, two_balls, vectors, volume
 
 

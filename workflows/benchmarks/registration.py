@@ -47,10 +47,11 @@ from monai.data.meta_tensor import MetaTensor
 import medfuse
 from medfuse.errors import MedfuseError
 from medfuse.imaging.grid import Grid, from_sitk, to_sitk, transform_points
+from medfuse.registration.geometry import distance_mm
 from medfuse.registration.inputs import prepare
+from medfuse.registration.plan import PRESETS
 from medfuse.registration.refine import euler_transform, ras_matrix
 from medfuse.registration.search import rotation_matrix
-from medfuse.registration.strategy import PRESETS, distance_mm
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "sample_data"

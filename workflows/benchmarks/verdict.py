@@ -41,11 +41,12 @@ from registration import (
 import medfuse
 from medfuse.errors import RegistrationError
 from medfuse.imaging.grid import Grid
+from medfuse.registration.geometry import distance_mm
 from medfuse.registration.inputs import prepare
+from medfuse.registration.plan import PRESETS
 from medfuse.registration.progress import Meter, single_threaded_itk
 from medfuse.registration.refine import Stage
 from medfuse.registration.result import Registration
-from medfuse.registration.strategy import PRESETS, distance_mm
 
 GOOD_MM, FAILED_MM = 4.0, 10.0
 TRUSTED = (5.0, 15.0, 40.0), (10.0, 25.0, 80.0)  # largest turn (degrees) and shift (mm), in turn

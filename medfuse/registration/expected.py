@@ -1,0 +1,118 @@
+"""How far off a registration may be, in millimetres, at every point.
+
+The same pair is optimised again under other conditions: from other starts, with the roles of the
+images exchanged, with more blur, with the outline, on one half of the body at a time. Where all of
+these *witnesses* agree, the images fix the position; where they do not, they do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medfuse.imaging.grid import Matrix, transform_points
+
+CONFIDENCE = 0.9
+#: Set on persons by cross-validation: workflows/benchmarks/persons.py, docs/lab/registration.md.
+LEAST_MM, FACTOR = 3.0, 1.8
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """One more optimisation of the pair, and where it ended.
+
+    Parameters
+    ----------
+    name : str
+    matrix : (4, 4) float64
+        Fixed point -> moving point, RAS mm.
+    half : (4,) float, optional
+        It saw only the points p with ``half[:3] @ p >= half[3]`` and speaks for these alone.
+    """
+
+    name: str
+    matrix: Matrix
+    half: tuple[float, float, float, float] | None = None
+
+    def off_mm(self, matrix: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,) distance from where `matrix` puts the points, mm; NaN where it saw nothing."""
+        gap = transform_points(self.matrix, points) - transform_points(matrix, points)
+        off = np.linalg.norm(gap, axis=-1)
+        if self.half is not None:
+            off = np.where(points @ np.asarray(self.half[:3]) >= self.half[3], off, np.nan)
+        return np.asarray(off)
+
+    def exchanged(self, here: Matrix) -> Witness:
+        """The same witness of the exchanged pair, in which the inverse of `here` is the result."""
+        half = None
+        if self.half is not None:
+            back = np.linalg.inv(here)
+            normal = np.asarray(self.half[:3])
+            x, y, z = (normal @ back[:3, :3]).tolist()
+            half = (x, y, z, float(self.half[3] - normal @ back[:3, 3]))
+        return Witness(self.name, np.asarray(np.linalg.inv(self.matrix)), half)
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedError:
+    """A bound under which the error lies in nine cases of ten, at each point.
+
+    It is ``sqrt(least_mm ** 2 + (factor * spread) ** 2)``, where the spread is the root mean square
+    distance of the witnesses from the result at that point. `least_mm` and `factor` were set on
+    persons (docs/registration.md); what all witnesses have in common, such as a limb that bent
+    between the scans, they cannot see.
+
+    Parameters
+    ----------
+    matrix : (4, 4) float64
+        The result that is judged, fixed point -> moving point, RAS mm.
+    witnesses : tuple of Witness
+    least_mm, factor : float
+    """
+
+    matrix: Matrix
+    witnesses: tuple[Witness, ...]
+    least_mm: float
+    factor: float
+
+    def spread_mm(self, points: ArrayLike) -> NDArray[np.float64]:
+        """(N,) root mean square distance of the witnesses from the result at (N, 3) points."""
+        at = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+        off = np.array([witness.off_mm(self.matrix, at) for witness in self.witnesses])
+        return np.sqrt(np.nanmean(off**2, axis=0)) if len(off) else np.full(len(at), np.inf)
+
+    def within_mm(self, points: ArrayLike) -> NDArray[np.float64]:
+        """(N,) 90 % bound of the error at (N, 3) points of the fixed world, RAS mm."""
+        return np.asarray(np.hypot(self.least_mm, self.factor * self.spread_mm(points)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "confidence": CONFIDENCE,
+            "least_mm": self.least_mm,
+            "factor": self.factor,
+            "witnesses": [
+                {"name": w.name, "matrix": w.matrix.tolist()}
+                | ({"half": list(w.half)} if w.half else {})
+                for w in self.witnesses
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], matrix: Matrix) -> ExpectedError:
+        """Read what `to_dict` wrote."""
+        witnesses = tuple(
+            Witness(w["name"], np.array(w["matrix"], dtype=np.float64), _half(w.get("half")))
+            for w in values["witnesses"]
+        )
+        return cls(matrix, witnesses, values["least_mm"], values["factor"])
+
+
+def _half(values: list[float] | None) -> tuple[float, float, float, float] | None:
+    if values is None:
+        return None
+    x, y, z, least = values
+    return x, y, z, least
