@@ -159,8 +159,8 @@ class CaseSettings(BaseModel):
         Literal["auto", "ras", "fsl", "landmarks"],
         Option(
             "Registration",
-            "What the text file holds: a RAS matrix, a matrix of FLIRT (fsl; functional image as "
-            "-in, anatomical as -ref), or landmarks.",
+            "What the text file holds; fsl: a matrix of FLIRT (functional image as -in, "
+            "anatomical as -ref).",
             single=True,
         ),
     ] = "auto"

@@ -17,7 +17,10 @@ from medfuse.imaging.grid import Matrix, transform_points
 
 CONFIDENCE = 0.9
 #: Set on persons by cross-validation: workflows/benchmarks/persons.py, docs/lab/registration.md.
-LEAST_MM, FACTOR = 3.0, 1.8
+LEAST_MM = 3.0
+#: CT with PET or SPECT mostly come from one session on one scanner. All else is two sessions,
+#: between which limbs bend and organs move. No rigid witness sees that, so its spread counts more.
+FACTOR_ONE_SESSION, FACTOR_TWO_SESSIONS = 1.8, 2.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,20 @@ class ExpectedError:
             for w in values["witnesses"]
         )
         return cls(matrix, witnesses, values["least_mm"], values["factor"])
+
+
+def expected_error(
+    matrix: Matrix, witnesses: tuple[Witness, ...], *, one_session: bool
+) -> ExpectedError:
+    """The bound with the factors that were set on persons.
+
+    Parameters
+    ----------
+    one_session : bool
+        Both images probably come from one session, as CT and PET of a hybrid scanner do.
+    """
+    factor = FACTOR_ONE_SESSION if one_session else FACTOR_TWO_SESSIONS
+    return ExpectedError(matrix, witnesses, LEAST_MM, factor)
 
 
 def _half(values: list[float] | None) -> tuple[float, float, float, float] | None:

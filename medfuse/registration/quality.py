@@ -52,10 +52,10 @@ def judge(outcome: Outcome, within_mm: float | None = None) -> Judgement:
         *_about_overlap(outcome),
         *_about_information(outcome),
         *_about_sharpness(outcome),
-        *_about_error(outcome, within_mm),
-        *_about_sides(outcome),
         *_about_what_was_kept(outcome),
         *_about_motion(outcome),
+        *_about_error(outcome, within_mm),
+        *_about_sides(outcome),
         *_about_shape(outcome),
     ]
     verdict = max((sign.verdict for sign in signs), key=_ORDER.index)
@@ -168,7 +168,8 @@ def _about_sides(outcome: Outcome) -> list[Sign]:
             outcome.mirrored,
             MAX_MIRRORED,
             "of the information",
-            ok=outcome.mirrored <= MAX_MIRRORED,
+            # Where the place itself is wrong, the mirrored copy may find a better one by chance.
+            ok=outcome.mirrored <= MAX_MIRRORED or outcome.sharpness < MIN_SHARPNESS,
             otherwise="look",
             reason=f"the images fit {outcome.mirrored:.2f} times as well when the functional image "
             "is mirrored: check that left is left in both",

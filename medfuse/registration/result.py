@@ -7,7 +7,7 @@ the same on every run. Says how far off the result may be, and when it should no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import Grid, Matrix
 from medfuse.registration.evidence import Place
-from medfuse.registration.expected import FACTOR, LEAST_MM, ExpectedError
+from medfuse.registration.expected import expected_error
 from medfuse.registration.fields import no_overlap
 from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.inputs import check_volume, prepare
@@ -113,7 +113,7 @@ def register(
             outcome = outcome.exchanged()
         meter.stage(1.0, 1.0, total=1, text="registered")
         meter.check()
-    return _registration(outcome, pair, start, seed, uptake=_uptake(moving))
+    return _registration(outcome, pair, start, seed, fixed.meta, moving.meta)
 
 
 def _field_mm3(grid: Grid) -> float:
@@ -121,15 +121,20 @@ def _field_mm3(grid: Grid) -> float:
 
 
 def _registration(
-    outcome: Outcome, pair: Volumes, start: Matrix, seed: int, *, uptake: bool
+    outcome: Outcome,
+    pair: Volumes,
+    start: Matrix,
+    seed: int,
+    fixed: dict[str, Any],
+    moving: dict[str, Any],
 ) -> Registration:
+    uptake = moving.get("modality") in ("PET", "SPECT")
+    one_session = uptake and fixed.get("modality") == "CT"
     points = pair.landmarks()
     expected, typical = None, None
     places: tuple[Place, ...] = ()
     if outcome.witnesses:
-        expected = ExpectedError(
-            outcome.matrix, outcome.witnesses, least_mm=LEAST_MM, factor=FACTOR
-        )
+        expected = expected_error(outcome.matrix, outcome.witnesses, one_session=one_session)
         typical = float(expected.within_mm(points).mean())
         places = named_places(expected, pair, points, uptake=uptake)
     judged = judge(outcome, typical)
@@ -156,10 +161,6 @@ def _registration(
         places=places,
         alternatives=outcome.alternatives,
     )
-
-
-def _uptake(moving: MetaTensor) -> bool:
-    return moving.meta.get("modality") in ("PET", "SPECT")
 
 
 def _shares_frame(fixed: MetaTensor, moving: MetaTensor) -> bool:
