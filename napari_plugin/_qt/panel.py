@@ -118,7 +118,7 @@ class FusePanel(QWidget):
             )
             row.addWidget(button)
             self.view_buttons[name] = button
-        self.overlay = QPushButton("Overla&y")
+        self.overlay = QPushButton("Ov&erlay")
         self.overlay.setCheckable(True)
         self.overlay.setEnabled(False)
         self.overlay.setToolTip("Show the customary overlay instead: hot colors laid half over the "

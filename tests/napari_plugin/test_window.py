@@ -307,6 +307,7 @@ def test_every_control_has_a_name_and_a_tip_and_the_tab_key_visits_it(scene, qtb
         page = panel.tabs.currentWidget()
         controls = [w for kind in kinds for w in page.findChildren(kind) if _is_usable(w)]
         controls += [panel.fuse, panel.fuse_tab.bias.slider, *panel.view_buttons.values()]
+        controls.append(panel.overlay)
         assert len(controls) >= 5
         for control in controls:
             told = control.accessibleName() or getattr(control, "text", str)()
