@@ -32,7 +32,7 @@ _SUV_ROWS = {
     "decayed_dose_bq": ("Activity at reference time", "Bq"),
     "factor": ("SUVbw per value in the file", ""),
 }
-_SUV_TEXTS = ("available", "formula", "refusal", "remarks")
+_SUV_TEXTS = ("available", "formula", "refusal", "remarks", "attributes")
 
 
 def render_report(folder: Path) -> Path:

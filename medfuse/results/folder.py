@@ -246,7 +246,8 @@ def input_files(path: Path) -> list[Path]:
     """Files of an input: all of a folder, or a file with the JSON sidecars that count for it."""
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file())
-    return [path, *(sidecar for level in sidecar_files(path) for sidecar in level)]
+    sidecars = (sidecar for level in sidecar_files(path) for sidecar in level)
+    return [path, *(sidecar for sidecar in sidecars if sidecar.is_file())]
 
 
 def file_sha256(path: Path) -> str:

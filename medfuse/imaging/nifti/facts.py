@@ -12,6 +12,7 @@ from medfuse.imaging.nifti.sidecar import read_sidecars
 from medfuse.imaging.pet.bids import suv_of_sidecar
 from medfuse.imaging.pet.body_weight import find_weight
 from medfuse.imaging.pet.free_text import image_unit
+from medfuse.imaging.pet.nuclides import SINGLE_PHOTON, named_nuclides
 from medfuse.imaging.pet.suv import SuvScale
 
 _TOKENS = {
@@ -56,7 +57,7 @@ def find_facts(path: Path) -> Facts:
     if sidecar.sha256 is None or not sidecar.readable:
         return Facts(named, notes=tuple(notes))
     content, sha256 = sidecar.content, sidecar.sha256
-    stated = _SIDECAR_MODALITY.get(str(content.get("Modality", "")).strip().lower())
+    stated = _stated_modality(content)
     if stated and named and stated != named:
         notes.append(f"the sidecar says {stated}, the file name {named}: the sidecar was believed")
     unit, factor = _stated_unit(content, notes)
@@ -67,6 +68,14 @@ def find_facts(path: Path) -> Facts:
         sha256 = hashlib.sha256(f"{sha256} {weight.kg:g} kg".encode()).hexdigest()
     suv = suv_of_sidecar(content, weight, sidecar.conflicts)
     return Facts("PET", unit, factor, sha256, tuple(notes), suv)
+
+
+def _stated_modality(content: dict[str, Any]) -> str | None:
+    """Modality that a sidecar states; a tracer that emits positrons is one of PET."""
+    stated = _SIDECAR_MODALITY.get(str(content.get("Modality", "")).strip().lower())
+    tracer = named_nuclides(str(content.get("TracerRadionuclide", "")))
+    is_pet = len(tracer) == 1 and tracer[0] not in SINGLE_PHOTON
+    return stated or ("PET" if is_pet else None)
 
 
 def _stated_unit(content: dict[str, Any], notes: list[str]) -> tuple[str | None, float]:

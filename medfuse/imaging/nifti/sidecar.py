@@ -58,7 +58,7 @@ def sidecar_files(path: Path) -> list[list[Path]]:
     top = data_set_of(path)
     levels = [p for p in reversed(path.parents) if p == top or top in p.parents]
     found = [_applicable(folder, path) for folder in levels] if _is_bids(path) else []
-    if own.is_file() and not any(own in level for level in found):
+    if _is_there(own) and not any(own in level for level in found):
         found.append([own])
     return [level for level in found if level]
 
@@ -96,7 +96,7 @@ def _is_bids(path: Path) -> bool:
 def _applicable(folder: Path, path: Path) -> list[Path]:
     *entities, suffix = stem_of(path).split("_")
     own = set(entities)
-    return [f for f in _jsons(folder) if _applies(f.stem, own, suffix) and f.is_file()]
+    return [f for f in _jsons(folder) if _applies(f.stem, own, suffix) and _is_there(f)]
 
 
 def _jsons(folder: Path) -> list[Path]:
@@ -110,6 +110,11 @@ def _jsons(folder: Path) -> list[Path]:
 def _json_names(folder: Path, changed: int) -> list[str]:
     """Names of the JSON files of a folder, listed once until it is `changed`."""
     return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json"))
+
+
+def _is_there(path: Path) -> bool:
+    """A file, or a link to nowhere: that one cannot be read, and is not passed over."""
+    return path.is_file() or path.is_symlink()
 
 
 def _applies(stem: str, entities: set[str], suffix: str) -> bool:

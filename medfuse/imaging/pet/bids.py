@@ -105,8 +105,8 @@ class _Reader:
         }
 
     def header(self, weight: Weight) -> PetHeader:
-        nuclide = self._nuclide()
-        half_life = self._half_life(nuclide)
+        half_life = self._half_life()
+        nuclide = self._nuclide() or find_nuclide(None, None, half_life)
         start = self._scan_start()
         decay = self._decay_correction()
         injection = self._seconds("InjectionStart", "injection")
@@ -121,7 +121,7 @@ class _Reader:
         return PetHeader(
             units="BQML",
             decay_correction="START" if decay is None else decay,
-            half_life_s=half_life,
+            half_life_s=HALF_LIVES_S.get(nuclide or "") if half_life is None else half_life,
             nuclide=nuclide,
             injection=_moment(injection),
             first_acquisition=_moment(start),
@@ -142,12 +142,19 @@ class _Reader:
 
     def _seconds(self, name: str, field: str) -> float | None:
         """Seconds from TimeZero; a text that is none is a problem of the field."""
+        return self._plain_number(name, field, ("", "s", "sec", "seconds"), "of seconds")
+
+    def _plain_number(
+        self, name: str, field: str, units: tuple[str, ...], what: str = "in its unit"
+    ) -> float | None:
+        """A number, alone or with the unit that it has anyway; else a problem of the field."""
         value = self.sidecar.get(name)
         if is_missing(value):
             return None
         found = read_quantity(value)
-        if found is None or found.unit.lower() not in ("", "s", "sec", "seconds"):
-            self._problem(field, "is no number of seconds")
+        if found is None or found.unit.lower() not in units:
+            self.names[field] = name
+            self._problem(field, f"is no number {what}")
             return None
         return found.value
 
@@ -160,19 +167,18 @@ class _Reader:
         if len(named) > 1:
             self._problem("nuclide", f"and the tracer name {' and '.join(sorted(named))}")
             return None
-        half_life = read_number(self._any("RadionuclideHalfLife", "IsotopeHalfLife"))
-        return next(iter(named), None) or find_nuclide(None, None, half_life)
+        return next(iter(named), None)
 
-    def _half_life(self, nuclide: str | None) -> float | None:
+    def _half_life(self) -> float | None:
         for name in ("RadionuclideHalfLife", "IsotopeHalfLife"):
-            if (half_life := read_number(self.sidecar.get(name))) is not None:
+            if not is_missing(self.sidecar.get(name)):
                 self.names["half_life_s"] = name
-                return half_life
-        return HALF_LIVES_S.get(nuclide) if nuclide else None
+                return self._seconds(name, "half_life_s")
+        return None
 
     def _dose(self) -> float | None:
         """Activity in Bq, by BIDS and by DICOM."""
-        total = read_number(self.sidecar.get("RadionuclideTotalDose"))
+        total = self._plain_number("RadionuclideTotalDose", "dose_bq", ("", "bq"))
         stated = self.sidecar.get("InjectedRadioactivity")
         if is_missing(stated):
             if total is not None:
@@ -196,8 +202,9 @@ class _Reader:
 
     def _weight(self, weight: Weight) -> float | None:
         """Weight of the sidecar, which is that of the scan, or of the tables."""
-        own = read_number(self.sidecar.get("PatientWeight"))
-        self.names["weight_kg"] = weight.source
+        own = self._plain_number("PatientWeight", "weight_kg", ("", "kg"))
+        if "weight_kg" not in self.problems:
+            self.names["weight_kg"] = weight.source
         if own is None or "weight_kg" in self.problems:
             self.remarks += weight.remarks
             if weight.problem:

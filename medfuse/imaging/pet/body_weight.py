@@ -82,7 +82,8 @@ def _look_up(table: Path, descriptions: Sequence[Path], key: str, wanted: str) -
     name = table.name.rpartition("_")[2]  # without the subject
     source = f"weight of {name}"
     if not table.is_file():
-        return None
+        lost = f"cannot be found: {name} is a link to nowhere"
+        return Weight(source=source, problem=lost) if table.is_symlink() else None
     rows = _rows(table)
     if rows is None:
         return Weight(source=source, problem=f"cannot be found: {name} is no tab-separated UTF-8")
@@ -94,6 +95,9 @@ def _look_up(table: Path, descriptions: Sequence[Path], key: str, wanted: str) -
         return None
     own = [row for row in body if _matches(row, header.index(key), wanted)]
     described = _described(descriptions)
+    if described is None:
+        lost = f"has a unit that cannot be found: the JSON file of {name} cannot be read"
+        return Weight(source=source, problem=lost)
     cells = [(n, row) for row in own for n in columns if n < len(row) and not is_missing(row[n])]
     read = [_in_kg(header, n, row, described) for n, row in cells]
     problems = [text for _, text, _ in read if text]
@@ -137,15 +141,21 @@ def _is_weight(title: str) -> bool:
     return mass_in_kg(unit) is not None
 
 
-def _described(paths: Sequence[Path]) -> dict[str, Any]:
-    """Descriptions of the columns; a lower file goes before a higher one."""
+def _described(paths: Sequence[Path]) -> dict[str, Any] | None:
+    """Descriptions of the columns, a lower file before a higher one; None where one is damaged."""
     found: dict[str, Any] = {}
     for path in paths:
         try:
             content = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):
+        except FileNotFoundError:
+            if path.is_symlink():
+                return None
             continue
-        found |= content if isinstance(content, dict) else {}
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(content, dict):
+            return None
+        found |= content
     return found
 
 

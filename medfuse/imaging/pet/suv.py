@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medfuse.errors import SuvUnavailable
-from medfuse.imaging.pet.decay import SAME_SUV, change_of_suv, decay_seconds
+from medfuse.imaging.pet.decay import decay_seconds
 from medfuse.imaging.pet.header import PetHeader, suv_unavailable
 from medfuse.imaging.pet.plausible import (
     HEIGHT_M,
@@ -20,6 +20,7 @@ from medfuse.imaging.pet.plausible import (
     unusual,
     weight_of,
 )
+from medfuse.imaging.pet.reference import SAME_SUV, change_of_suv, starts_by_decay_factor
 
 FORMULA = (
     "SUVbw = activity [Bq/ml] * weight [kg] * 1000 / (dose [Bq] * 2^(-decay [s] / half-life [s]))"
@@ -239,7 +240,7 @@ def _activity_factor(header: PetHeader, record: dict[str, Any]) -> float:
     """SUVbw per Bq/ml."""
     weight, dose = weight_of(header), dose_of(header)
     if header.decay_correction == "ADMIN":
-        _require_admin(header)
+        _require_admin(header, record)
         record["reference_rule"] = (
             f"{header.name('decay_correction')} ADMIN: voxels are decayed to the injection"
         )
@@ -254,10 +255,20 @@ def _activity_factor(header: PetHeader, record: dict[str, Any]) -> float:
     return float(weight * 1000 / record["decayed_dose_bq"])
 
 
-def _require_admin(header: PetHeader) -> None:
+def _require_admin(header: PetHeader, record: dict[str, Any]) -> None:
     """Refuse a stated time of decay correction that is not the injection."""
     stated, injection, half_life = header.decay_corrected_to, header.injection, header.half_life_s
-    if stated is None or injection is None or not half_life:
+    if injection is None or not half_life or not half_life > 0:
+        return
+    first = header.first_acquisition
+    readings = starts_by_decay_factor(header, first, half_life) if first else []
+    gaps = [change_of_suv((r - injection).total_seconds(), half_life) for r in readings]
+    if gaps and min(gaps) > SAME_SUV:
+        record["remarks"].append(
+            f"{header.name('first_decay_factor')} is {header.first_decay_factor:g}, which does not "
+            f"fit {header.name('decay_correction')} ADMIN"
+        )
+    if stated is None:
         return
     seconds = (stated - injection).total_seconds()
     if change_of_suv(seconds, half_life) > SAME_SUV:

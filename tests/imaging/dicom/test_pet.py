@@ -385,6 +385,23 @@ def test_another_start_by_frame_reference_time_is_remarked() -> None:
     assert "FrameReferenceTime (0054,1300) puts the reference time 20.0 min earlier" in _said(scale)
 
 
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"DecayFactor": 1.25}, "DecayFactor (0054,1321) puts the reference time 34.3 min earlier"),
+        (
+            {"DecayFactor": 1.0063, "DecayCorrection": "ADMIN",
+             "RadiopharmaceuticalStartDateTime": "20240305100000"},
+            "DecayFactor (0054,1321) is 1.0063, which does not fit DecayCorrection (0054,1102) ADM",
+        ),
+    ],
+)  # fmt: skip
+def test_a_decay_factor_that_does_not_fit_is_remarked(tags: dict[str, Any], words: str) -> None:
+    scale = scale_of(header(**tags))
+    assert scale.refusal is None
+    assert words in _said(scale)
+
+
 def test_the_earliest_image_decides_in_any_order_of_files() -> None:
     beds = [
         header(AcquisitionTime=f"11{n:02d}00", FrameReferenceTime=1000 * (60 * n + 60))

@@ -113,3 +113,18 @@ def test_a_subject_file_outside_a_subject_folder_asks_its_own_folder(tmp_path: P
     make.write_nifti(tmp_path / "sub-01_pet.nii.gz")
     (tmp_path / "pet.json").write_text('{"Units": "Bq/mL"}')
     assert read_volume(tmp_path / "sub-01_pet.nii.gz").meta["unit"] == "Bq/ml"
+
+
+def test_a_sidecar_that_is_a_link_to_nowhere_is_not_passed_over(tmp_path: Path) -> None:
+    image = _tree(tmp_path, {"pet.json": {"Units": "Bq/mL"}})
+    image.with_name(IMAGE.rpartition("/")[2].replace(".nii.gz", ".json")).symlink_to("nowhere")
+    assert read_sidecars(image).readable is False
+    assert input_files(image) == [image, tmp_path / "pet.json"]
+
+
+def test_a_tracer_of_pet_makes_a_plain_name_one_of_pet(tmp_path: Path) -> None:
+    make.write_nifti(tmp_path / "scan.nii.gz")
+    for nuclide, modality in (("F18", "PET"), ("Tc99m", "unknown")):
+        content = {"Units": "Bq/mL", "TracerRadionuclide": nuclide}
+        (tmp_path / "scan.json").write_text(json.dumps(content))
+        assert read_volume(tmp_path / "scan.nii.gz").meta["modality"] == modality

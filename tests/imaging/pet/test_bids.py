@@ -181,6 +181,9 @@ def test_pet2bids_has_everything_twice_and_agrees() -> None:
         ({"InjectionStart": "10:00:00"}, "InjectionStart is no number of seconds"),
         ({"InjectionStart": -3600000}, "lies 41.7 days before the reference time"),
         ({"PatientWeight": "absent"}, "weight of participants.tsv is missing"),
+        ({"PatientWeight": "176 lb"}, "PatientWeight is no number in its unit"),
+        ({"RadionuclideHalfLife": "109.77 min"}, "RadionuclideHalfLife is no number of seconds"),
+        ({"RadionuclideTotalDose": "370 MBq"}, "RadionuclideTotalDose is no number in its unit"),
     ],
 )  # fmt: skip
 def test_what_a_sidecar_says_twice_must_agree(changes: dict[str, Any], words: str) -> None:
@@ -203,6 +206,7 @@ def test_what_a_sidecar_says_twice_must_agree(changes: dict[str, Any], words: st
         {"AttenuationCorrection": "[137Cs]transmission scan-based"},
         {"AttenuationCorrection": "Nonlinear CT-based"},
         {"TimeZero": "absent"},
+        {"PatientWeight": "80,0 kg"},
         {"FrameTimesStart": "absent", "FrameDuration": "absent"},
     ],
 )

@@ -153,3 +153,19 @@ def test_a_file_of_no_subject_has_no_weight(tmp_path: Path) -> None:
     (tmp_path / "participants.tsv").write_text(_table("70"))
     assert find_weight(tmp_path / "pet.nii.gz") == Weight()
     assert find_weight(tmp_path / "sub-01_pet.nii.gz").kg == 70.0  # no folder of the subject
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_units_that_cannot_be_read_are_not_assumed(tmp_path: Path, content: str) -> None:
+    (tmp_path / "participants.json").write_text(content)
+    weight = _look(tmp_path, _table("154"))
+    assert weight.kg is None
+    assert "the JSON file of participants.tsv cannot be read" in (weight.problem or "")
+
+
+def test_a_session_table_that_is_not_there_yet_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "sub-01").mkdir()
+    (tmp_path / "sub-01/sub-01_sessions.tsv").symlink_to("../.git/annex/objects/x")
+    weight = _look(tmp_path, _table("95"))
+    assert weight.kg is None
+    assert "sessions.tsv is a link to nowhere" in (weight.problem or "")
