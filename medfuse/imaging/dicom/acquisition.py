@@ -155,7 +155,9 @@ def _first(
     if not found:
         return None, frames[0]
     if len(found) < len(frames):
-        problems.setdefault(name, f"is missing in {len(frames) - len(found)} images of the series")
+        problems.setdefault(
+            name, f"is missing in {len(frames) - len(found)} of {len(frames)} images"
+        )
 
     def order(entry: tuple[Moment, int]) -> tuple[datetime, float]:
         # Where all images carry the time of the exam, the frame reference time tells them apart.
