@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
@@ -83,6 +84,8 @@ def _decoded(
     try:
         content = io.BytesIO(plain_bytes(data))
         dataset = pydicom.dcmread(content, specific_tags=_PIXEL_TAG_NAMES.split())
+        if file.frames > 1 and file.transfer_syntax.is_compressed:
+            _add_offsets(dataset, file.frames)
         yield from _by_first_able(dataset, list(frames), decoders(file) or [""])
     except PARSE_FAILURES:
         raise place.error(
@@ -92,6 +95,26 @@ def _decoded(
             _REEXPORT,
             where=file.name,
         ) from None
+
+
+def _add_offsets(dataset: Dataset, frames: int) -> None:
+    """Give frames of one fragment each their offsets: without, each is looked for from the first.
+
+    References
+    ----------
+    DICOM PS3.5 A.4 (encapsulation), PS3.3 C.7.6.3.1.8 (extended offset table).
+    """
+    data = dataset.PixelData
+    buffer = io.BytesIO(data)
+    if "ExtendedOffsetTable" in dataset or parse_basic_offsets(buffer):
+        return
+    count, starts = parse_fragments(buffer)
+    if count != frames:
+        return
+    lengths = [int.from_bytes(data[at + 4 : at + 8], "little") for at in starts]
+    first = buffer.tell()
+    dataset.ExtendedOffsetTable = (np.array(starts, "<u8") - np.uint64(first)).tobytes()
+    dataset.ExtendedOffsetTableLengths = np.array(lengths, "<u8").tobytes()
 
 
 def _by_first_able(dataset: Dataset, frames: list[int], plugins: list[str]) -> Iterator[np.ndarray]:

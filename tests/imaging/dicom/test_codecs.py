@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pydicom
 import pytest
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -189,3 +189,25 @@ def test_a_deflated_bomb_is_refused_before_it_fills_the_memory(
     monkeypatch.setattr("medfuse.imaging.dicom.deflated._MAX_BYTES", 500)
     with pytest.raises(MedfuseError, match="larger than 1 GB"):
         read_dicom(tmp_path)
+
+
+@pytest.mark.parametrize("has_offsets", [True, False])
+@pytest.mark.parametrize("wanted", [0, 2, "mean"])
+def test_compressed_frames_of_one_file_are_found_with_and_without_offsets(
+    tmp_path: Path, has_offsets: bool, wanted: int | str
+) -> None:
+    values = np.concatenate([make.phantom() * np.int16(t + 1) for t in range(3)], axis=2)
+    plan = make.SeriesPlan(values=values.astype("i2"))
+    make.write_enhanced(tmp_path / "a.dcm", plan, range(values.shape[2]))
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    for n, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        position = [float(v) for v in plan.position(0, 0, n % make.SHAPE[2])]
+        group.PlanePositionSequence[0].ImagePositionPatient = position
+    frames = [np.ascontiguousarray(values[:, :, k].T) for k in range(values.shape[2])]
+    dataset.compress(RLELossless, np.stack(frames), generate_instance_uid=False)
+    if not has_offsets:
+        streams = list(generate_frames(dataset.PixelData, number_of_frames=len(frames)))
+        dataset.PixelData = encapsulate(streams, has_bot=False)
+    dataset.save_as(tmp_path / "a.dcm")
+    expected = make.phantom() * (2 if wanted == "mean" else int(wanted) + 1) * 2.0 - 1000
+    np.testing.assert_allclose(read_dicom(tmp_path, frame=wanted).values, expected)  # type: ignore[arg-type]
