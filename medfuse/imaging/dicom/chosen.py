@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medfuse.errors import MedfuseError, SeriesError, UsageError, option
-from medfuse.imaging.dicom.frames import Frame, Stack
+from medfuse.imaging.dicom.frames import Frame
 from medfuse.imaging.dicom.geometry import Grid
 from medfuse.imaging.dicom.planes import Plane
+from medfuse.imaging.dicom.stack import Stack
 from medfuse.imaging.volume import Place
 
 FrameWish = int | Literal["mean"] | None

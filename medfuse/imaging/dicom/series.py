@@ -16,7 +16,6 @@ import numpy as np
 
 from medfuse.errors import GeometryError, MedfuseError, SeriesError, UnitError, option
 from medfuse.imaging.dicom.chosen import Chosen, FrameWish, choose_frame
-from medfuse.imaging.dicom.frames import Stack, stack_planes
 from medfuse.imaging.dicom.header import DicomFile, quiet_pydicom, text
 from medfuse.imaging.dicom.pet import read_pet_header
 from medfuse.imaging.dicom.pixels import decode, hash_pixels, is_lossy, require_readable, rescale
@@ -29,6 +28,7 @@ from medfuse.imaging.dicom.scan import (
     scan_file_series,
     scan_folder,
 )
+from medfuse.imaging.dicom.stack import Stack, stack_planes
 from medfuse.imaging.dicom.tilt import Tilt
 from medfuse.imaging.dicom.units import ct_rescale_types
 from medfuse.imaging.pet.header import DIFFERS
