@@ -173,8 +173,8 @@ def _code(keyword: str, known: tuple[str, ...]) -> Callable[[Dataset], str | Non
 def _corrections(header: Dataset) -> tuple[str, ...]:
     if not _is_enhanced(header):
         return tuple(v if v in _CORRECTIONS else OTHER for v in texts(header, "CorrectedImage"))
-    made = (n for n, keyword in _ENHANCED_CORRECTIONS.items() if text(header, keyword) == "YES")
-    return (*made, OTHER)
+    stated = {n: text(header, keyword) for n, keyword in _ENHANCED_CORRECTIONS.items()}
+    return tuple(n for n, made in stated.items() if made == "YES") or (OTHER,)
 
 
 def _decay_correction(header: Dataset) -> str | None:

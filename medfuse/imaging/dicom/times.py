@@ -17,6 +17,7 @@ _TIME = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)|(\d{4})\.(\d\d)\.(\d\d)|(\d{4})-(\d\d)-(\d\d)")
 _DATE_TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(\d[\d.]*)?)?)?([+-]\d{4})?")
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+_YEARS = (1850, 2200)
 _LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)
 
 
@@ -73,9 +74,10 @@ def parse_day(value: str | None) -> date | None:
     if found is None:
         return None
     try:
-        return date(*(int(part) for part in found.groups() if part))
+        day = date(*(int(part) for part in found.groups() if part))
     except ValueError:
         return None
+    return day if _YEARS[0] <= day.year <= _YEARS[1] else None
 
 
 def parse_offset(value: str | None) -> timedelta | None:

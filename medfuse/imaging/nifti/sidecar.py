@@ -127,7 +127,7 @@ def _merged(parts: list[dict[str, Any]]) -> tuple[dict[str, Any], set[str]]:
     content: dict[str, Any] = {}
     disputed: set[str] = set()
     for part in parts:
-        disputed |= {n for n in part.keys() & content.keys() if part[n] != content[n]}
+        disputed |= {n for n in part.keys() & content.keys() if repr(part[n]) != repr(content[n])}
         content |= part
     return content, disputed
 
@@ -157,6 +157,6 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object in which no name stands twice with two values."""
     content = dict(pairs)
-    if any(content[name] != value for name, value in pairs):
+    if len(content) < len(pairs) and any(repr(content[n]) != repr(v) for n, v in pairs):
         raise ValueError("a name stands twice")
     return content

@@ -185,7 +185,9 @@ class _Reader:
                 self.names["dose_bq"] = "RadionuclideTotalDose"
             return total
         found = read_quantity(stated)
-        units = {u for u in (self.sidecar.get("InjectedRadioactivityUnits"),) if not is_missing(u)}
+        unit = self.sidecar.get("InjectedRadioactivityUnits")
+        unit = unit[0] if isinstance(unit, list) and len(unit) == 1 else unit
+        units = set() if is_missing(unit) else {str(unit)}
         units |= {found.unit} if found and found.unit else set()
         sizes = {activity_in_bq(unit) for unit in units}
         size = sizes.pop() if len(sizes) == 1 else None
@@ -248,7 +250,7 @@ class _Reader:
         made = ["ATTN"] if any(stated.values()) else []
         if flag or (flag is None and decay is not None):
             made.append("DECY")
-        return (*made, "other")
+        return tuple(made) or ("other",)
 
     # --- times ---
 

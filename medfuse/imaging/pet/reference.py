@@ -26,6 +26,8 @@ SAME_SUV = 0.02
 _EXACT_SUV = 0.001
 #: A nuclide that lives longer may be scanned on a later day: a time of day alone is no date.
 LONG_LIVED_S = 3 * 3600.0
+#: No frame and no exam is so long: the number is none.
+_ABSURD_S = 1e7
 _LATE_START = timedelta(hours=1)
 _LONGEST_EXAM = timedelta(hours=12)
 
@@ -147,7 +149,7 @@ def _starts_by_frame(header: PetHeader, first: datetime, half_life_s: float) -> 
     Nothing where the attribute is 0, as vendors fill it in, or the duration is missing.
     """
     offset, duration = header.first_frame_reference_s, header.first_frame_duration_s
-    if not offset or duration is None or not math.isfinite(offset + duration):
+    if not offset or duration is None or not abs(offset) + abs(duration) < _ABSURD_S:
         return
     for within in (_mean_count_time(duration, half_life_s), 0.0):
         if within - offset <= CLOCK_TOLERANCE.total_seconds():
@@ -160,7 +162,7 @@ def _scan_start_from_frame(
     """Scan start = acquisition - frame reference time + time of the mean count rate (QIBA)."""
     header.require_sound("first_frame_reference_s", "first_frame_duration_s")
     offset = header.first_frame_reference_s
-    if offset is None or not math.isfinite(offset):
+    if offset is None or not abs(offset) < _ABSURD_S:
         raise header.missing("first_frame_reference_s")
     if offset <= 0:
         record["reference_rule"] = (
@@ -169,7 +171,8 @@ def _scan_start_from_frame(
         )
         start = first
     else:
-        if header.first_frame_duration_s is None:
+        duration = header.first_frame_duration_s
+        if duration is None or not abs(duration) < _ABSURD_S:
             raise header.missing("first_frame_duration_s")
         record["reference_rule"] = (
             f"earliest acquisition taken back by {header.name('first_frame_reference_s')}: {why}"
@@ -206,8 +209,12 @@ def starts_by_decay_factor(
     factor = header.first_decay_factor
     if factor is None or not math.isfinite(factor) or factor <= 0 or factor == 1.0:
         return []
-    within = _mean_count_time(header.first_frame_duration_s or 0.0, half_life_s)
-    start = first - timedelta(seconds=half_life_s * math.log2(factor))
+    before = half_life_s * math.log2(factor)
+    duration = header.first_frame_duration_s or 0.0
+    if not (abs(before) < _ABSURD_S and abs(duration) < _ABSURD_S):
+        return []
+    within = _mean_count_time(duration, half_life_s)
+    start = first - timedelta(seconds=before)
     return [start + timedelta(seconds=within), start]
 
 

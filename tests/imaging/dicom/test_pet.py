@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from medfuse.errors import MedfuseError
@@ -326,6 +328,8 @@ def test_a_post_processed_series_is_corrected_to_the_scan(
     ("tags", "words"),
     [
         ({"FrameReferenceTime": None}, "FrameReferenceTime (0054,1300) is missing"),
+        ({"FrameReferenceTime": "1E30"}, "FrameReferenceTime (0054,1300) is missing"),
+        ({"ActualFrameDuration": "9" * 12, "FrameReferenceTime": 5}, "ActualFrameDuration"),
         ({"FrameReferenceTime": ["0", "5"]}, "FrameReferenceTime (0054,1300) is missing"),
         ({"FrameReferenceTime": 0, "DecayFactor": 1.25}, "DecayFactor (0054,1321) is 1.25"),
         ({"FrameReferenceTime": 900000, "DecayFactor": 1.0316}, "DecayFactor (0054,1321) is"),
@@ -499,3 +503,26 @@ def test_a_mapping_of_one_frame_that_differs_leaves_no_unit(what: str) -> None:
     scale = scale_of(dataset)
     assert scale.unit == "a.u."
     assert "RealWorldValueMappingSequence (0040,9096)" in (scale.refusal or "")
+
+
+NUMBERS = st.sampled_from(["0", "1E30", "-1E30", "-5", "1E-30", "100000", None])
+TIMES = st.sampled_from(
+    ["10", "235960.999999", "20240305", "00010101", "99991231235959.999999-1200", "+1400",
+     "20240305100000+1400", "x", "000000", None]
+)  # fmt: skip
+ODD = {
+    **dict.fromkeys(["FrameReferenceTime", "ActualFrameDuration", "DecayFactor"], NUMBERS),
+    **dict.fromkeys(["PatientWeight", "RadionuclideTotalDose", "RadionuclideHalfLife"], NUMBERS),
+    **dict.fromkeys(["SeriesTime", "SeriesDate", "AcquisitionTime", "AcquisitionDate"], TIMES),
+    **dict.fromkeys(["RadiopharmaceuticalStartTime", "RadiopharmaceuticalStartDateTime"], TIMES),
+    **dict.fromkeys(["AcquisitionDateTime", "DecayCorrectionDateTime"], TIMES),
+    "TimezoneOffsetFromUTC": TIMES,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(st.fixed_dictionaries({}, optional=ODD))
+def test_any_header_gives_a_factor_or_a_reason(tags: dict[str, Any]) -> None:
+    scale = scale_of(header(**tags))
+    assert (scale.unit == "SUVbw") == (scale.refusal is None)
+    assert describe_steps(scale.record)

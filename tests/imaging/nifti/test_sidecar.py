@@ -128,3 +128,8 @@ def test_a_tracer_of_pet_makes_a_plain_name_one_of_pet(tmp_path: Path) -> None:
         content = {"Units": "Bq/mL", "TracerRadionuclide": nuclide}
         (tmp_path / "scan.json").write_text(json.dumps(content))
         assert read_volume(tmp_path / "scan.nii.gz").meta["modality"] == modality
+
+
+def test_nan_is_a_value_like_others(tmp_path: Path) -> None:
+    both = {"pet.json": '{"A": NaN}', "trc-FDG_pet.json": '{"A": NaN, "Units": "Bq/mL"}'}
+    assert read_sidecars(_tree(tmp_path, both)).content["Units"] == "Bq/mL"

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medfuse.case.pipeline import CaseSettings, case_key
 from medfuse.errors import SuvUnavailable
@@ -254,3 +256,18 @@ def test_a_real_dynamic_sidecar_agrees_with_its_decay_factors(shared_data: Path)
     scale = suv_of_sidecar(sidecar, find_weight(folder / "sub-01_ses-baseline_pet.nii.gz"))
     assert scale.refusal is None
     assert scale.factor == pytest.approx(62e3 / 462e6)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8)
+    | st.sampled_from(["n/a", "370 MBq", "START", "ADMIN", "F18", "kBq", "10:00:00", 1e300, -1e12]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=3,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(sorted(PET2BIDS)), JSON, max_size=4))
+def test_any_content_of_a_sidecar_gives_a_factor_or_a_reason(changes: dict[str, Any]) -> None:
+    scale = scale_with(PET2BIDS | changes)
+    assert (scale.unit == "SUVbw") == (scale.refusal is None)
+    assert describe_steps(json.loads(json.dumps(scale.record, allow_nan=True)))
