@@ -187,6 +187,16 @@ class CaseSettings(BaseModel):
     allow_patient_mismatch: Annotated[
         bool, Option("Reading", "Fuse two patients, by their headers.")
     ] = False
+    accept_pair: Annotated[
+        Literal["roles", "same-image"] | None,
+        Option(
+            "Reading",
+            "Fuse modalities that contradict the roles, or one image twice.",
+            label="Accept this pair",
+            metavar="roles|same-image",
+            choices=("roles", "same-image"),
+        ),
+    ] = None
     unit: Annotated[
         Literal["auto", "suv", "sul", "suvbsa", "proportion"],
         Option(
@@ -265,6 +275,8 @@ class CaseSettings(BaseModel):
     ] = False
 
 
+#: What a user states of a pair that would else be refused.
+PAIR_SETTINGS = ("accept_pair", "allow_patient_mismatch")
 DEFAULT_METHOD: str = CaseSettings.model_fields["method"].default
 
 
@@ -289,7 +301,13 @@ def names_in(groups: Iterable[Group], *, single: bool = True) -> Iterator[str]:
 
 def fusion_keywords(settings: CaseSettings) -> dict[str, Any]:
     """Settings that `medfuse.fuse` takes under the same names, but for the method."""
-    return {name: getattr(settings, name) for name in names_in(("Fusion",)) if name != "method"}
+    names = [name for name in names_in(("Fusion",)) if name != "method"]
+    return {name: getattr(settings, name) for name in names} | pair_keywords(settings)
+
+
+def pair_keywords(settings: CaseSettings) -> dict[str, Any]:
+    """What the user states of a pair, as `medfuse.fuse` and `require_pair` take it."""
+    return {name: getattr(settings, name) for name in PAIR_SETTINGS}
 
 
 def settings_from(given: dict[str, Any]) -> CaseSettings:

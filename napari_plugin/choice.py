@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import weakref
+import zlib
 from typing import Any
 
+import numpy as np
 from napari.layers import Image
 from psygnal import Signal
 
 from medfuse.errors import UsageError
 from napari_plugin import outputs
-from napari_plugin.layers import facts, linear_map, missing, read_layer, state
+from napari_plugin.layers import facts, linear_map, missing, read_layer
 from napari_plugin.records import Pair
+from napari_plugin.result import LayerKey, PairKey
+from napari_plugin.values import state
 
 FUNCTIONAL_FIRST = ("PET", "SPECT", "CT")
 ANATOMICAL_FIRST = ("MRI", "CT")
+#: What tells that a layer holds other voxels, or lies elsewhere.
+_EVENTS = ("data", "set_data", "scale", "translate", "rotate", "shear", "affine", "units")
+_PROBES = 24  # voxels along an axis that are compared
 
 
 class LayerChoice:
@@ -31,6 +38,7 @@ class LayerChoice:
     """
 
     layers_changed = Signal()
+    _layer_changed = Signal()  # which are chosen, or voxels or place of one of them
 
     def __init__(self, viewer: Any) -> None:
         self.viewer = viewer
@@ -38,9 +46,9 @@ class LayerChoice:
         self._functional: weakref.ref[Any] | None = None
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._on_layers)
-        viewer.layers.events.inserted.connect(self._watch_name)
+        viewer.layers.events.inserted.connect(self._on_inserted)
         for layer in viewer.layers:
-            layer.events.name.connect(self._on_name)
+            self._watch(layer)
         self.guess_pair()
 
     def candidates(self) -> list[Any]:
@@ -59,6 +67,7 @@ class LayerChoice:
     @anatomical.setter
     def anatomical(self, layer: Any | None) -> None:
         self._anatomical = weakref.ref(layer) if layer is not None else None
+        self._layer_changed.emit()
 
     @property
     def functional(self) -> Any | None:
@@ -68,6 +77,7 @@ class LayerChoice:
     @functional.setter
     def functional(self, layer: Any | None) -> None:
         self._functional = weakref.ref(layer) if layer is not None else None
+        self._layer_changed.emit()
 
     def guess_pair(self) -> None:
         """Fill an empty choice from what the layers say of themselves."""
@@ -140,18 +150,19 @@ class LayerChoice:
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed):
             event.disconnect(self._on_layers)
-        events.inserted.disconnect(self._watch_name)
+        events.inserted.disconnect(self._on_inserted)
         for layer in self.viewer.layers:
             layer.events.name.disconnect(self._on_name)
+            for name in _events_of(layer):
+                getattr(layer.events, name).disconnect(self._on_layer)
 
     def _alive(self, reference: weakref.ref[Any] | None) -> Any | None:
         layer = reference() if reference is not None else None
         return layer if layer is not None and layer in self.viewer.layers else None
 
-    def pair_key(self) -> tuple[Any, ...]:
-        """Equal as long as both layers hold the same arrays at the same place."""
-        layers = (self.anatomical, self.functional)
-        return tuple(None if layer is None else _layer_key(layer) for layer in layers)
+    def pair_key(self) -> PairKey:
+        """Equal as long as both layers hold the same voxels in the same unit at the same place."""
+        return _layer_key(self.anatomical), _layer_key(self.functional)
 
     def _on_layers(self, event: Any = None) -> None:
         if event is not None and outputs.role_of(event.value) is not None:
@@ -159,16 +170,46 @@ class LayerChoice:
         self.guess_pair()
         self.layers_changed.emit()
 
-    def _watch_name(self, event: Any) -> None:
-        event.value.events.name.connect(self._on_name)
+    def _on_inserted(self, event: Any) -> None:
+        self._watch(event.value)
+
+    def _watch(self, layer: Any) -> None:
+        """Notice when a layer is renamed, moved or holds other voxels; our outputs never do."""
+        if outputs.role_of(layer) is not None:
+            return
+        layer.events.name.connect(self._on_name)
+        for name in _events_of(layer):
+            getattr(layer.events, name).connect(self._on_layer)
 
     def _on_name(self, event: Any = None) -> None:
         self.layers_changed.emit()
 
+    def _on_layer(self, event: Any = None) -> None:
+        self._layer_changed.emit()
 
-def _layer_key(layer: Any) -> tuple[Any, ...]:
-    """Equal as long as a layer holds the same array at the same place."""
-    return (layer.unique_id, id(layer.data), linear_map(layer).tobytes(), str(layer.units))
+
+def _events_of(layer: Any) -> list[str]:
+    if not isinstance(layer, Image) or outputs.role_of(layer) is not None:
+        return []
+    return [name for name in _EVENTS if name in layer.events]
+
+
+def _layer_key(layer: Any | None) -> LayerKey | None:
+    if layer is None:
+        return None
+    meta = facts(layer)
+    said = (str(meta.get("modality")), str(meta.get("unit")))
+    place = linear_map(layer).tobytes()
+    data = layer.data[0] if layer.multiscale else layer.data
+    return LayerKey(str(layer.unique_id), id(data), _content(data), place, str(layer.units), said)
+
+
+def _content(data: Any) -> int:
+    """Checksum of some voxels all over an array in memory, by which an edit in place is noticed."""
+    if not isinstance(data, np.ndarray):
+        return 0
+    probes = data[tuple(slice(None, None, max(1, n // _PROBES)) for n in data.shape)]
+    return zlib.crc32(np.ascontiguousarray(probes).data)
 
 
 def _first_of(layers: list[Any], modalities: tuple[str, ...]) -> Any | None:

@@ -7,7 +7,7 @@ all three planes and the 3-D view then look as a radiologist expects, and nothin
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from medfuse.errors import GeometryError, UnitError, UsageError
+from medfuse.imaging.fingerprint import CHANGED, FINGERPRINT
 from medfuse.imaging.grid import DisplayOrder, Grid, Matrix, transform_points
 from medfuse.imaging.pictures import over_black
 from napari_plugin.colors import napari_colormap
@@ -26,7 +27,7 @@ TAG = "medfuse"  # key in layer.metadata
 RAS_FROM_NAPARI = np.array(
     [[0.0, 0.0, -1.0, 0.0], [0.0, -1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 )
-META_KEYS = ("modality", "unit", "spacing", "source", "suv", "notes")
+META_KEYS = ("modality", "unit", "spacing", "source", "suv", "notes", FINGERPRINT, CHANGED)
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 LayerData = tuple[Any, dict[str, Any], str]
 PLAIN_NOTE = "orientation taken from napari's axes: inferior, posterior, left"
@@ -53,6 +54,10 @@ class Source:
         Scale, translate, units, ... for further layers on this grid.
     path : str or None
         File or folder it was read from by medfuse, where the voxels are still those of the file.
+    read_affine : (4, 4) float64
+        That of the fingerprint in `meta`: of the file, or the identity.
+    stated : dict
+        ``modality`` and ``unit``, as far as the user stated them.
     """
 
     name: str
@@ -64,6 +69,8 @@ class Source:
     flat: bool
     transform: dict[str, Any]
     path: str | None = None
+    read_affine: Matrix | None = None
+    stated: dict[str, str] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
@@ -156,7 +163,7 @@ def read_layer(layer: Any) -> Source:
     Raises
     ------
     UnitError
-        ``E_NO_UNITS`` where modality, unit or voxel size are unknown; see :func:`state`.
+        ``E_NO_UNITS`` where modality, unit or voxel size are unknown; `values.state` says them.
     UsageError
         ``E_NOT_A_VOLUME`` for time series and other shapes.
     GeometryError
@@ -180,33 +187,19 @@ def read_layer(layer: Any) -> Source:
             remedy="State it in the panel, below the layer",
         )
     data = layer.data[0] if layer.multiscale else layer.data
-    affine, order = _placed_by_us(layer, data) if _is_ours(layer) else _placed_by_napari(layer)
+    ours = _is_ours(layer)
+    affine, order, read = _placed_by_us(layer, data) if ours else _placed_by_napari(layer)
     meta = {"modality": "unknown", "suv": None, "source": {"kind": "array", "name": layer.name}}
-    meta |= {"notes": [] if _is_ours(layer) else [f"{layer.name}: {PLAIN_NOTE}"], **facts(layer)}
+    meta |= {"notes": [] if ours else [f"{layer.name}: {PLAIN_NOTE}"], **facts(layer)}
     meta["spacing"] = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     transform = {name: getattr(layer, name) for name in TRANSFORM}
-    path = (layer.metadata.get(TAG) or {}).get("path")
-    flat = layer.ndim == 2
-    return _checked(Source(layer.name, data, affine, order, layer.rgb, meta, flat, transform, path))
-
-
-def state(
-    layer: Any,
-    *,
-    modality: str | None = None,
-    unit: str | None = None,
-    scale_is_mm: bool = False,
-) -> None:
-    """Write on a layer what the user says about it; what the file says is never overwritten."""
-    entry = dict(layer.metadata.get(TAG) or {})
-    meta = facts(layer)
-    if modality and meta.get("modality", "unknown") == "unknown":
-        meta["modality"] = modality
-    if unit and meta.get("unit") is None:
-        meta["unit"] = unit
-    layer.metadata[TAG] = entry | {"meta": meta}
-    if scale_is_mm and not _is_length(layer):
-        layer.units = (UNIT,) * layer.ndim
+    entry = layer.metadata.get(TAG) or {}
+    return _checked(
+        Source(
+            layer.name, data, affine, order, layer.rgb, meta, layer.ndim == 2, transform,
+            entry.get("path"), read, dict(entry.get("stated") or {}),
+        )
+    )  # fmt: skip
 
 
 def missing(layer: Any) -> tuple[str, ...]:
@@ -217,9 +210,16 @@ def missing(layer: Any) -> tuple[str, ...]:
         out.append("modality")
     if not layer.rgb and meta.get("unit") is None:
         out.append("unit")
-    if not _is_length(layer):
+    if not is_length(layer):
         out.append("voxel size in mm")
     return tuple(out)
+
+
+def index_frame(layer: Any) -> tuple[Any, Matrix, Any]:
+    """How the array of a layer becomes (X, Y, Z), the affine of its file or 1, and the array."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    placed = _placed_by_us(layer, data) if _is_ours(layer) else _placed_by_napari(layer)
+    return placed[1].invert, placed[2], data
 
 
 def facts(layer: Any) -> dict[str, Any]:
@@ -259,7 +259,13 @@ def _is_ours(layer: Any) -> bool:
     return layer.ndim == 3 and isinstance(entry, dict) and "affine" in entry
 
 
-def _placed_by_us(layer: Any, data: Any) -> tuple[Matrix, DisplayOrder]:
+def is_length(layer: Any) -> bool:
+    """Whether the units of a layer are lengths."""
+    return all(unit.is_compatible_with(UNIT) for unit in layer.units)
+
+
+def _placed_by_us(layer: Any, data: Any) -> tuple[Matrix, DisplayOrder, Matrix]:
+    """Affine where the layer lies, its order, and the affine of its file."""
     entry = layer.metadata[TAG]
     order = DisplayOrder(**{k: v if k == "plane" else tuple(v) for k, v in entry["order"].items()})
     affine = np.array(entry["affine"], dtype=np.float64)
@@ -269,19 +275,20 @@ def _placed_by_us(layer: Any, data: Any) -> tuple[Matrix, DisplayOrder]:
         for axis, flip in zip(order.axes, order.flips, strict=True):
             shift[axis, 3] = flip * (entry["shape"][axis] - shape[axis])
         affine = affine @ shift
+    read = affine
     placed = np.diag([*entry["scale"], 1.0])
     placed[:3, 3] = entry["translate"]
     moved = world_map(layer) @ np.linalg.inv(placed)
     if not np.allclose(moved, np.eye(4), atol=1e-6):  # the user moved the layer by hand
         affine = RAS_FROM_NAPARI @ moved @ np.linalg.inv(RAS_FROM_NAPARI) @ affine
-    return affine, order
+    return affine, order, read
 
 
-def _placed_by_napari(layer: Any) -> tuple[Matrix, DisplayOrder]:
+def _placed_by_napari(layer: Any) -> tuple[Matrix, DisplayOrder, Matrix]:
     order = DisplayOrder("axial", (2, 1, 0), (False, False, False), (1.0, 1.0, 1.0))
     affine = RAS_FROM_NAPARI @ world_map(layer)
     affine[:, :3] = affine[:, [2, 1, 0]]
-    return affine, order
+    return affine, order, np.eye(4)
 
 
 def _checked(source: Source) -> Source:
@@ -298,12 +305,8 @@ def _checked(source: Source) -> Source:
     return source
 
 
-def _is_length(layer: Any) -> bool:
-    return all(unit.is_compatible_with(UNIT) for unit in layer.units)
-
-
 def _length_factors(layer: Any) -> NDArray[np.float64]:
-    if not _is_length(layer):
+    if not is_length(layer):
         return np.ones(layer.ndim)
     return np.array([(1 * unit).to(UNIT).magnitude for unit in layer.units], dtype=np.float64)
 

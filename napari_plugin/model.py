@@ -26,15 +26,17 @@ from napari_plugin.places import index_in_layer, place_of
 from napari_plugin.preview import first_slice, fuse_slice
 from napari_plugin.readout import describe_point
 from napari_plugin.records import Aligned, Early, Fusion, PaintedSlice, Refused
+from napari_plugin.result import Now, Result
+from napari_plugin.values import checked
 from napari_plugin.work import (
     align,
     before_view,
     bring_by_hand,
     check_view,
+    checked_pair,
     fuse_aligned,
     part,
     readable,
-    refuse_mixed_patients,
     suspect,
 )
 
@@ -54,20 +56,42 @@ class FusionModel(LayerChoice):
     ----------
     registration_changed, fusion_changed : Signal
         Something that the panel shows is new.
+    result_changed : Signal
+        The result that is shown became, or is no longer, that of what is chosen.
     """
 
     registration_changed = Signal()
     fusion_changed = Signal()
+    result_changed = Signal()
 
     def __init__(self, viewer: Any) -> None:
         self.settings = CaseSettings()
-        self.fusion: Fusion | None = None
+        self.result: Result | None = None
         self._aligned: Aligned | None = None
         self._moved: Registration | None = None  # by hand, after it was found
         self.nudged: tuple[Vector, Vector] = (STILL, STILL)
         self._views: frozenset[str] = frozenset()  # checks that are switched on
         self._is_early = False  # the picture is one slice of a run that goes on
         super().__init__(viewer)
+        for signal in (self.layers_changed, self._layer_changed, self.registration_changed):
+            signal.connect(self.judge)
+
+    @property
+    def fusion(self) -> Fusion | None:
+        """The last fusion; `result` says whether it is that of what is chosen."""
+        return self.result.fusion if self.result is not None else None
+
+    def judge(self) -> Result | None:
+        """Compare the result with what is chosen now; names of its layers follow."""
+        if self.result is None:
+            return None
+        now = Now(self.pair_key(), self.registration, self.settings)
+        judged = Result.of(self.result.fusion, now)
+        if judged.why != self.result.why:
+            self.result = judged
+            outputs.mark(self.viewer, judged.suffix)
+            self.result_changed.emit()
+        return self.result
 
     @property
     def registration(self) -> Registration | None:
@@ -109,7 +133,7 @@ class FusionModel(LayerChoice):
 
         def work(progress: Progress) -> tuple[Window | None, Window | None]:
             return tuple(
-                None if source.rgb else default_window(source.volume())
+                None if source.rgb else default_window(checked(source).volume())
                 for source in (pair.functional, pair.anatomical)
             )
 
@@ -120,29 +144,29 @@ class FusionModel(LayerChoice):
         pair, settings = self.pair(), self.settings
 
         def work(progress: Progress) -> Aligned:
-            refuse_mixed_patients(pair, settings)
-            return align(pair, settings, progress)
+            return align(checked_pair(pair, settings), settings, progress)
 
         return Job("Registration", work)
 
     def fusion_job(self) -> Job:
         """Register where that was not done yet, then fuse; value for :meth:`show`."""
-        pair, settings = self.pair(), self.settings
+        pair = self.pair()
+        settings = self.settings.model_copy(update=pair.statements)
         known = self._aligned if self._aligned and self._aligned.pair.key == pair.key else None
         moved, views = self._moved, self._views
         is_first = outputs.find(self.viewer, outputs.PICTURE) is None
         index = self.anatomical.world_to_data(self.viewer.dims.point[-self.anatomical.ndim :])
 
         def work(progress: Reporter) -> Fusion | Refused:
-            refuse_mixed_patients(pair, settings)
-            aligned = known or align(pair, settings, part(progress, 0.0, 0.5))
+            true = checked_pair(pair, settings)
+            aligned = known or align(true, settings, part(progress, 0.0, 0.5))
             if known and moved:
-                aligned = bring_by_hand(pair, moved, settings, part(progress, 0.0, 0.5))
+                aligned = bring_by_hand(true, moved, settings, part(progress, 0.0, 0.5))
             error = suspect(aligned.registration, settings)
             if error is not None:
                 return Refused(aligned, error)
             if is_first:
-                progress.show(Early(first_slice(aligned, settings, index), pair.anatomical))
+                progress.show(Early(first_slice(aligned, settings, index), true.anatomical))
             return fuse_aligned(aligned, settings, part(progress, 0.5, 1.0), views=views)
 
         return Job("Fusion", work)
@@ -239,11 +263,11 @@ class FusionModel(LayerChoice):
         """
         fusion, aligned = self.fusion, self._aligned
         if view == BEFORE:
-            if not on or aligned is None:
+            if not on or aligned is None or self.registration is None:
                 return None
             return Job("Before registration", lambda progress: before_view(aligned))
         self._views = self._views | {view} if on else self._views - {view}
-        if not on or fusion is None:
+        if not on or fusion is None or fusion.pair.key != self.pair_key():
             return None
         return Job(view.capitalize(), lambda progress: check_view(view, fusion))
 
@@ -259,11 +283,8 @@ class FusionModel(LayerChoice):
 
     def summary(self) -> str:
         """One line on the last fusion."""
-        if self.fusion is None:
-            return "Ready."
-        headline = {"pass": "every check passed", "look": "worth a look", "fail": "do not use"}
-        verdict = self.fusion.audit.verdict
-        return f"Audit: {verdict.upper()}, {headline[verdict]}. See the Audit tab."
+        result = self.judge()
+        return result.status if result is not None else "Ready."
 
     def go_to(self, check: Check) -> bool:
         """Turn to the place that a check of the last fusion names; False where it names none."""
@@ -296,16 +317,17 @@ class FusionModel(LayerChoice):
         other_way = any(getattr(self.settings, n) != getattr(before, n) for n in ways)
         if other_way and self.registration is not None:
             self.forget_registration()
+        self.judge()
 
     # -- read-out ----------------------------------------------------------------------------
 
     def read_out(self, position: Any) -> str:
         """One line about a point of napari's world; empty where there is no result."""
         layer = outputs.find(self.viewer, outputs.PICTURE)
-        if self.fusion is None or layer is None:
+        if self.result is None or layer is None:
             return ""
         index = layer.world_to_data(np.asarray(position)[-layer.ndim :])
-        return describe_point(readable(self.fusion), index)
+        return self.result.headed(describe_point(readable(self.result.fusion), index))
 
     # -- private -----------------------------------------------------------------------------
 
@@ -322,10 +344,11 @@ class FusionModel(LayerChoice):
                 self.viewer.layers.remove(layer)  # of an earlier run
         if is_first:
             self._hide(self.functional, outputs.find(self.viewer, outputs.ON_GRID))
-        self.fusion = fusion
+        self.result = Result(fusion)
         moved = self._moved
         if moved is not None and np.array_equal(moved.matrix, fusion.registration.matrix):
             self._moved = fusion.registration  # measured by now
+        self.judge()
         if is_new or moved is not None:
             self.registration_changed.emit()
         self.fusion_changed.emit()

@@ -243,6 +243,18 @@ def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> Iterator[O
         viewer.layers.selection.active = find(viewer, PICTURE) if is_new else chosen
 
 
+def mark(viewer: Any, suffix: str) -> None:
+    """Add to the names of all outputs what they are results of; "" takes that away again."""
+    for layer in viewer.layers:
+        if role_of(layer) is None:
+            continue
+        entry = layer.metadata[TAG]
+        name = layer.name.removesuffix(entry["suffix"])
+        layer.metadata[TAG] = {**entry, "suffix": suffix}
+        if name + suffix != layer.name:
+            layer.name = name + suffix
+
+
 def find(viewer: Any, role: str) -> Any | None:
     """The layer with this role, whatever its name; None where it is not there."""
     return next((layer for layer in viewer.layers if role_of(layer) == role), None)
@@ -255,10 +267,15 @@ def role_of(layer: Any) -> str | None:
 
 
 def metadata(role: str, source: Source) -> dict[str, Any]:
-    """Metadata of an output layer: its role, grid and true affine."""
+    """Metadata of an output layer: its role, grid and true affine.
+
+    ``title`` and ``suffix`` are of its name: what it was called, and what `mark` added.
+    """
     return {
         TAG: {
             "role": role,
+            "title": "",
+            "suffix": "",
             "affine": source.affine.tolist(),
             "shape": list(source.grid.shape),
             "order": asdict(source.order),
@@ -274,7 +291,9 @@ def _fits(layer: Any, output: Output) -> bool:
 def _add(viewer: Any, output: Output, source: Source) -> Any:
     options = {**source.transform, **output.style, **output.fixed, "name": output.name}
     options |= {"metadata": metadata(output.role, source), "visible": False}
-    return viewer.add_image(output.data, **options)
+    layer = viewer.add_image(output.data, **options)
+    layer.metadata[TAG]["title"] = layer.name  # another layer may have had that name
+    return layer
 
 
 def _update(layer: Any, output: Output, source: Source) -> None:
@@ -284,7 +303,14 @@ def _update(layer: Any, output: Output, source: Source) -> None:
             setattr(layer, name, source.transform[name])
     for name, value in output.fixed.items():
         setattr(layer, name, value)
+    before = layer.metadata[TAG]
     layer.metadata = {**layer.metadata, **metadata(output.role, source)}
+    name = layer.name.removesuffix(before["suffix"])
+    if name == before["title"]:  # else the user gave it another
+        name = output.name
+    if name != layer.name:
+        layer.name = name
+    layer.metadata[TAG]["title"] = output.name if name == output.name else before["title"]
 
 
 def _same(old: Any, new: Any) -> bool:

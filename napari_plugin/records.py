@@ -24,12 +24,23 @@ class Pair:
 
     anatomical: Source
     functional: Source
-    key: tuple[Any, ...]
+    key: Any
 
     @property
     def words(self) -> tuple[str, str]:
         """Modality of the functional and of the anatomical image."""
         return tuple(s.meta["modality"] for s in (self.functional, self.anatomical))
+
+    @property
+    def statements(self) -> dict[str, str]:
+        """What the user stated of images from files, as settings of a case."""
+        found = {}
+        for role, source in (("anatomical", self.anatomical), ("functional", self.functional)):
+            if source.path is not None and "modality" in source.stated:
+                found[f"{role}_modality"] = source.stated["modality"]
+        if self.functional.path is not None and "unit" in self.functional.stated:
+            found["functional_unit"] = self.functional.stated["unit"]
+        return found
 
 
 @dataclass(frozen=True, eq=False)

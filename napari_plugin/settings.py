@@ -19,6 +19,7 @@ WIDGETS = frozenset(
         "registration",
         "accept_suspect",
         "allow_patient_mismatch",
+        "accept_pair",
         "anatomical_modality",
         "functional_modality",
         "functional_unit",

@@ -14,15 +14,16 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from medfuse import settings as settings_module
-from medfuse.errors import RegistrationError, SeriesError, option
+from medfuse.errors import RegistrationError, option
 from medfuse.fusion.choice import AUTO
 from medfuse.fusion.pair import FusionResult, fuse
 from medfuse.fusion.slices import plain
+from medfuse.imaging.pairing import require_pair
 from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import get_method
 from medfuse.registration.result import Registration, register
-from medfuse.settings import CaseSettings
+from medfuse.settings import CaseSettings, pair_keywords
 from napari_plugin import outputs
 from napari_plugin.case import case_checks, contradiction, record_text
 from napari_plugin.guides import RememberingGuide
@@ -31,6 +32,7 @@ from napari_plugin.layers import Source
 from napari_plugin.moving import measured_here, unmoved
 from napari_plugin.readout import Readable
 from napari_plugin.records import Aligned, Charts, Fusion, Pair
+from napari_plugin.values import checked
 
 BINS = 50
 SLAB = 16  # slices counted together
@@ -200,18 +202,12 @@ def suspect(registration: Registration, settings: CaseSettings) -> RegistrationE
     )
 
 
-def refuse_mixed_patients(pair: Pair, settings: CaseSettings) -> None:
-    sources = (pair.anatomical, pair.functional)
-    patients = {(s.meta.get("source") or {}).get("patient") for s in sources} - {None}
-    if len(patients) < 2 or settings.allow_patient_mismatch:
-        return
-    raise SeriesError(
-        "E_MIXED_PATIENT",
-        what="Cannot fuse",
-        where=" and ".join(s.name for s in sources),
-        cause="the headers name two different patients (ID, birth date or sex differ)",
-        remedy=f"Check the pairing, or go on with {option('allow_patient_mismatch', 'True')}",
-    )
+def checked_pair(pair: Pair, settings: CaseSettings) -> Pair:
+    """The pair as files are read, refused where it is none; see `require_pair`."""
+    true = replace(pair, anatomical=checked(pair.anatomical), functional=checked(pair.functional))
+    volumes = (true.anatomical.volume(), true.functional.volume())
+    require_pair(*volumes, **pair_keywords(settings))
+    return true
 
 
 def part(progress: Progress, start: float, stop: float) -> Progress:

@@ -27,13 +27,13 @@ from medfuse.errors import (
     MedfuseError,
     OutputError,
     RegistrationError,
-    SeriesError,
     UsageError,
     option,
 )
 from medfuse.fusion import FusionResult, fuse
 from medfuse.fusion.choice import AUTO, CANDIDATES
 from medfuse.imaging.grid import Matrix
+from medfuse.imaging.pairing import require_pair
 from medfuse.imaging.pet.body_weight import find_weight
 from medfuse.imaging.progress import listening
 from medfuse.imaging.reader import load
@@ -48,7 +48,13 @@ from medfuse.registration.start import landmark_note, read_matrix
 from medfuse.results.export import ResultFolder, remove_stale
 from medfuse.results.export import is_complete as folder_is_complete
 from medfuse.results.folder import file_sha256, input_files, read_manifest
-from medfuse.settings import CaseResult, CaseSettings, Progress, fusion_keywords
+from medfuse.settings import (
+    CaseResult,
+    CaseSettings,
+    Progress,
+    fusion_keywords,
+    pair_keywords,
+)
 
 __all__ = [
     "CaseResult",
@@ -254,22 +260,15 @@ def load_pair(
     Raises
     ------
     SeriesError
-        ``E_MIXED_PATIENT`` if the headers name two patients and that was not allowed.
+        ``E_MIXED_PATIENT`` if the files name two patients and that was not allowed.
+    UsageError
+        ``E_ROLES``, ``E_SAME_IMAGE`` as `medfuse.imaging.pairing.require_pair`.
     MedfuseError
         As ``medfuse.load``.
     """
     anat = load_image(anatomical, "anatomical", settings)
     func = load_image(functional, "functional", settings)
-    patients = {image.meta["source"].get("patient") for image in (anat, func)} - {None}
-    if len(patients) > 1 and not settings.allow_patient_mismatch:
-        raise SeriesError(
-            "E_MIXED_PATIENT",
-            what="Cannot fuse",
-            where=f"{anatomical.name} and {functional.name}",
-            cause="the headers name two different patients (ID, birth date or sex differ)",
-            remedy=f"Check the pairing, or use {option('allow_patient_mismatch', 'True')} if you "
-            f"are certain",
-        )
+    require_pair(anat, func, **pair_keywords(settings))
     return anat, func
 
 

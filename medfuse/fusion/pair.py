@@ -23,6 +23,7 @@ from medfuse.fusion.choice import (
 )
 from medfuse.fusion.evidence import evidence_of
 from medfuse.fusion.guide import Mode
+from medfuse.fusion.origin import origin_checks
 from medfuse.fusion.planes import Planes
 from medfuse.fusion.slices import resolve_mode, run_slices
 from medfuse.fusion.sources import (
@@ -34,7 +35,9 @@ from medfuse.fusion.sources import (
     given_weights,
     window_of,
 )
+from medfuse.imaging.fingerprint import as_read
 from medfuse.imaging.grid import Grid
+from medfuse.imaging.pairing import Acceptance, require_pair
 from medfuse.imaging.windows import Window
 from medfuse.kernel.devices import Device, exact_convolutions, find_device
 from medfuse.kernel.pyramid import Kernel
@@ -144,6 +147,8 @@ def fuse(
     device: Device = "auto",
     weights: Any = None,
     audit: bool = True,
+    accept_pair: Acceptance | None = None,
+    allow_patient_mismatch: bool = False,
     progress: Progress | None = None,
 ) -> FusionResult:
     """Fuse the luminance of two images on one grid; keep the functional colour.
@@ -197,6 +202,11 @@ def fuse(
         Use this instead of asking the guide, e.g. what is stored to replay a fusion.
     audit : bool
         False leaves the audit out, e.g. for previews.
+    accept_pair : {"roles", "same-image"}, optional
+        State that modalities which contradict the roles (a PET as anatomical image, an MRI as
+        functional one), or one image given twice, are meant. The audit tells it.
+    allow_patient_mismatch : bool
+        State that two patients are meant.
     progress : callable (fraction, text), optional
         Raise from it to cancel.
 
@@ -210,13 +220,28 @@ def fuse(
         If shapes disagree, values without a unit leave [0, 1], or an option is out of its range.
     GeometryError
         If both images carry geometry and the grids differ.
+    UsageError, SeriesError
+        ``E_ROLES``, ``E_SAME_IMAGE``, ``E_MIXED_PATIENT``: what the images say of themselves
+        contradicts the pair.
     UsageError, WeightsError
         If the method is unknown or its weights cannot be trusted.
+
+    Notes
+    -----
+    Volumes of ``medfuse.load`` whose values were changed since lose their unit where it no longer
+    holds (windows are then chosen by the values alone), and the audit says so.
 
     References
     ----------
     Hybrid Fusion, arXiv 2602.20851, section 3; Burt & Adelson 1983.
     """
+    doubts = require_pair(
+        anatomical,
+        functional,
+        accept_pair=accept_pair,
+        allow_patient_mismatch=allow_patient_mismatch,
+    )
+    functional, anatomical = as_read(functional), as_read(anatomical)
     flat = len(np.shape(anatomical)) < 4
     func = channel_first(functional, "functional", has_window=window is not None)
     anat = channel_first(anatomical, "anatomical", has_window=anatomical_window is not None)
@@ -255,6 +280,9 @@ def fuse(
     with exact_convolutions(place):
         planes = run_slices(sources, guide, mode, kernel, notify)
     result = _result(planes, sources, guide, mode, kernel, diagnose(), audit=audit)
+    if result.audit is not None:
+        more = origin_checks(doubts, functional, anatomical)
+        result = replace(result, audit=result.audit.with_checks(more))
     notify(1.0, "fused")
     return replace(result, chosen=choice.why) if choice else result
 

@@ -18,6 +18,7 @@ import numpy as np
 from medfuse.errors import InputError, MedfuseError, UnitError, option
 from medfuse.imaging.dicom.chosen import FrameWish
 from medfuse.imaging.dicom.series import describe_dicom, read_dicom
+from medfuse.imaging.fingerprint import with_fingerprint
 from medfuse.imaging.nifti.volume import describe_nifti, read_nifti
 from medfuse.imaging.pet.header import suv_unavailable
 from medfuse.imaging.pet.suv import SUV_UNITS
@@ -149,7 +150,9 @@ def read_volume(
         )  # fmt: skip
     if unit in SUV_UNITS and volume.meta["unit"] != SUV_UNITS[unit]:
         raise _no_suv(volume, display_name(path))
-    return _as_proportion(volume, display_name(path)) if unit == "proportion" else volume
+    if unit == "proportion":
+        volume = _as_proportion(volume, display_name(path))
+    return replace(volume, meta=with_fingerprint(volume.meta, volume.values, volume.affine))
 
 
 def describe(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 import medfuse
 from medfuse.errors import NOTICE
+from medfuse.imaging.pairing import TOLD
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.kernel.devices import find_device
 from medfuse.record.privacy import case_secret, pseudonym, sanitize, sanitize_command, sanitize_text
@@ -48,6 +49,7 @@ class Input(_Record):
     files: int = Field(ge=0)
     sha256: str | None = Field(description="Content hash, independent of file order and names")
     modality: str
+    modality_told: str = Field("", description="How it is known: by the user, a header, a name")
     unit: str
     shape: list[int]
     spacing_mm: list[float]
@@ -256,6 +258,7 @@ def describe_input(volume: Any, *, salt: bytes | None, keep_name: bool = False) 
         kind=source.get("kind") or "array",
         files=source.get("files") or 0,
         sha256=source.get("sha256"),
+        modality_told=source.get(TOLD) or "",
         modality=meta.get("modality", "unknown"),
         unit=meta.get("unit", "a.u."),
         shape=[int(n) for n in volume.shape[-3:]],

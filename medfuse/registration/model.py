@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
 from medfuse.errors import UsageError
+from medfuse.imaging.fingerprint import CHANGED, FINGERPRINT, as_read, with_fingerprint
 from medfuse.imaging.grid import Grid, Matrix, coverage, to_sitk
 from medfuse.registration.evidence import Alternative, Place, Sign, Verdict
 from medfuse.registration.expected import ExpectedError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "medfuse-registration/1"
 INTERPOLATIONS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
-_KEPT = ("modality", "unit", "source", "suv", "notes")
+_KEPT = ("modality", "unit", "source", "suv", "notes", CHANGED)
 _PLAIN = (
     "method",
     "verdict",
@@ -164,6 +165,7 @@ class Registration:
                 cause=f"unknown interpolation {interpolation!r}",
                 remedy=f"Choose one of {', '.join(INTERPOLATIONS)}",
             )
+        moving = as_read(moving)
         grid = Grid.from_volume(moving)
         inside = coverage(self.fixed_grid, grid, self.matrix)
         channels = moving.detach().cpu().numpy().astype(np.float32, copy=False)
@@ -183,6 +185,8 @@ class Registration:
             "affine": grid.affine.tolist(),
             "moving_from_fixed": self.matrix.tolist(),
         }
+        if FINGERPRINT in moving.meta:
+            meta = with_fingerprint(meta, values.numpy()[0], self.fixed_grid.affine)
         return MetaTensor(values, affine=torch.tensor(self.fixed_grid.affine), meta=meta)
 
     def error_within_mm(self, points: ArrayLike) -> NDArray[np.float64]:

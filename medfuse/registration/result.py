@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medfuse.errors import UsageError
+from medfuse.imaging.fingerprint import as_read
 from medfuse.imaging.grid import Grid, Matrix
 from medfuse.registration.evidence import Place
 from medfuse.registration.expected import expected_error
@@ -82,6 +83,7 @@ def register(
     UsageError
         ``E_SETTINGS``: an unknown method or preset, or an initial map that does not fit the method.
     """
+    fixed, moving = as_read(fixed), as_read(moving)
     start = _checked_start(method, preset, initial, seed)
     thin = method == "identity"
     check_volume(fixed, role="fixed (anatomical)", thin_allowed=thin)

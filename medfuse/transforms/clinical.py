@@ -16,12 +16,14 @@ from torch import Tensor
 
 from medfuse.case.pipeline import CaseSettings, align
 from medfuse.errors import MedfuseError, UsageError
+from medfuse.imaging.fingerprint import CHANGED, as_read
+from medfuse.imaging.pairing import require_pair
 from medfuse.imaging.pet.header import suv_unavailable
 from medfuse.registration.result import Registration
+from medfuse.settings import PAIR_SETTINGS, pair_keywords
 from medfuse.transforms.facts import (
     batchable,
     collatable,
-    require_one_patient,
     require_volume,
 )
 from medfuse.transforms.settings import takes_settings
@@ -45,6 +47,7 @@ class ToSUV(Transform):
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's convention
 
     def __call__(self, img: Tensor) -> Tensor:
+        img = as_read(img)
         meta = getattr(img, "meta", {})
         unit = meta.get("unit")
         if unit == "SUVbw":
@@ -52,6 +55,8 @@ class ToSUV(Transform):
         name = (meta.get("source") or {}).get("name") or ""
         refusal = (meta.get("suv") or {}).get("refusal")
         found = f"the values are in {unit}" if unit else "the image does not say its unit"
+        if meta.get(CHANGED):
+            refusal = (meta.get("notes") or [""])[-1]
         raise suv_unavailable(refusal or f"{found} and it holds no DICOM header", where=name)
 
 
@@ -71,7 +76,7 @@ class ToSUVd(MapTransform):
         return d
 
 
-@takes_settings("preset", "choose", "accept_suspect", "allow_patient_mismatch", "seed")
+@takes_settings("preset", "choose", "accept_suspect", *PAIR_SETTINGS, "seed")
 class RegisterRigidd(MapTransform, InvertibleTransform):
     """Register a functional volume to an anatomical one and resample it onto that grid.
 
@@ -96,6 +101,8 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
     preset : {"fast", "default", "thorough"}
     accept_suspect : bool
         Go on with a registration that failed its own checks.
+    accept_pair : {"roles", "same-image"}, optional
+        Go on although modalities contradict the roles, or both are one image.
     allow_patient_mismatch : bool
         Go on although the headers name two patients.
     seed : int
@@ -104,8 +111,8 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
     ------
     RegistrationError
         ``E_REGISTRATION`` with the reasons.
-    SeriesError
-        ``E_MIXED_PATIENT``.
+    UsageError, SeriesError
+        ``E_ROLES``, ``E_SAME_IMAGE``, ``E_MIXED_PATIENT``.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
@@ -139,8 +146,9 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
             return d
         fixed, moving = (require_volume(d[key], key) for key in (self.key_dst, moving_key))
         settings = self._settings(d)
-        if not settings.allow_patient_mismatch:
-            require_one_patient(fixed, moving)
+        require_pair(fixed, moving, **pair_keywords(settings))
+        fixed, d[moving_key] = as_read(fixed), as_read(moving)
+        moving = d[moving_key]
         try:
             registration = align(fixed, moving, settings)
         except MedfuseError as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medfuse.fusion.choice import default_colormap
 from medfuse.fusion.slices import plain
+from medfuse.imaging.fingerprint import as_read
 from medfuse.imaging.windows import Window, apply_window, default_window
 from medfuse.kernel.color import rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.kernel.colormaps import COLORMAPS, apply_colormap
@@ -53,7 +54,7 @@ class ColorizeFunctional(Transform):
 
     def __call__(self, img: Any) -> Tensor:
         """(1, ...) values -> (3, ...) RGB in [0, 1], with the geometry and facts of the image."""
-        image = convert_to_tensor(img, track_meta=get_track_meta())
+        image = as_read(convert_to_tensor(img, track_meta=get_track_meta()))
         if image.shape[0] != 1:
             raise ValueError(f"expected one channel, got shape {tuple(image.shape)}")
         meta = getattr(image, "meta", {})

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import Audit, Check
-from medfuse.errors import SeriesError, UsageError
+from medfuse.errors import UsageError
 
 IMAGES = ("rgb", "luminance", "weights", "share")
 
@@ -36,27 +36,6 @@ def batchable(image: Any) -> Any:
         meta=collatable(image.meta),
         applied_operations=image.applied_operations,
     )
-
-
-def require_one_patient(anatomical: Any, functional: Any) -> None:
-    """Refuse a pair whose headers name two patients.
-
-    Raises
-    ------
-    SeriesError
-        ``E_MIXED_PATIENT``.
-    """
-    sources = [
-        (getattr(image, "meta", {}).get("source") or {}) for image in (anatomical, functional)
-    ]
-    if len({source.get("patient") for source in sources} - {None}) > 1:
-        raise SeriesError(
-            "E_MIXED_PATIENT",
-            what="Cannot fuse",
-            where=" and ".join(source.get("name") or "?" for source in sources),
-            cause="the headers name two different patients (ID, birth date or sex differ)",
-            remedy="Check the pairing, or allow_patient_mismatch=True if you are certain",
-        )
 
 
 def require_volume(image: Any, key: str) -> MetaTensor:

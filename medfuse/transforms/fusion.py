@@ -16,10 +16,11 @@ from torch import Tensor
 
 from medfuse.case.record import registration_check, unit_check
 from medfuse.fusion import FusionResult, fuse
+from medfuse.imaging.fingerprint import as_read
 from medfuse.methods.base import Method, Painter
 from medfuse.registration.result import Registration
 from medfuse.results.export import band_name
-from medfuse.settings import DEFAULT_METHOD, CaseSettings, fusion_keywords
+from medfuse.settings import DEFAULT_METHOD, PAIR_SETTINGS, CaseSettings, fusion_keywords
 from medfuse.transforms.facts import (
     IMAGES,
     audit_of,
@@ -27,7 +28,6 @@ from medfuse.transforms.facts import (
     checksum,
     collatable,
     facts_of,
-    require_one_patient,
     require_unchanged,
 )
 from medfuse.transforms.settings import takes_settings
@@ -35,7 +35,7 @@ from medfuse.transforms.settings import takes_settings
 
 @takes_settings(
     "mode", "colormap", "kernel", "gamut", "style", "bias", "bounded", "device", "window",
-    "anatomical_window", "allow_patient_mismatch",
+    "anatomical_window", *PAIR_SETTINGS,
 )  # fmt: skip
 class FuseLuminanced(MapTransform):
     """Fuse two images on one grid as :func:`medfuse.fuse` does.
@@ -57,13 +57,15 @@ class FuseLuminanced(MapTransform):
     method : str, Path, Method or Painter
     mode, colormap, kernel, gamut, bias, bounded, window, anatomical_window
         As of :func:`medfuse.fuse`, by keyword.
+    accept_pair : {"roles", "same-image"}, optional
+        Go on although modalities contradict the roles, or both are one image; by keyword.
     allow_patient_mismatch : bool
         Go on although the headers name two patients; by keyword.
 
     Raises
     ------
-    SeriesError
-        ``E_MIXED_PATIENT``.
+    UsageError, SeriesError
+        ``E_ROLES``, ``E_SAME_IMAGE``, ``E_MIXED_PATIENT``.
     ValueError, GeometryError, UsageError, WeightsError
         As :func:`medfuse.fuse`.
     """
@@ -98,9 +100,8 @@ class FuseLuminanced(MapTransform):
         d = dict(data)
         if len(list(self.key_iterator(d))) < 2:  # raises unless keys may be missing
             return d
+        d.update((key, as_read(d[key])) for key in self.keys)
         anatomical, functional = (d[key] for key in self.keys)
-        if not self.settings.allow_patient_mismatch:
-            require_one_patient(anatomical, functional)
         result = fuse(
             functional=functional,
             anatomical=anatomical,

@@ -25,10 +25,12 @@ from medfuse.errors import UsageError, option
 from medfuse.fusion import fuse
 from medfuse.fusion.evidence import evidence_of_picture, overshoot
 from medfuse.fusion.guide import Mode, slice_orders
+from medfuse.fusion.origin import origin_checks
 from medfuse.fusion.paint import chroma_drift
 from medfuse.fusion.planes import Windowed, covered_slices, in_slices
 from medfuse.fusion.sources import Gamut, Sources, coverage_of, plain, windowed
 from medfuse.imaging.grid import DisplayOrder
+from medfuse.imaging.pairing import doubts
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import luma, rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS, apply_colormap
@@ -37,7 +39,7 @@ from medfuse.kernel.two_way_maps import MAPS
 from medfuse.kernel.two_way_reading import take_apart
 from medfuse.methods.base import Weights
 from medfuse.registration.start import read_matrix
-from medfuse.settings import CaseSettings
+from medfuse.settings import CaseSettings, pair_keywords
 from medfuse.verification.foreign_files import (
     Picture,
     SourcePair,
@@ -123,6 +125,8 @@ def audit_picture(
     picture = read_picture_or_volume(fused, pair)
     evidence, order = _evidence(pair, picture, options)
     more = [_mirroring(matrix)] if matrix is not None else []
+    told = doubts(pair.anatomical, pair.functional)  # what was not refused when they were read
+    more += origin_checks(told, pair.functional, pair.anatomical)
     audit = audit_fusion(evidence).with_checks(more)
     if options.weights is not None:
         weights = _read_weights(options.weights, pair)
@@ -279,6 +283,7 @@ def _gaps(
                 functional=func, anatomical=anat, weights=given, colormap=colormap, mode=mode,
                 kernel=kernel, gamut=gamut, bounded=bounded, window=options.settings.window,
                 anatomical_window=options.settings.anatomical_window, method="mean", audit=False,
+                **pair_keywords(options.settings),
             )  # fmt: skip
         except ValueError:
             if isinstance(given, Tensor):

@@ -33,6 +33,7 @@ from medfuse.fusion.slices import Sources, repaint
 from medfuse.imaging.dicom.scan import scan_folder
 from medfuse.imaging.grid import Grid, coverage, transform_points
 from medfuse.imaging.nifti.facts import find_facts
+from medfuse.imaging.pairing import TOLD
 from medfuse.imaging.volume import content_hash
 from medfuse.imaging.windows import Window
 from medfuse.kernel.devices import find_device
@@ -82,7 +83,10 @@ class Inputs:
         """The image with the recorded content, or None."""
         path, series = self._found().get(record["sha256"], (None, None))
         if path is not None:
-            return load_image(path, role, _stated(settings, role, record, series))
+            image = load_image(path, role, _stated(settings, role, record, series))
+            if TOLD in record:  # it may have been told by another name, or without a statement
+                image.meta["source"][TOLD] = record[TOLD]
+            return image
         if record["kind"] == "dicom":  # one frame of a series: fewer files than lie there
             for path, series in self._found().values():
                 found = series and _try(path, role, _stated(settings, role, record, series))
@@ -305,6 +309,8 @@ def _as_chosen(provenance: dict[str, Any], settings: CaseSettings) -> CaseSettin
     fuse = _step(provenance, "fuse")
     gamut = None if fuse["gamut"] == "overlay" else fuse["gamut"]  # that is the style
     known = {"gamut": gamut, "colormap": _step(provenance, "colour")["colormap"]}
+    # What made the result did not refuse the pair; a replay shows what came of it.
+    known |= {"accept_pair": "same-image", "allow_patient_mismatch": True}
     if settings.method == AUTO:
         known["method"] = fuse["method"]
     return settings.model_copy(update=known)

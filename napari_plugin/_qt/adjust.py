@@ -66,7 +66,7 @@ class AdjustBox(QWidget):
         """Follow the model: what can be looked at, and sliders back to 0 for a new base."""
         is_registered = self.model.registration is not None
         for check in (self.checker, self.edges):
-            check.setEnabled(self.model.fusion is not None)
+            check.setEnabled(self.model.fusion is not None and is_registered)
         self.before.setEnabled(is_registered)
         self.toggle.setEnabled(is_registered)
         shift, turn = self.model.nudged

@@ -80,6 +80,7 @@ class AuditTab(QWidget):
             box.addWidget(widget)
         box.addStretch(1)
         model.fusion_changed.connect(self.refresh)
+        model.result_changed.connect(self._show_headline)
 
     def refresh(self) -> None:
         """Show the audit of the last fusion."""
@@ -87,8 +88,7 @@ class AuditTab(QWidget):
         if fusion is None:
             return
         audit = fusion.audit
-        self.headline.setText(HEADLINES[audit.verdict])
-        self.headline.setStyleSheet(f"color: {COLORS[audit.verdict]}; font-weight: bold;")
+        self._show_headline()
         self.table.setRowCount(len(audit.checks))
         for row, check in enumerate(audit.checks):
             cells = (check.title, _short(check), check.verdict.upper())
@@ -102,6 +102,16 @@ class AuditTab(QWidget):
         self.table.selectRow(worst)
         self._is_plotted = False
         self._plot_if_seen()
+
+    def _show_headline(self) -> None:
+        """The verdict, and of what: it has its color only where it is of what is chosen."""
+        result = self.model.result
+        if result is None:
+            return
+        verdict = result.fusion.audit.verdict
+        color = f"color: {COLORS[verdict]}; " if result.is_current else ""
+        self.headline.setText(result.headed(HEADLINES[verdict]))
+        self.headline.setStyleSheet(f"{color}font-weight: bold;")
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Draw what nobody looked at until now."""

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSizePolicy,
     QSlider,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -136,6 +137,11 @@ class LayerField(QWidget):
         self.unit = self._question(
             "unit", choices_of(unit), "Unit of the voxel values; a.u. is no unit."
         )
+        self.correct = QToolButton()
+        self.correct.setText("Correct...")
+        self.correct.setToolTip("State modality or unit, where the file says nothing or is wrong.")
+        self.correct.setCheckable(True)
+        self.correct.toggled.connect(self._show_questions)
         self.is_mm = QCheckBox("The layer's scale is in mm")
         self.is_mm.setToolTip("Tick if scale and translate of this layer are millimetres.")
         self.is_mm.toggled.connect(self._on_mm)
@@ -146,8 +152,13 @@ class LayerField(QWidget):
         self._form = form
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.facts, self.questions):
-            box.addWidget(widget)
+        head = QHBoxLayout()
+        head.addWidget(self.facts, 1)
+        head.addWidget(self.correct, 0, Qt.AlignmentFlag.AlignTop)
+        box.addLayout(head)
+        box.addWidget(self.questions)
+        self._layer: Any | None = None
+        self._missing: tuple[str, ...] = ()
 
     def show_layers(self, layers: list[Any], current: Any | None) -> None:
         """Fill the list and mark the chosen layer."""
@@ -163,15 +174,27 @@ class LayerField(QWidget):
     def show_facts(self, layer: Any | None, missing: tuple[str, ...]) -> None:
         """Say what is known of the layer, and ask for the rest."""
         self.facts.setText(describe_layer(layer) if layer is not None else "")
-        self.questions.setVisible(bool(missing))
-        asked = {"modality": self.modality, "unit": self.unit, "voxel size in mm": self.is_mm}
-        for word, widget in asked.items():
-            self._form.setRowVisible(widget, word in missing)
-        for combo in (self.modality, self.unit):
-            combo.setCurrentIndex(0)
+        self.correct.setEnabled(layer is not None)
+        if layer is not self._layer:
+            self.correct.setChecked(False)
+        self._layer, self._missing = layer, missing
+        self._show_questions()
+        known = facts(layer) if layer is not None else {}
+        for combo, name in ((self.modality, "modality"), (self.unit, "unit")):
+            combo.setCurrentIndex(max(0, combo.findText(str(known.get(name)))))
         self.is_mm.blockSignals(True)
         self.is_mm.setChecked(False)
         self.is_mm.blockSignals(False)
+
+    def _show_questions(self, _: bool = False) -> None:
+        """What is missing, and on demand what may be corrected."""
+        colored = self._layer is not None and self._layer.rgb
+        open_ = ("modality", *(() if colored else ("unit",))) if self.correct.isChecked() else ()
+        shown = {*self._missing, *open_}
+        self.questions.setVisible(bool(shown))
+        asked = {"modality": self.modality, "unit": self.unit, "voxel size in mm": self.is_mm}
+        for word, widget in asked.items():
+            self._form.setRowVisible(widget, word in shown)
 
     def _question(self, word: str, choices: tuple[str, ...], tip: str) -> QComboBox:
         combo = narrow(QComboBox())

@@ -32,6 +32,13 @@ EMPHASIS = (
     f"{option_of('bias').help} The slice follows at once, blended by itself; the volume a moment "
     "later. Recorded in the provenance."
 )
+NOT_ACCEPTED = "no"
+ACCEPTED = {
+    "roles": "The modalities are meant as they are chosen.",
+    "same-image": "One image is meant to be both.",
+}
+#: Errors that the user can answer by a statement about the pair.
+_ABOUT_PAIR = ("E_ROLES", "E_SAME_IMAGE")
 NO_EMPHASIS = "{} paints the luminance itself: there are no weights that could be shifted."
 
 
@@ -111,20 +118,27 @@ class FuseTab(QWidget):
         self.registration_text = small()
         self.registration_text.setAccessibleName("Registration result")
         self.accept, self.mismatch = _tick("accept_suspect"), _tick("allow_patient_mismatch")
+        self.accept_pair = _choice("accept_pair", {NOT_ACCEPTED: "", **ACCEPTED})
+        self.accept_label = _label("accept_pair")
         self.adjust = AdjustBox(self.model)
         form.addRow(_label("registration"), row)
         form.addRow(self.registration_text)
         form.addRow(self.accept)
         form.addRow(self.mismatch)
+        form.addRow(self.accept_label, self.accept_pair)
         form.addRow(self.adjust)
         self.accept.setVisible(False)
         self.mismatch.setVisible(False)
+        self._forget_statements()
         self.registration.currentTextChanged.connect(
             lambda text: self.model.choose(registration=text)
         )
         self.register.clicked.connect(self.register_clicked)
         self.accept.toggled.connect(lambda on: self.model.choose(accept_suspect=on))
         self.mismatch.toggled.connect(lambda on: self.model.choose(allow_patient_mismatch=on))
+        self.accept_pair.currentTextChanged.connect(
+            lambda text: self.model.choose(accept_pair=None if text == NOT_ACCEPTED else text)
+        )
         return group
 
     def _look(self) -> QGroupBox:
@@ -204,14 +218,29 @@ class FuseTab(QWidget):
 
     # -- from the user -----------------------------------------------------------------------
 
+    def ask_about(self, code: str) -> None:
+        """Offer to state that a pair is meant, once it was refused."""
+        for widget in (self.accept_label, self.accept_pair):
+            widget.setVisible(code in _ABOUT_PAIR or self.model.settings.accept_pair is not None)
+        self.mismatch.setVisible(code == "E_MIXED_PATIENT" or self.model.patients_differ())
+
+    def _forget_statements(self) -> None:
+        """What was stated of one pair is not stated of another."""
+        self.accept_pair.setCurrentText(NOT_ACCEPTED)
+        self.mismatch.setChecked(False)
+        for widget in (self.accept_label, self.accept_pair):
+            widget.setVisible(False)
+
     def _on_chosen(self, role: str, layer: Any) -> None:
         setattr(self.model, role, layer)
+        self._forget_statements()
         self._reset_windows()
         self.refresh()
         self._show_registration()
 
     def _on_swap(self) -> None:
         self.model.anatomical, self.model.functional = self.model.functional, self.model.anatomical
+        self._forget_statements()
         self._reset_windows()
         self.refresh()
         self._show_registration()

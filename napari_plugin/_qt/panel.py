@@ -160,6 +160,7 @@ class FusePanel(QWidget):
         self.previews.ended.connect(self._on_quiet_failure)
         self.viewer.cursor.events.position.connect(self._on_cursor)
         self.model.fusion_changed.connect(self._on_cursor)
+        self.model.result_changed.connect(self._on_result)
         self.viewer.events.status.connect(self._on_status)
         self.viewer.dims.events.ndisplay.connect(self._on_ndisplay)
         application = QApplication.instance()
@@ -269,8 +270,9 @@ class FusePanel(QWidget):
         self.cancel.setEnabled(False)
         self._allow(True)
         match outcome:
-            case Failed(text=text):
+            case Failed(text=text, code=code):
                 self.progress.setValue(0)
+                self.fuse_tab.ask_about(code)
                 self.status.setText(text)
                 report(outcome)
             case Done():
@@ -284,6 +286,13 @@ class FusePanel(QWidget):
     def _allow(self, start: bool) -> None:
         for widget in (self.fuse, self.fuse_tab.register, self.fuse_tab.registration):
             widget.setEnabled(start)
+
+    def _on_result(self) -> None:
+        """What is shown became, or is no longer, the result of what is chosen."""
+        self.fuse_tab.adjust.refresh()
+        if not self.runner.is_busy:
+            self.status.setText(self.model.summary())
+        self._on_cursor()
 
     # -- files -------------------------------------------------------------------------------
 
@@ -318,9 +327,10 @@ class FusePanel(QWidget):
         path, _ = QFileDialog.getSaveFileName(
             self, "Save provenance", "provenance.json", "JSON (*.json)"
         )
-        if path and self.model.fusion is not None:
+        result = self.model.judge()
+        if path and result is not None and result.is_current:
             try:
-                Path(path).write_text(self.model.fusion.record + "\n", encoding="utf-8")
+                Path(path).write_text(result.fusion.record + "\n", encoding="utf-8")
             except OSError as error:
                 self._on_ended(failure(error))
 
@@ -331,9 +341,13 @@ class FusePanel(QWidget):
 
     def export(self, folder: Path) -> None:
         """Write the last fusion as a result folder."""
-        fusion = self.model.fusion
-        if fusion is not None:
-            self.runner.start(export_job(fusion, folder), self._exported)
+        result = self.model.judge()
+        if result is None:
+            return
+        if not result.is_current:
+            self.status.setText(result.status)
+            return
+        self.runner.start(export_job(result.fusion, folder), self._exported)
 
     def _exported(self, folder: Path) -> None:
         self.result_folder = folder

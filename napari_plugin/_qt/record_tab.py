@@ -7,7 +7,6 @@ from qtpy.QtGui import QFontDatabase
 from qtpy.QtWidgets import (
     QApplication,
     QGridLayout,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
     QVBoxLayout,
@@ -51,7 +50,8 @@ class RecordTab(QWidget):
         self.exported = small()
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        box.addWidget(QLabel("What was done"))
+        self.headline = small("What was done")
+        box.addWidget(self.headline)
         box.addWidget(self.text, 1)
         box.addLayout(grid)
         box.addWidget(self.exported)
@@ -63,6 +63,7 @@ class RecordTab(QWidget):
         for button in (self.copy, self.save, self.export, self.report):
             button.setEnabled(False)
         model.fusion_changed.connect(self.refresh)
+        model.result_changed.connect(self._follow)
 
     def refresh(self) -> None:
         """Show the record of the last fusion."""
@@ -70,8 +71,17 @@ class RecordTab(QWidget):
         if fusion is None:
             return
         self.text.setPlainText(fusion.record)
-        for button in (self.copy, self.save, self.export):
-            button.setEnabled(True)
+        self.copy.setEnabled(True)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Say of what the record is; only that of what is chosen can be written."""
+        result = self.model.result
+        if result is None:
+            return
+        self.headline.setText(result.headed("what was done") if result.why else "What was done")
+        for button in (self.save, self.export):
+            button.setEnabled(result.is_current)
 
     @staticmethod
     def _button(text: str, tip: str) -> QPushButton:

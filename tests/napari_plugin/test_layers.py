@@ -19,8 +19,8 @@ from napari_plugin.layers import (
     linear_map,
     missing,
     read_layer,
-    state,
 )
+from napari_plugin.values import state
 
 META = {"modality": "MRI", "unit": "a.u.", "spacing": [1, 1, 1], "source": {}, "notes": []}
 
@@ -152,11 +152,18 @@ def test_lengths_in_other_units_become_millimetres():
     np.testing.assert_allclose(read_layer(layer).grid.spacing, [10, 10, 10])
 
 
-def test_what_the_file_says_is_never_overwritten():
-    layer = as_layer(volume(modality="PET", unit="SUVbw"))
-    state(layer, modality="MRI", unit="HU")
-    assert read_layer(layer).meta["unit"] == "SUVbw"
-    assert read_layer(layer).meta["modality"] == "PET"
+def test_what_the_user_states_goes_before_the_file_and_is_told():
+    layer = as_layer(volume(modality="PET", unit="a.u.", suv={"refusal": "no dose"}))
+    layer.metadata["medfuse"]["meta"]["notes"] = ["SUV not available: no dose", "another note"]
+    state(layer, unit="SUVbw")
+    source = read_layer(layer)
+    assert (source.meta["modality"], source.meta["unit"]) == ("PET", "SUVbw")
+    assert source.meta["notes"] == ["another note", "unit SUVbw is as stated by the user"]
+    assert source.meta["suv"] is None
+    assert source.stated == {"unit": "SUVbw"}
+    state(layer, modality="MRI")
+    assert read_layer(layer).stated == {"unit": "SUVbw", "modality": "MRI"}
+    assert read_layer(layer).meta["source"]["modality_told"] == "user: MRI"
 
 
 def test_colour_layers_have_three_channels_in_0_to_1():

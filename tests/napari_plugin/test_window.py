@@ -219,7 +219,7 @@ def test_images_of_every_kind_are_fused_in_the_place_of_the_anatomical_one(
 
 def _add_pair(viewer, make, kind: str) -> None:
     """Put an anatomical and a functional layer of a kind into a viewer."""
-    from napari_plugin.layers import state
+    from napari_plugin.values import state
 
     head, pet = make.head(), make.uptake()
     if kind == "oblique":

@@ -31,6 +31,7 @@ from medfuse.imaging.dicom.scan import (
 from medfuse.imaging.dicom.stack import Stack, stack_planes
 from medfuse.imaging.dicom.tilt import Tilt
 from medfuse.imaging.dicom.units import ct_rescale_types
+from medfuse.imaging.pairing import TOLD, told
 from medfuse.imaging.pet.header import DIFFERS
 from medfuse.imaging.pet.nuclides import SINGLE_PHOTON
 from medfuse.imaging.pet.suv import SuvScale, compute_suv_scale, describe_steps
@@ -294,12 +295,20 @@ def _source(
         "frame_of_reference": short_hash(uids["frame_of_reference"]),
         "series": short_hash(series.uid),
         "patient": short_hash(first.patient),
+        "subject": None,
+        TOLD: _modality_told(plan),
         "uids": uids,
         "secret": content_hash(["uid", *hashes]),
         "rescaled_by": plan.factor,
         "lossy": any(is_lossy(file) for file in series.files),
         "burned_in": any(text(f.header, "BurnedInAnnotation") == "YES" for f in series.files),
     }
+
+
+def _modality_told(plan: SeriesPlan) -> str:
+    header = plan.series.modality
+    header = "" if header == "unknown" else header
+    return told(user=plan.modality if plan.modality != header else None, dicom_header=header)
 
 
 def _image_uid(plane: Plane) -> tuple[str, str, int | None]:

@@ -39,6 +39,8 @@ class Facts:
         The sidecar, with the weight of the subject, is part of the input where it was used.
     suv : SuvScale or None
         From Bq/ml to SUVbw, or the refusal; None for anything but a PET in Bq/ml.
+    sidecar : str or None
+        The modality that the sidecar states.
     """
 
     modality: str | None
@@ -47,6 +49,7 @@ class Facts:
     sidecar_sha256: str | None = None
     notes: tuple[str, ...] = ()
     suv: SuvScale | None = None
+    sidecar: str | None = None
 
 
 def find_facts(path: Path) -> Facts:
@@ -62,12 +65,18 @@ def find_facts(path: Path) -> Facts:
         notes.append(f"the sidecar says {stated}, the file name {named}: the sidecar was believed")
     unit, factor = _stated_unit(content, notes)
     if unit != "Bq/ml" or (stated or named) != "PET":
-        return Facts(stated or named, unit, factor, sha256, tuple(notes))
+        return Facts(stated or named, unit, factor, sha256, tuple(notes), sidecar=stated)
     weight = find_weight(path)
     if weight.kg is not None:
         sha256 = hashlib.sha256(f"{sha256} {weight.kg:g} kg".encode()).hexdigest()
     suv = suv_of_sidecar(content, weight, sidecar.conflicts)
-    return Facts("PET", unit, factor, sha256, tuple(notes), suv)
+    return Facts("PET", unit, factor, sha256, tuple(notes), suv, stated)
+
+
+def subject_of_name(name: str) -> str | None:
+    """The label of the subject in a BIDS name ("sub-01_T1w.nii.gz" -> 01)."""
+    found = re.match(r"sub-([A-Za-z0-9]+)_", name)
+    return found[1] if found else None
 
 
 def _stated_modality(content: dict[str, Any]) -> str | None:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from medfuse.errors import MedfuseError, SeriesError, UsageError, option
-from medfuse.imaging.nifti.facts import Facts, find_facts
+from medfuse.imaging.nifti.facts import Facts, find_facts, modality_of_name, subject_of_name
 from medfuse.imaging.nifti.header import NiftiHeader, parse_header
 from medfuse.imaging.nifti.stream import NiftiStream
+from medfuse.imaging.pairing import TOLD, told
 from medfuse.imaging.pet.header import NO_UNIT_STATED
 from medfuse.imaging.pet.suv import describe_steps
 from medfuse.imaging.volume import (
@@ -103,6 +104,8 @@ def read_nifti(
             "frame_of_reference": None,
             "series": None,
             "patient": None,
+            "subject": subject_of_name(path.name),
+            TOLD: _modality_told(path.name, facts, modality),
         },
         "suv": suv.record if suv else None,
         "notes": notes,
@@ -214,6 +217,11 @@ def _read_frame(stream: NiftiStream, header: NiftiHeader) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found as non-finite
             part[...] = stored * np.float64(header.slope) + header.intercept
     return values
+
+
+def _modality_told(name: str, facts: Facts, stated: str | None) -> str:
+    by_name = "file_name" if subject_of_name(name) is None else "BIDS_name"
+    return told(user=stated, sidecar=facts.sidecar, **{by_name: modality_of_name(name)[0]})
 
 
 def _unit(
