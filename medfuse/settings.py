@@ -191,9 +191,9 @@ class CaseSettings(BaseModel):
         Literal["roles", "same-image"] | None,
         Option(
             "Reading",
-            "Fuse modalities that contradict the roles, or one image twice.",
+            "Fuse a refused pair: roles, or same-image.",
             label="Accept this pair",
-            metavar="roles|same-image",
+            metavar="KIND",
             choices=("roles", "same-image"),
         ),
     ] = None

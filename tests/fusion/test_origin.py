@@ -1,4 +1,4 @@
-"""Fusion against what its images say of themselves: pairs that are none, values that were changed."""
+"""Fusion against what its images say of themselves: no pair, or changed values."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_a_layer_that_was_clipped_is_told_of(make):
 
 
 def moved(layer: Image) -> None:
-    layer.translate = np.asarray(layer.translate) + (30.0, 5.0, -12.0)
+    layer.translate = np.asarray(layer.translate) + np.array([30.0, 5.0, -12.0])
 
 
 def cropped(layer: Image) -> None:
