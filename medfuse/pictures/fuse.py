@@ -187,7 +187,8 @@ def fuse_files(
     Raises
     ------
     UsageError
-        E_SIZE if the pictures differ in size; E_UNSAFE_PATH if ``out`` is an input; E_FORMAT if its
+        E_SIZE if the pictures differ in size; E_SAME_IMAGE if they do not differ at all;
+        E_UNSAFE_PATH if ``out`` is an input; E_FORMAT if its
         name does not end in .png.
     InputError, WeightsError, OutputError
     """
@@ -198,6 +199,10 @@ def fuse_files(
     common_size(f"{a.name} and {b.name}", [a, b], SMALLEST)
     pictures = [open_picture(path, "RGB", bits=bits) for path in (a, b)]
     planes = [picture.planes[0] for picture in pictures]
+    if torch.equal(*planes):
+        name = f"{a.name} and {b.name}"
+        cause = "both pictures have the same pixels"
+        raise _cannot(Path(name), "E_SAME_IMAGE", cause, "Give two different pictures")
     fused = fuse_pictures(*planes, method=method, task=task, kernel=kernel, bounded=bounded)
     record = _record(fused, kernel, bounded=bounded)
     record["inputs"] = {

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from medfuse.cli.app import run
+from medfuse.errors import UsageError
 from medfuse.imaging.pictures import read_picture
 from medfuse.kernel.color import luma, rgb_to_ycbcr, ycbcr_to_rgb
 from medfuse.methods.registry import get_method
-from medfuse.pictures.fuse import fuse_pictures
+from medfuse.pictures.fuse import fuse_files, fuse_pictures
 from medfuse.training.synthetic import exposure_pair, focus_pair
 
 PAIRS = {"focus": focus_pair, "exposure": exposure_pair}
@@ -131,3 +132,12 @@ def test_pictures_of_two_sizes_are_refused(files, tmp_path, capsys) -> None:
     assert run(["fuse-images", *map(str, files), "-o", str(out)]) != 0
     assert "118 x 144" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_one_picture_twice_is_refused(tmp_path, scene):
+    pixels = (scene.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    for name in ("a.png", "b.tif"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    with pytest.raises(UsageError, match=r"a.png and b.tif: both .* \[E_SAME_IMAGE\]"):
+        fuse_files(tmp_path / "a.png", tmp_path / "b.tif", tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()
