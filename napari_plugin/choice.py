@@ -11,6 +11,7 @@ from napari.layers import Image
 from psygnal import Signal
 
 from medfuse.errors import UsageError
+from medfuse.imaging.pairing import two_persons
 from napari_plugin import outputs
 from napari_plugin.layers import facts, linear_map, missing, read_layer
 from napari_plugin.records import Pair
@@ -101,8 +102,7 @@ class LayerChoice:
     def patients_differ(self) -> bool:
         """Whether the headers of the chosen layers name two patients."""
         layers = [layer for layer in (self.anatomical, self.functional) if layer is not None]
-        found = {(facts(layer).get("source") or {}).get("patient") for layer in layers}
-        return len(found - {None}) > 1
+        return two_persons(*(facts(layer) for layer in layers)) is not None
 
     def state(self, layer: Any, **said: Any) -> None:
         """Store what the user says about a layer: ``modality``, ``unit``, ``scale_is_mm``."""

@@ -109,7 +109,7 @@ def require_pair(
 def doubts(anatomical: Any, functional: Any) -> tuple[Doubt, ...]:
     """All reasons why two images may be no pair, in the order in which they are refused."""
     facts = {"anatomical": _facts(anatomical), "functional": _facts(functional)}
-    found = [_persons(facts), _one_image(anatomical, functional), _roles(facts)]
+    found = [two_persons(*facts.values()), _one_image(anatomical, functional), _roles(facts)]
     return tuple(doubt for doubt in found if doubt is not None)
 
 
@@ -126,14 +126,14 @@ def _name(image: Any) -> str:
     return str(_source(_facts(image)).get("name") or "?")
 
 
-def _persons(facts: dict[str, dict[str, Any]]) -> Doubt | None:
-    """Headers are compared with headers, labels of BIDS with labels."""
-    sources = [_source(meta) for meta in facts.values()]
+def two_persons(*facts: dict[str, Any]) -> Doubt | None:
+    """Whether facts of images name two persons: header against header, BIDS label against label."""
+    sources = [_source(meta) for meta in facts]
     if len({source.get("patient") for source in sources} - {None}) > 1:
         cause = "the headers name two different patients (ID, birth date or sex differ)"
         return Doubt("patients", cause)
-    subjects = [source.get("subject") for source in sources]
-    if all(subjects) and subjects[0] != subjects[1]:
+    subjects = sorted({str(s["subject"]) for s in sources if s.get("subject")})
+    if len(subjects) > 1:
         named = " and ".join(f"sub-{label}" for label in subjects)
         return Doubt("patients", f"the file names say two different subjects, {named}")
     return None

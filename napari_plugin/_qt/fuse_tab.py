@@ -38,7 +38,7 @@ ACCEPTED = {
     "same-image": "One image is meant to be both.",
 }
 #: Errors that the user can answer by a statement about the pair.
-_ABOUT_PAIR = ("E_ROLES", "E_SAME_IMAGE")
+_ABOUT_PAIR = ("E_ROLES", "E_SAME_IMAGE", "E_MIXED_PATIENT")
 NO_EMPHASIS = "{} paints the luminance itself: there are no weights that could be shifted."
 
 
@@ -197,7 +197,7 @@ class FuseTab(QWidget):
         ready = None not in chosen and not any(self.model.missing(layer) for layer in chosen)
         self.register.setEnabled(ready)
         self.swap.setEnabled(None not in chosen)
-        self.mismatch.setVisible(self.model.patients_differ())
+        self._show_statements()
         for label, layer, word in (
             (self.bias_low, chosen[1], "functional"),
             (self.bias_high, chosen[0], "anatomical"),
@@ -220,16 +220,22 @@ class FuseTab(QWidget):
 
     def ask_about(self, code: str) -> None:
         """Offer to state that a pair is meant, once it was refused."""
+        self._refused = self._refused or code in _ABOUT_PAIR
+        self._show_statements()
+
+    def _show_statements(self) -> None:
+        """What can be stated of the pair, where there is something to state."""
+        differ = self.model.patients_differ()
+        self.mismatch.setVisible(differ)
         for widget in (self.accept_label, self.accept_pair):
-            widget.setVisible(code in _ABOUT_PAIR or self.model.settings.accept_pair is not None)
-        self.mismatch.setVisible(code == "E_MIXED_PATIENT" or self.model.patients_differ())
+            widget.setVisible(differ or self._refused)
 
     def _forget_statements(self) -> None:
         """What was stated of one pair is not stated of another."""
         self.accept_pair.setCurrentText(NOT_ACCEPTED)
         self.mismatch.setChecked(False)
-        for widget in (self.accept_label, self.accept_pair):
-            widget.setVisible(False)
+        self._refused = False
+        self._show_statements()
 
     def _on_chosen(self, role: str, layer: Any) -> None:
         setattr(self.model, role, layer)
