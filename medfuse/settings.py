@@ -239,7 +239,7 @@ class CaseSettings(BaseModel):
     ] = None
     frame: Annotated[
         int | Literal["mean"] | None,
-        Option("Reading", "Frame of a dynamic series, counted from 0, or mean.", metavar="N|mean"),
+        Option("Reading", "Frame of a dynamic series, from 0, or mean.", metavar="N|mean"),
     ] = None
     tilt_correction: Annotated[
         bool, Option("Reading", "Resample a stack with gantry tilt to a straight grid, or refuse.")
