@@ -65,7 +65,8 @@ class Ledger:
             ``E_WRITE``: the disk is full, or the output folder was removed meanwhile.
         """
         stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-        line = json.dumps(stamped, ensure_ascii=False).encode() + b"\n"
+        # What is no UTF-8 in a name stays an escape of JSON.
+        line = json.dumps(stamped, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
         with writing(self._path):
             if not self._is_in_place():
                 raise OSError(errno.ENOENT, "it was removed or replaced while the batch ran")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ from medfuse.registration.result import Registration, register
 from medfuse.registration.start import landmark_note, read_matrix
 from medfuse.results.export import ResultFolder, remove_stale
 from medfuse.results.export import is_complete as folder_is_complete
-from medfuse.results.folder import file_sha256, input_files, read_manifest
+from medfuse.results.folder import file_sha256, input_files, read_manifest, shown_name
 from medfuse.settings import (
     CaseResult,
     CaseSettings,
@@ -81,6 +82,8 @@ def case_key(anatomical: Path, functional: Path, settings: CaseSettings) -> str:
     InputError
         If an input is missing or unreadable.
     """
+    if settings.initial:
+        _require_file(Path(settings.initial))
     parts = {
         "anatomical": _content_hash(anatomical),
         "functional": _content_hash(functional),
@@ -153,6 +156,8 @@ def run_case(
     """
     notify = progress or (lambda fraction, text: None)
     clock = _Clock()
+    case = shown_name(case)
+    _require_apart(out, anatomical, functional)
     if settings.dicom:
         require_highdicom()
     find_device(settings.device)
@@ -215,6 +220,20 @@ def run_case(
         seconds=round(sum(clock.seconds.values()), 3),
         timing=dict(clock.seconds),
     )
+
+
+def _require_apart(out: Path, *images: Path) -> None:
+    """Refuse a result within the folder of an image, which would be read with it the next time."""
+    target = Path(os.path.realpath(out))
+    for image in images:
+        if image.is_dir() and target.is_relative_to(os.path.realpath(image)):
+            raise UsageError(
+                "E_OUTPUT_IN_INPUT",
+                what="Cannot write the result",
+                where=shown_name(out.name),
+                cause="it would lie within the folder of an input image",
+                remedy="Choose a folder outside of it",
+            )
 
 
 def _require_same_images(out: Path, anat: MetaTensor, func: MetaTensor) -> None:
@@ -379,6 +398,18 @@ class _Clock:
 
 def _part(notify: Progress, start: float, stop: float) -> Progress:
     return lambda fraction, text: notify(start + (stop - start) * fraction, text)
+
+
+def _require_file(path: Path) -> None:
+    """Refuse to wait for a pipe."""
+    if path.exists() and not path.is_file():
+        raise InputError(
+            "E_BAD_TRANSFORM",
+            what="Cannot read the initial transform",
+            where=shown_name(path.name),
+            cause="it is no file",
+            remedy="Give a file",
+        )
 
 
 def _content_hash(path: Path) -> str:

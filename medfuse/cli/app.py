@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from pathlib import PurePath
 from typing import Annotated
 
 import typer
@@ -17,9 +19,8 @@ from medfuse.kernel.cores import wait_asleep
 from medfuse.settings import as_flag, as_flag_or_column
 
 INTERRUPTED = "interrupted; nothing half-written was left"
-EXIT_INTERNAL, EXIT_USAGE, EXIT_NO_CASE, EXIT_OUTPUT, EXIT_FAILED, EXIT_INTERRUPTED = (
-    1, 2, 3, 4, 8, 130,
-)  # fmt: skip
+EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_NO_CASE = 0, 1, 2, 3
+EXIT_OUTPUT, EXIT_FAILED, EXIT_INTERRUPTED = 4, 8, 130
 
 app = typer.Typer(
     name="medfuse",
@@ -74,7 +75,8 @@ def run(arguments: list[str]) -> int:
 def guarded(command: typer.Typer, arguments: list[str], words: Words) -> int:
     """Run a command line; whatever goes wrong becomes one line and an exit code."""
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [_at_home(argument) for argument in arguments if argument != "--debug"]
+    terminal.take_any_text()
     terminal.mode = terminal.Mode(as_json="--json" in arguments)  # until the command has parsed it
     try:
         code = int(command(args=arguments, standalone_mode=False) or 0)
@@ -89,8 +91,35 @@ def guarded(command: typer.Typer, arguments: list[str], words: Words) -> int:
         return EXIT_INTERRUPTED
     except typer.Exit as stop:
         return int(stop.exit_code)
+    except BrokenPipeError:  # who reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        _tell(_refused(error), words)
+        return EXIT_FAILED
     except Exception as error:
         return _unexpected(error, debug=debug)
+
+
+def _at_home(argument: str) -> str:
+    """An argument whose path begins with the user's folder, which shells leave in ``--out=~/x``."""
+    name, equals, value = argument.partition("=")
+    if equals and name.startswith("--") and value.startswith("~/"):
+        return f"{name}={os.path.expanduser(value)}"
+    return os.path.expanduser(argument) if argument.startswith("~/") else argument
+
+
+def _refused(error: OSError) -> MedfuseError:
+    """What the system said about a file, as our error."""
+    return MedfuseError(
+        "E_SYSTEM",
+        what="The system refused a file",
+        where=PurePath(os.fsdecode(error.filename or "")).name[:80],
+        cause=(error.strerror or type(error).__name__).lower(),
+        remedy="Check the path, the permissions and the disk",
+    )
 
 
 def _tell(error: MedfuseError, words: Words) -> None:

@@ -166,13 +166,13 @@ def _require_folder(out: Path) -> None:
 
 def _require_there(*images: Path) -> None:
     """Answer a mistyped path before anything heavy is imported."""
-    if all(path.exists() for path in images):
+    odd = [path for path in images if not (path.is_file() or path.is_dir())]
+    if not odd:
         return
     from medfuse.imaging.reader import describe
 
-    for path in images:
-        if not path.exists():
-            describe(path)  # raises what reading would
+    for path in odd:
+        describe(path)  # raises what reading would
 
 
 @takes_settings("Fusion", "Registration", "Reading", "Output", single=False)
@@ -341,14 +341,12 @@ def register(
 
 
 def _write_transform(found: Any, out: Path) -> None:
-    from medfuse.results.folder import write_through, writing
+    from medfuse.registration.tfm import tfm_text
+    from medfuse.results.folder import write_through
 
-    with writing(out):
-        if out.suffix.lower() == ".json":
-            write_through(out, (json.dumps(found.to_dict(), indent=2) + "\n").encode())
-            return
-        out.touch()  # what ITK says of a folder that is not there tells nothing
-        found.write_tfm(out)
+    is_json = out.suffix.lower() == ".json"
+    text = f"{json.dumps(found.to_dict(), indent=2)}\n" if is_json else tfm_text(found.matrix)
+    write_through(out, text.encode())
 
 
 def command_line(context: typer.Context, *, names: bool = False) -> str:

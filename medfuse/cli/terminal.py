@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -18,6 +19,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from medfuse.imaging.pet.header import NO_UNIT_STATED
+from medfuse.results.folder import shown_name
 from medfuse.settings import Progress
 
 out = Console(highlight=False, soft_wrap=True)
@@ -77,8 +79,16 @@ def complain(text: str) -> None:
     err.print(printable(f"error: {text}"), style="red", markup=False)
 
 
+def take_any_text() -> None:
+    """Write what the terminal has no letters for as ``\\u...`` and never fail for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def printable(text: str) -> str:
     """Drop control characters: file contents must not steer a terminal."""
+    text = shown_name(text)
     return "".join(c for c in text if c.isprintable() or c in "\n\t")
 
 

@@ -17,6 +17,7 @@ from medfuse.imaging.grid import Grid, Matrix, coverage, to_sitk
 from medfuse.registration.evidence import Alternative, Place, Sign, Verdict
 from medfuse.registration.expected import ExpectedError
 from medfuse.registration.refine import itk_transform
+from medfuse.registration.tfm import tfm_text
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -254,7 +255,7 @@ class Registration:
         As ITK has it, the transform maps a point of the fixed volume to the moving one, which is
         what ``ResampleImageFilter`` needs to bring the moving volume onto the fixed grid.
         """
-        sitk.WriteTransform(itk_transform(self.matrix), str(path))
+        path.write_text(tfm_text(self.matrix), "ascii", newline="\n")
 
 
 def _empty_image(grid: Grid) -> sitk.Image:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medfuse.errors import InputError, option
 from medfuse.imaging.grid import Grid, Matrix, transform_points
 from medfuse.registration.refine import ras_matrix
+from medfuse.registration.tfm import read_itk
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -164,8 +165,8 @@ def _is_itk(path: Path) -> bool:
 
 def _from_itk(path: Path) -> Matrix:
     try:
-        transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+        transform = read_itk(path)
+    except (RuntimeError, OSError) as error:
         raise _bad(path, "ITK cannot read it") from error
     if transform.GetDimension() != 3 or not transform.IsLinear():
         raise _bad(

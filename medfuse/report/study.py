@@ -137,6 +137,8 @@ def _with_oddity(rows: list[CaseRow]) -> list[CaseRow]:
     for title in sorted({title for row in rows for title in row.numbers}):
         having = [row for row in rows if title in row.numbers]
         values = np.array([row.numbers[title] for row in having])
+        if np.isin(values, (0, 1)).all():  # yes or no: a verdict says that, and no distance
+            continue
         middle = float(np.median(values))
         spread = max(float(np.median(np.abs(values - middle))), 0.01 * abs(middle), 1e-6)
         for row, distance in zip(having, 0.6745 * np.abs(values - middle) / spread, strict=True):

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from medfuse.imaging.grid import DisplayOrder, Grid
-from medfuse.results.folder import ResultFolder, is_complete, remove_stale, writing
+from medfuse.results.folder import ResultFolder, is_complete, remove_stale, whole_file, writing
 
 __all__ = [
     "ResultFolder",
@@ -113,7 +113,7 @@ def write_nifti(
     if display_range is not None:
         header["cal_min"], header["cal_max"] = display_range
     parts = _file_parts(header.binaryblock, voxels, None if is_rgb else kind)
-    with writing(path), path.open("wb") as file:
+    with writing(path), whole_file(path) as file:
         for part in _gzip(parts) if path.name.endswith(".gz") else parts:
             file.write(part)
     return path

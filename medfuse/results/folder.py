@@ -7,12 +7,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from medfuse.errors import OutputError
 from medfuse.imaging.nifti.sidecar import sidecar_files
@@ -33,6 +34,7 @@ NOT_HASHED = (LOCK, MANIFEST, MANIFEST + SIGNATURE_SUFFIX)
 NOT_OURS_TO_COUNT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 UNLOCKED_GRACE_S = 60.0
 MAX_JSON_BYTES = 1 << 26
+MAX_STEM = 240  # bytes; a longer name would be too long with what is put behind it
 UNLOCKABLE_AGE_S = 24 * 3600.0
 
 _REMEDIES = {
@@ -82,15 +84,15 @@ class ResultFolder:
     def __init__(self, target: Path, *, key: str | None = None, case: str | None = None) -> None:
         self.target = Path(target).resolve()
         self.key = key
-        self.case = case or self.target.name
+        self.case = shown_name(case or self.target.name)
         stem = f"{PREFIX}{self.target.name}-{os.getpid()}"
         self.path = self.target.parent / f"{stem}.tmp"
         self._aside = self.target.parent / f"{stem}.old"
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        _refuse_foreign(self.target)
         with writing(self.target):
+            _refuse_foreign(self.target)
             self.target.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir()
@@ -250,6 +252,11 @@ def input_files(path: Path) -> list[Path]:
     return [path, *(sidecar for sidecar in sidecars if sidecar.is_file())]
 
 
+def shown_name(name: str) -> str:
+    """A name as text: bytes that are no UTF-8 (of old archives) as ``\\xfc``."""
+    return re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as file:
@@ -258,13 +265,25 @@ def file_sha256(path: Path) -> str:
 
 def write_through(path: Path, content: bytes) -> None:
     """Write a file so that it is either the old or the new one, also after a power cut."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with writing(path):
+    with writing(path), whole_file(path) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file beside its place and put it there when it is whole; else nothing stays."""
+    is_long = len(os.fsencode(path.name)) > MAX_STEM
+    stem = hashlib.sha256(os.fsencode(path.name)).hexdigest() if is_long else path.name
+    temporary = path.with_name(f"{stem}.tmp")
+    try:
         with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            yield file
         os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _refuse_foreign(target: Path) -> None:
