@@ -253,8 +253,8 @@ def input_files(path: Path) -> list[Path]:
 
 
 def shown_name(name: str) -> str:
-    """A name as text: bytes that are no UTF-8 (of old archives) as ``\\xfc``."""
-    return re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
+    """A name as text: bytes that are no UTF-8 (of old archives) as ``%FC``."""
+    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
 
 
 def file_sha256(path: Path) -> str:
