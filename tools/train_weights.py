@@ -2,8 +2,9 @@
 
     python tools/train_weights.py swift-msrs --data DATA --out WEIGHTS_FOLDER
 
-DATA holds ``msrs/{train,test}/{vi,ir}`` and ``harvard/{PET,SPECT,CT}-MRI/{train,test}``; test
-images are read only after training, to fill in the card.
+DATA holds ``msrs/{train,test}/{vi,ir}`` and ``harvard/{PET,SPECT,CT}-MRI/{train,test}``, for the
+``volume-*`` guides what ``workflows/volume_slices.py`` writes; test images are read only after
+training, to fill in the card.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from medfuse.kernel.sources import FLAGGED
 from medfuse.methods import zoo
 from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import fuse_by
+from medfuse.training.data import find_pair_folders
 from medfuse.training.loop import TrainingProgress
 from medfuse.training.recipes import get_recipe
 from medfuse.training.train import run_training
@@ -31,6 +33,15 @@ METRICS = ("VIF", "VIF_A", "VIF_B", "Qabf", "SSIM", "uptake_correlation", "hot_s
 _ATLAS = (
     "Head slices of one atlas, {patients} patients. The official test slices come from the same "
     "patients as the training slices; only the validation patients were never seen."
+)
+
+_SLOPES = (
+    " It follows the slope of what it is judged by (detail kept, Qabf), so these measures flatter "
+    "it; look at the pictures as well."
+)
+_PERSONS = (
+    "Limbs and trunks of seven persons, two of them for choosing; five others (STS_002, 012, 019, "
+    "024, 047) were judged once, after every choice, by every fifth slice in this card."
 )
 
 
@@ -66,6 +77,28 @@ SOURCES = {
         _ATLAS.format(patients=10)
         + " Test pairs were used to choose this recipe (contradictions); its test figures are not "
         "blind. Thick bone is grey inside.",
+    ),
+    **{
+        f"descent-{name.lower()}": Source(
+            f"harvard/{name}-MRI",
+            f"Harvard Whole Brain Atlas, {pairs} and MRI pairs (train split), {persons} persons",
+            _ATLAS.format(patients=patients) + _SLOPES,
+        )
+        for name, pairs, persons, patients in (
+            ("PET", "245 FDG-PET", "2 of 3", 3),
+            ("SPECT", "333 SPECT", "11 of 15", 15),
+            ("CT", "160 CT", "7 of 10", 10),
+        )
+    },
+    "volume-ct": Source(
+        "sts/CT-MRI",
+        "Soft-tissue sarcoma (TCIA, CC BY 3.0), CT and T1 of STS_004, 014, 023, 028, 042",
+        _PERSONS + _SLOPES,
+    ),
+    "volume-pet": Source(
+        "sts/PET",
+        "Soft-tissue sarcoma (TCIA, CC BY 3.0), PET over T1 and CT of STS_004, 014, 023, 028, 042",
+        _PERSONS + _SLOPES,
     ),
     "swift-msrs": Source(
         "msrs",
@@ -147,8 +180,7 @@ def main() -> None:
 
 def _side(folder: Path, which: int) -> Path:
     """A or B folder below ``train`` or ``test``."""
-    names = ("vi", "ir") if (folder / "vi").is_dir() else (folder.parent.name.split("-")[0], "MRI")
-    return folder / names[which]
+    return find_pair_folders(folder)[which]
 
 
 def _complete_card(weights: Path, test: Path, limitations: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from medfuse.audit.model import Check, Evidence
-from medfuse.audit.structure import fit_sources
+from medfuse.kernel.explained import fit_sources
 
 SLICES = 12  # looked at, evenly spread
 CLEAR = 0.02  # difference below which two ways of lying cannot be told apart

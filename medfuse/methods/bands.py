@@ -14,7 +14,7 @@ from medfuse.methods.energy import STEP, band_energy, local_product
 from medfuse.methods.network import NetworkMethod, pad_to_multiple
 from medfuse.methods.swift import conv_pair, join
 
-_CLUES = 7  # of a level: energies, brightnesses and bands of A and B, and how alike the bands are
+CLUES = 7  # of a level: energies, brightnesses and bands of A and B, and how alike the bands are
 
 
 class BandNet(nn.Module):
@@ -66,12 +66,14 @@ class BandNet(nn.Module):
             conv_pair(below + skip, skip) for below, skip in pairwise(reversed(widths))
         )
         outputs = [(widths[0], 4), *((width, 1) for width in widths[: self.levels])]
-        self.leave = nn.ModuleList(_silent(width, maps) for width, maps in outputs)
+        self.leave = nn.ModuleList(silent(width, maps) for width, maps in outputs)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         logits = [
             near(clues) + look(clues)
-            for near, look, clues in zip(self.near, self.look, self._clues(x), strict=True)
+            for near, look, clues in zip(
+                self.near, self.look, band_clues(x, self.levels), strict=True
+            )
         ]
         if self.multiple > 1:
             logits = [
@@ -79,16 +81,6 @@ class BandNet(nn.Module):
                 for logit, far in zip(logits, self._far(x), strict=True)
             ]
         return [logit.float().sigmoid() for logit in logits]
-
-    def _clues(self, x: Tensor) -> list[Tensor]:
-        """What a level looks at, (N, 7, ...) each."""
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            images = x.float().contiguous().mul(0.5).add(0.5)
-            low = gaussian_pyramid(images, self.levels)
-            *bands, base = laplacian_pyramid(images, self.levels)
-            clues = [torch.cat([*_of_bands(y), z], dim=1) for y, z in zip(bands, low, strict=False)]
-            clues.append(functional.pad(base, (0, 0, 0, 0, _CLUES - 2, 0)))  # brightness alone
-        return [clue.to(x.dtype, memory_format=torch.channels_last) for clue in clues]
 
     def _far(self, x: Tensor) -> list[Tensor]:
         """What the U-Net says of each level, on padded sides."""
@@ -126,6 +118,17 @@ class BandGuide(NetworkMethod):
         return [torch.cat(maps).float().to(a.device) for maps in zip(*chunks, strict=True)]
 
 
+def band_clues(x: Tensor, levels: int) -> list[Tensor]:
+    """What is seen of each level: (N, 7, ...) each, of (N, 2, H, W) in [-1, 1]."""
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        images = x.float().contiguous().mul(0.5).add(0.5)
+        low = gaussian_pyramid(images, levels)
+        *bands, base = laplacian_pyramid(images, levels)
+        clues = [torch.cat([*_of_bands(y), z], dim=1) for y, z in zip(bands, low, strict=False)]
+        clues.append(functional.pad(base, (0, 0, 0, 0, CLUES - 2, 0)))  # brightness alone
+    return [clue.to(x.dtype, memory_format=torch.channels_last) for clue in clues]
+
+
 def _of_bands(bands: Tensor) -> list[Tensor]:
     """Bands, energies and match of one level, (N, 2, ...), about in [-1, 1] each."""
     energies = band_energy(bands)
@@ -133,7 +136,7 @@ def _of_bands(bands: Tensor) -> list[Tensor]:
     return [match, 10 * bands, 2 + energies.log() / 4]
 
 
-def _silent(width: int, maps: int) -> nn.Conv2d:
+def silent(width: int, maps: int) -> nn.Conv2d:
     """1 x 1 filter that says nothing yet."""
     leave = nn.Conv2d(width, maps, 1)
     with torch.no_grad():
@@ -145,8 +148,8 @@ def _silent(width: int, maps: int) -> nn.Conv2d:
 
 def _formula(*, base: bool) -> nn.Conv2d:
     """3 x 3 filter of the clues of a level that starts as ``local-energy``."""
-    filter_ = nn.Conv2d(_CLUES, 1, 3, padding=1, padding_mode="replicate")
-    steep = torch.zeros(_CLUES)
+    filter_ = nn.Conv2d(CLUES, 1, 3, padding=1, padding_mode="replicate")
+    steep = torch.zeros(CLUES)
     steep[-2:] = torch.tensor([-STEP, STEP]) if base else steep[-2:]
     steep[3:5] = steep[3:5] if base else torch.tensor([-8.0, 8.0])
     with torch.no_grad():
@@ -159,5 +162,5 @@ def _formula(*, base: bool) -> nn.Conv2d:
 
 def _look(hidden: int) -> nn.Sequential:
     """One hidden layer over the clues of a level, silent at first."""
-    see = nn.Conv2d(_CLUES, hidden, 3, padding=1, padding_mode="replicate")
-    return nn.Sequential(see, nn.ReLU(inplace=True), _silent(hidden, 1))
+    see = nn.Conv2d(CLUES, hidden, 3, padding=1, padding_mode="replicate")
+    return nn.Sequential(see, nn.ReLU(inplace=True), silent(hidden, 1))

@@ -5,8 +5,10 @@ All images are luminance in [0, 1]; every term is a scalar that is 0 at best.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medfuse.kernel.blend import local_bounds
+from medfuse.kernel.explained import fit_sources
 from medfuse.kernel.gaussian import high_pass
 from medfuse.kernel.sources import DETAIL_SIGMA, SIGNAL_A, SIGNAL_B, WINDOW
 
@@ -22,6 +25,7 @@ _TOLERANCE = 2.0 / 255  # beyond the range of both sources
 _TINY = 1e-6  # squared gradient; a grey level is 1.5e-5
 _COSINE, _TURN = 0.951, 43.0  # of 18 degrees, where Qabf halves, and the slope of its sigmoid there
 _TOP, _DARKER = 0.94, 0.06  # of A, and what a reader hardly sees
+_RISE = 0.2  # of A, from tissue whose brightness B tells to what belongs to A
 _FEW_PIXELS = 500
 # A contradiction is asked for more strictly than it is flagged.
 _FEW_WINDOWS = 50  # a mean over fewer would make much of little
@@ -58,6 +62,10 @@ class SourceWeights(BaseModel):
     signal_to: float = Field(default=1.0, description="brightness of A up to which detail counts")
     beyond: float = Field(default=40.0, description="nothing beyond the range of both sources")
     own: float = Field(default=10.0, description="no structure between flat sources")
+    tissue: float = Field(
+        default=0.0, description="brightness of B, and of A where it is above signal_to"
+    )
+    explained: float = Field(default=0.0, description="nothing that neither source explains")
 
 
 class SourcePair:
@@ -96,6 +104,12 @@ class SourcePair:
         return functional.avg_pool2d(self.a, _COARSE), functional.avg_pool2d(self.b, _COARSE)
 
     @cached_property
+    def tissue(self) -> Tensor:
+        """B, and A where that is above ``signal_to``."""
+        above = ((self.a - self.wanted.signal_to) / _RISE).clamp(0, 1)
+        return torch.lerp(self.b, self.a, above)
+
+    @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
         return local_bounds(self.a, self.b)
 
@@ -127,26 +141,28 @@ def source_loss(pair: SourcePair, fused: Tensor) -> Losses:
     """
     weights = pair.wanted
     parts: dict[str, Tensor] = {}
-    if weights.gradient:
-        parts["gradient"] = stronger_gradient_loss(pair, fused)
-    if weights.edges:
-        parts["edges"] = lost_edges(pair, fused)
-    if weights.detail or weights.weaker:
-        lost_a, lost_b = lost_detail(pair, fused)
-        parts["detail"] = (lost_a + lost_b).mean()
-        parts["weaker"] = torch.maximum(lost_a, lost_b).mean()
-    if weights.base:
-        parts["base"] = base_loss(pair, fused, weights.base_step, weights.base_bias)
-    if weights.order:
-        parts["order"] = order_loss(pair.a, fused, weights.keep_order)
-    if weights.thick:
-        parts["thick"] = thick_loss(pair, fused)
-    if weights.beyond:
-        parts["beyond"] = beyond_loss(pair, fused)
-    if weights.own:
-        parts["own"] = own_structure_loss(pair, fused)
+    lost = lost_detail(pair, fused) if weights.detail or weights.weaker else None
+    for name in _TERMS:
+        if getattr(weights, name):
+            parts[name] = _TERMS[name](pair, fused, lost)
     total = torch.stack([getattr(weights, name) * part for name, part in parts.items()]).sum()
     return Losses(total, {name: part.detach() for name, part in parts.items()})
+
+
+#: By the names of their weights; the last argument is what :func:`lost_detail` found.
+_TERMS: dict[str, Callable[[SourcePair, Tensor, Any], Tensor]] = {
+    "gradient": lambda pair, fused, _: stronger_gradient_loss(pair, fused),
+    "edges": lambda pair, fused, _: lost_edges(pair, fused),
+    "detail": lambda pair, fused, lost: (lost[0] + lost[1]).mean(),
+    "weaker": lambda pair, fused, lost: torch.maximum(*lost).mean(),
+    "base": lambda pair, fused, _: base_loss(pair, fused),
+    "order": lambda pair, fused, _: order_loss(pair.a, fused, pair.wanted.keep_order),
+    "thick": lambda pair, fused, _: thick_loss(pair, fused),
+    "beyond": lambda pair, fused, _: beyond_loss(pair, fused),
+    "own": lambda pair, fused, _: own_structure_loss(pair, fused),
+    "tissue": lambda pair, fused, _: tissue_loss(pair, fused),
+    "explained": lambda pair, fused, _: unexplained_loss(pair, fused),
+}
 
 
 def stronger_gradient_loss(pair: SourcePair, fused: Tensor) -> Tensor:
@@ -214,15 +230,31 @@ def lost_detail(pair: SourcePair, fused: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def base_loss(pair: SourcePair, fused: Tensor, step: float, bias: float) -> Tensor:
+def base_loss(pair: SourcePair, fused: Tensor) -> Tensor:
     """Distance of the coarse brightness to that of a soft step to the brighter source.
 
-    ``step`` is the logit where B is brighter by the whole range; a positive ``bias`` prefers A by
-    that much brightness.
+    ``base_step`` is the logit where B is brighter by the whole range; a positive ``base_bias``
+    prefers A by that much brightness.
     """
+    step, bias = pair.wanted.base_step, pair.wanted.base_bias
     coarse_a, coarse_b = pair.coarse
     wanted = torch.lerp(coarse_a, coarse_b, torch.sigmoid(step * (coarse_b - coarse_a - bias)))
     return (functional.avg_pool2d(fused, _COARSE) - wanted).abs().mean()
+
+
+def tissue_loss(pair: SourcePair, fused: Tensor) -> Tensor:
+    """Distance to the brightness of B, and of A above ``signal_to``.
+
+    A sum of distances, not of squares: what A adds to B pays where it is strong, its noise never.
+    """
+    return (fused - pair.tissue).abs().mean()
+
+
+def unexplained_loss(pair: SourcePair, fused: Tensor) -> Tensor:
+    """What the audit calls invented: structure that no mixture of both explains in 8 x 8 pixels."""
+    fit = fit_sources(fused, pair.a, pair.b)
+    part = (fit.residual / fit.scale).clamp(max=1) * fit.filled
+    return part.sum() / fit.filled.sum().clamp_min(1)
 
 
 def thick_loss(pair: SourcePair, fused: Tensor) -> Tensor:

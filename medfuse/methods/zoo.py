@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from medfuse.errors import NOTICE, WeightsError
 from medfuse.methods.bands import BandGuide, BandNet
 from medfuse.methods.base import BF16, Entry, Method, MethodInfo, Painter
+from medfuse.methods.descent import DescentNet
 from medfuse.methods.gifnet import VARIANTS, GifNet, GifnetPainter
 from medfuse.methods.network import NetworkGuide, NetworkPainter, count_parameters
 from medfuse.methods.swift import SwiftGuide, SwiftNet
@@ -33,7 +34,7 @@ SCHEMA = "medfuse-card/1"
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 _PAINTERS = ("gifnet", "unfolding-features")
-ARCHITECTURES = ("swift", "bands", "unet", "gifnet", "unfolding", "unfolding-features")
+ARCHITECTURES = ("swift", "bands", "descent", "unet", "gifnet", "unfolding", "unfolding-features")
 _MAX_BYTES = 512 * 1024**2
 
 
@@ -86,6 +87,14 @@ def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
         if 0 < len(widths) <= levels:
             raise ValueError(f"{levels} levels need {levels + 1} widths or more, got {len(widths)}")
         return BandNet(widths, levels, int(options.get("hidden", 16)))
+    if architecture == "descent":
+        return DescentNet(
+            options.get("wanted", {}),
+            int(options.get("levels", 4)),
+            int(options.get("rounds", 3)),
+            int(options.get("hidden", 16)),
+            str(options.get("start", "local-energy")),
+        )
     if architecture == "unet":
         return UNet(int(options.get("base", 64)), paints=bool(options.get("paints", False)))
     if architecture == "gifnet":
@@ -103,7 +112,7 @@ def wrap_network(net: nn.Module, info: MethodInfo) -> Method | Painter:
     """Make a method of a trained network; the network is taken over."""
     if isinstance(net, SwiftNet):
         return SwiftGuide(net, info)
-    if isinstance(net, BandNet):
+    if isinstance(net, BandNet | DescentNet):
         return BandGuide(net, info)
     if isinstance(net, UNet):
         return NetworkPainter(net, info) if net.paints else UnetGuide(net=net, info=info)
@@ -151,7 +160,7 @@ def load_guide(path: Path) -> Method | Painter:
         kind="synthesis" if paints_itself else "guide",
         parameters=count_parameters(net),
         levels=card.levels if card else 0 if single_pixels else 4,
-        maps=net.levels + 1 if isinstance(net, BandNet) else 1,
+        maps=net.levels + 1 if isinstance(net, BandNet | DescentNet) else 1,
         weights_sha256=digest,
         card=card.model_dump(by_alias=True) if card else {},
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from medfuse.errors import UsageError
 from medfuse.kernel.pyramid import Kernel
 from medfuse.methods.objective import SourceWeights
+from medfuse.training.descent import DESCENT
 from medfuse.training.losses import LossWeights
 
 
@@ -19,9 +20,9 @@ class Recipe(BaseModel):
 
     name: str = "swift"
     summary: str = ""
-    architecture: Literal["swift", "bands", "unet", "gifnet", "unfolding", "unfolding-features"] = (
-        "swift"
-    )
+    architecture: Literal[
+        "swift", "bands", "descent", "unet", "gifnet", "unfolding", "unfolding-features"
+    ] = "swift"
     options: dict[str, Any] = Field(default_factory=dict)
     init: str | None = Field(
         default=None, description="name of shipped weights, or a path, to start from"
@@ -109,7 +110,7 @@ class Recipe(BaseModel):
 class BandRecipe(Recipe):
     """How a band guide is trained; ``sources`` replaces ``loss``."""
 
-    architecture: Literal["bands"] = "bands"
+    architecture: Literal["bands", "descent"] = "bands"
     sources: SourceWeights = SourceWeights()
 
 
@@ -479,6 +480,7 @@ RECIPES: dict[str, Recipe] = {
                 "validation": 0.05,
             }
         ),
+        *(BandRecipe.model_validate(fields) for fields in DESCENT),
         *_transfer_sequence(
             "unfolding",
             "per-pixel blend by a solved rule, trained on street scenes",

@@ -196,7 +196,7 @@ def _better_before(
 
 
 def _kind_of_run(recipe: Recipe) -> type[Run]:
-    kinds: dict[str, type[Run]] = {"gifnet": GifnetRun, "bands": BandRun}
+    kinds: dict[str, type[Run]] = {"gifnet": GifnetRun, "bands": BandRun, "descent": BandRun}
     if recipe.architecture.startswith("unfolding"):
         return UnfoldingRun
     paints = zoo.paints(recipe.architecture, recipe.options)

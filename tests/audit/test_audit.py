@@ -15,10 +15,11 @@ import medfuse
 from medfuse.audit import Audit, Evidence, Functional, audit_fusion, unexplained_map
 from medfuse.audit.hot_spots import _coarse, find_hot_spots, lesion_contrast
 from medfuse.audit.orientation import laterality, position
-from medfuse.audit.structure import LIMIT, estimated_share, fit_sources, invented
+from medfuse.audit.structure import LIMIT, estimated_share, invented
 from medfuse.kernel.blend import bound_luminance, fuse_luminance, overshoot
 from medfuse.kernel.color import fit_gamut, rgb_to_ycbcr
 from medfuse.kernel.colormaps import apply_colormap
+from medfuse.kernel.explained import fit_sources
 from medfuse.methods.registry import get_method
 
 SHAPE = (6, 1, 96, 80)

@@ -98,12 +98,9 @@ def test_the_stronger_difference_is_wanted_with_its_sign():
 
 def test_base_is_the_brighter_source_where_they_are_far_apart():
     a, b, _ = fluid_level()
-    assert float(base_loss(SourcePair(a, b, SourceWeights()), b, 60.0, 0.0)) == pytest.approx(
-        0, abs=1e-6
-    )
-    assert float(base_loss(SourcePair(a, b, SourceWeights()), a, 60.0, 0.7)) == pytest.approx(
-        0, abs=2e-3
-    )  # A is preferred
+    brighter, of_a = SourceWeights(base_step=60.0), SourceWeights(base_step=60.0, base_bias=0.7)
+    assert float(base_loss(SourcePair(a, b, brighter), b)) == pytest.approx(0, abs=1e-6)
+    assert float(base_loss(SourcePair(a, b, of_a), a)) == pytest.approx(0, abs=2e-3)
 
 
 def test_order_is_kept_by_the_source_and_lost_by_its_negative():

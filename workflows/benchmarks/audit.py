@@ -40,6 +40,7 @@ from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.pictures import read_picture
 from medfuse.kernel.blend import bound_luminance, fuse_luminance, overshoot
 from medfuse.kernel.color import luma
+from medfuse.kernel.explained import fit_sources
 from medfuse.methods.registry import get_method
 from medfuse.methods.unet import UnetGuide
 from medfuse.study import discover
@@ -185,7 +186,7 @@ def conv_net(x: Tensor) -> Tensor:
 
 
 def unexplained(f: Tensor, a: Tensor, b: Tensor) -> float:
-    fit = structure.fit_sources(f.float(), a, b)
+    fit = fit_sources(f.float(), a, b)
     return float(fit.unexplained[fit.filled].mean()) if bool(fit.filled.any()) else 0.0
 
 
