@@ -40,8 +40,8 @@ _SLOPES = (
     "it; look at the pictures as well."
 )
 _PERSONS = (
-    "Limbs and trunks of seven persons, two of them for choosing; five others (STS_002, 012, 019, "
-    "024, 047) were judged once, after every choice, by every fifth slice in this card."
+    "Limbs and trunks of seven persons, two of them for choosing; the volumes of five others "
+    "(STS_002, 012, 019, 024, 047) were judged once, after every choice (docs/guides.md). No head."
 )
 
 
@@ -184,27 +184,36 @@ def _side(folder: Path, which: int) -> Path:
 
 
 def _complete_card(weights: Path, test: Path, limitations: str) -> None:
-    """Add what the test split says to the card."""
+    """Add what the test split says to the card, where there are test pictures."""
     card = zoo.read_card(weights)
     if card is None:
         raise SystemExit(f"{weights.name} has no card")
-    guide = zoo.load_guide(weights)
+    if test.is_dir():
+        card.test = _test_figures(zoo.load_guide(weights), test, card.kernel)
+        print(f"{card.name} on {card.test['pairs']} test pairs:", card.test)
+    card.limitations = limitations
+    text = card.model_dump_json(by_alias=True, indent=1) + "\n"
+    weights.with_suffix(".json").write_text(text, encoding="utf-8")
+
+
+def _test_figures(guide: Method | Painter, test: Path, kernel: str) -> dict[str, Any]:
+    a, b = _side(test, 0), _side(test, 1)
     table = evaluate(
-        _side(test, 0),
-        _side(test, 1),
+        a,
+        b,
         [guide],
         profile="paper",
-        kernel="paper" if card.kernel == "paper" else "binomial",
+        kernel="paper" if kernel == "paper" else "binomial",
         gamut="clip",
     )
     row = table[guide.info.name]
     figures = {name: round(row.mean(name), 4) for name in METRICS}
-    figures |= _source_figures(guide, _side(test, 0), _side(test, 1))
-    card.test = {"pairs": len(table.pairs), "profile": "paper", **figures}
-    card.limitations = limitations
-    text = card.model_dump_json(by_alias=True, indent=1) + "\n"
-    weights.with_suffix(".json").write_text(text, encoding="utf-8")
-    print(f"{card.name} on {len(table.pairs)} test pairs:", figures)
+    return {
+        "pairs": len(table.pairs),
+        "profile": "paper",
+        **figures,
+        **_source_figures(guide, a, b),
+    }
 
 
 @torch.inference_mode()

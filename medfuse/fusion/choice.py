@@ -15,9 +15,19 @@ from medfuse.kernel.two_way_maps import MAPS
 AUTO = "auto"  # also the name under which the registry has what is taken for unknown kinds
 OVERLAY_MAP = "hot"  # of the customary overlay
 BONE_WINDOW = (-160.0, 240.0)  # HU; the stops of the map lie at tissues in this window alone
-OF_PAIR = {"PET": "both-pet", "SPECT": "both-spect", "CT": "both-ct"}
+#: Where brightness must tell both: pictures in customary colors, and scalars in a map.
+OF_PICTURES = {"PET": "descent-pet", "SPECT": "descent-spect"}
+OF_VOLUMES = {"PET": "volume-pet", "SPECT": "descent-spect"}
 #: All that `choose_method` may answer with; what decides a result depends on their weights.
-CANDIDATES = ("anatomical-luma", "ct-mri", "local-energy", "swift", *OF_PAIR.values())
+CANDIDATES = (
+    "anatomical-luma",
+    "local-energy",
+    "swift",
+    "descent-pet",
+    "descent-spect",
+    "volume-ct",
+    "volume-pet",
+)
 
 
 @dataclass(frozen=True)
@@ -98,12 +108,19 @@ def choose_method(modality: str, colormap: str | None, gamut: Gamut) -> Choice:
         )
     if colormap == "bone":
         return Choice(
-            "ct-mri", "CT on MRI: bone comes from the CT, soft tissue from both, in each band apart"
+            "volume-ct",
+            "CT on MRI: bone comes from the CT, brightness of soft tissue from the MRI, detail from "
+            "both, as learned from such pairs",
         )
     if modality == "CT":
         return Choice(
             "local-energy", "CT and MRI: each band is taken from the source with more detail there"
         )
-    if modality in OF_PAIR:
-        return Choice(OF_PAIR[modality], f"trained on {modality} and MRI to keep both sources")
+    trained = OF_PICTURES if colormap is None else OF_VOLUMES
+    if modality in trained:
+        return Choice(
+            trained[modality],
+            f"{modality}: each band is weighed so that both sources are kept, as learned from such "
+            "pairs",
+        )
     return Choice("swift", "the modality is not known; trained on street scenes, used zero-shot")

@@ -16,6 +16,7 @@ from medfuse.methods.objective import SourcePair, SourceWeights, source_loss
 _FURTHEST = 4.6  # logit; weights start no nearer to 0 and 1 than a hundredth
 _STATE = 3  # channels beside the clues: the slope, softly signed at two scales, and the logit
 _NEAR, _FAR = 0.1, 3.0  # these scales, in root mean squares of the slope
+_MOST = 64  # rounds, and channels of a hidden layer
 _RATE = 0.8  # of the first steps, before anything is learned
 
 
@@ -63,6 +64,8 @@ class DescentNet(nn.Module):
         super().__init__()
         if start not in _STARTS:
             raise ValueError(f"start must be one of {', '.join(_STARTS)}, got {start}")
+        if not (1 <= rounds <= _MOST and 1 <= hidden <= _MOST):
+            raise ValueError(f"rounds and hidden must be 1 to {_MOST}, got {rounds} and {hidden}")
         self.levels, self.start = levels, _STARTS[start]
         self.wanted = SourceWeights.model_validate(wanted)
         self.rounds = nn.ModuleList(

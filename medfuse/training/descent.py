@@ -22,13 +22,24 @@ _MINUTE: dict[str, Any] = {
 _BONE = {
     "gradient": 2.0,
     "edges": 2.0,
-    "detail": 1.5,
-    "weaker": 1.5,
-    "keep_a": 0.78,
+    "detail": 2.0,
+    "weaker": 2.0,
+    "keep_a": 0.76,
     "base": 0.0,
-    "thick": 100.0,
-    "tissue": 40.0,
+    "thick": 25.0,
+    "tissue": 70.0,
     "explained": 10.0,
+}
+#: PET in customary maps: the hottest stays bright, and the uptake's order is kept.
+_HOT = {
+    "weaker": 4.0,
+    "keep_b": 0.92,
+    "base": 5.0,
+    "order": 1.0,
+    "keep_order": 0.85,
+    "thick": 15.0,
+    "thick_pixels": 3,
+    "explained": 5.0,
 }
 
 
@@ -90,7 +101,8 @@ DESCENT = (
     _recipe(
         "volume-pet",
         "learned steps toward keeping both, trained on PET over MRI and CT of volumes",
-        {"thick": 0.0, "explained": 5.0},
+        _HOT,
         crop=96,
+        steps=280,
     ),
 )

@@ -36,10 +36,10 @@ def image(modality: str | None, *, channels: int = 1, seed: int = 0) -> torch.Te
         ("PET", 1, "CT", ("anatomical-luma", "glow", "band")),
         ("SPECT", 1, "MRI", ("anatomical-luma", "glow", "band")),
         (None, 1, None, ("anatomical-luma", "glow", "band")),
-        ("CT", 1, "MRI", ("ct-mri", "bone", "band")),
+        ("CT", 1, "MRI", ("volume-ct", "bone", "band")),
         ("CT", 1, None, ("local-energy", "gray", "desaturate")),
-        ("PET", 3, "MRI", ("both-pet", None, "desaturate")),
-        ("SPECT", 3, "MRI", ("both-spect", None, "desaturate")),
+        ("PET", 3, "MRI", ("descent-pet", None, "desaturate")),
+        ("SPECT", 3, "MRI", ("descent-spect", None, "desaturate")),
         (None, 3, None, ("swift-msrs", None, "desaturate")),
     ],
 )
@@ -87,7 +87,9 @@ def test_no_other_map_leaves_a_band(colormap):
 @pytest.mark.parametrize("modality", ["PET", "SPECT", "CT"])
 @pytest.mark.parametrize(("colormap", "gamut"), [("ember", "fit"), ("hot", "clip"), (None, "fit")])
 def test_where_brightness_must_tell_both_the_guide_is_that_of_the_pair(modality, colormap, gamut):
-    expected = {"PET": "both-pet", "SPECT": "both-spect", "CT": "local-energy"}[modality]
+    expected = {"PET": "volume-pet", "SPECT": "descent-spect", "CT": "local-energy"}[modality]
+    if colormap is None and modality == "PET":
+        expected = "descent-pet"
     choice = choose_method(modality, colormap, gamut)
     assert choice.name == expected
     assert choice.why
