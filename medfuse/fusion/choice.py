@@ -109,8 +109,8 @@ def choose_method(modality: str, colormap: str | None, gamut: Gamut) -> Choice:
     if colormap == "bone":
         return Choice(
             "volume-ct",
-            "CT on MRI: bone comes from the CT, brightness of soft tissue from the MRI, detail from "
-            "both, as learned from such pairs",
+            "CT on MRI: bone comes from the CT, brightness of soft tissue from the MRI, detail "
+            "from both, as learned from such pairs",
         )
     if modality == "CT":
         return Choice(
