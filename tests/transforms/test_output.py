@@ -38,7 +38,7 @@ def test_the_chain_writes_what_medfuse_fuse_writes_byte_for_byte(fused, pair, tm
     ("fixed", "moving", "guide", "bands"),
     [
         ("ct.nii.gz", "pet-suv-dicom", "anatomical-luma", 0),
-        ("mr-t1.nii.gz", "ct.nii.gz", "ct-mri", 5),
+        ("mr-t1.nii.gz", "ct.nii.gz", "volume-ct", 5),
     ],
 )
 def test_what_is_left_to_medfuse_the_chain_chooses_alike(
