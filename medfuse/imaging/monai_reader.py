@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from monai.config.type_definitions import PathLike
 from monai.data.image_reader import ImageReader
@@ -13,6 +15,7 @@ from monai.utils.misc import ensure_tuple
 
 from medfuse.errors import UsageError
 from medfuse.imaging.reader import read_volume
+from medfuse.imaging.volume import spacing_of
 
 
 class ClinicalReader(ImageReader):
@@ -51,7 +54,8 @@ class ClinicalReader(ImageReader):
 
         Returns
         -------
-        values : (X, Y, Z) float32
+        values : (X, Y, Z) float32, or (X, Y, Z, 3) in [0, 1]
+            The latter of a color volume (RGB24), such as ``fused_rgb.nii.gz``.
         meta : dict
             That of `medfuse.load`, with ``affine`` and MONAI's mark that there is no channel axis.
 
@@ -68,6 +72,8 @@ class ClinicalReader(ImageReader):
                 cause=f"expected one path, got {len(paths)}",
                 remedy="Give the folder of a series, or one file of it",
             )
+        if (fused := _color_volume(Path(paths[0]))) is not None:
+            return fused
         volume = read_volume(paths[0], **options)
         meta = {
             **volume.meta,
@@ -76,3 +82,28 @@ class ClinicalReader(ImageReader):
             str(MetaKeys.ORIGINAL_CHANNEL_DIM): "no_channel",
         }
         return volume.values, meta
+
+
+def _color_volume(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """RGB of a NIfTI file with three bytes a voxel; None for all that is no such file."""
+    if not (path.is_file() and path.name.lower().endswith((".nii", ".nii.gz"))):
+        return None
+    try:
+        image = nib.Nifti1Image.from_filename(path)
+        if image.get_data_dtype().names != ("R", "G", "B"):
+            return None
+        voxels = np.asarray(image.dataobj)
+    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError):
+        return None  # the other reader says what is wrong
+    values = np.stack([voxels[channel] for channel in "RGB"], axis=-1).astype(np.float32) / 255
+    affine = np.asarray(image.affine, dtype=np.float64)
+    meta = {
+        "modality": "unknown",
+        "unit": None,
+        "spacing": spacing_of(affine),
+        "notes": ["a color picture: its values are colors and no measurement"],
+        str(MetaKeys.AFFINE): affine,
+        str(MetaKeys.SPACE): SpaceKeys.RAS,
+        str(MetaKeys.ORIGINAL_CHANNEL_DIM): -1,
+    }
+    return values, meta

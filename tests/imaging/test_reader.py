@@ -320,3 +320,19 @@ def test_describe_answers_for_nifti_too(tmp_path: Path) -> None:
     (entry,) = describe(tmp_path / "t1.nii.gz")
     assert (entry["modality"], entry["shape"], entry["problems"]) == ("MRI", [11, 8, 6], [])
     assert np.prod(entry["spacing"]) == pytest.approx(np.prod(make.SPACING), rel=1e-5)
+
+
+def test_monai_reads_a_color_volume_as_channels(tmp_path: Path) -> None:
+    from monai.transforms import LoadImage
+
+    from medfuse.imaging.monai_reader import ClinicalReader
+    from medfuse.results.export import write_nifti
+
+    rgb = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 4)).astype(np.float32) / 255
+    affine = np.diag([-2.0, 3.0, 1.5, 1.0])
+    write_nifti(tmp_path / "fused_rgb.nii.gz", rgb, affine)
+    found = LoadImage(reader=ClinicalReader, ensure_channel_first=True)(
+        tmp_path / "fused_rgb.nii.gz"
+    )
+    np.testing.assert_allclose(np.asarray(found), rgb, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(found.affine), affine)
