@@ -161,8 +161,10 @@ def _has_unit(image: Tensor) -> bool:
 
 def given_weights(weights: Any, anat: Tensor) -> tuple[Tensor, ...]:
     """Maps (1, X, Y, Z) float32 in [0, 1] that the caller has, checked: one, or one a band."""
-    several = isinstance(weights, list | tuple)
-    maps = tuple(plain(channel_first(w, "weight")) for w in (weights if several else [weights]))
+    listed = weights if isinstance(weights, list | tuple) else [weights]
+    # The channel of a map comes first, also where a coarse one has three columns.
+    stacks = [w[..., None] if np.ndim(w) == 3 else w for w in listed]
+    maps = tuple(plain(channel_first(w, "weight")) for w in stacks)
     if maps[0].shape != (1, *anat.shape[1:]):
         raise ValueError(
             f"weights must be {(1, *anat.shape[1:])} like the anatomical image, "
