@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from medfuse.audit.model import Check, Evidence
+from medfuse.audit.model import Check, Evidence, Verdict
 from medfuse.kernel.color import luma
 from medfuse.kernel.sources import (
     FEWEST,
@@ -93,6 +93,11 @@ def judged_by_colour(check: Check, *, uptake_is_read: bool) -> Check:
     )
 
 
+def detail_verdict(weaker: float) -> Verdict:
+    """Verdict on the fine detail that is kept of the weaker source."""
+    return "fail" if weaker < GONE else "look" if weaker < FAINT else "pass"
+
+
 def _detail(a: Tensor, b: Tensor, fused: Tensor, places: Tensor) -> Iterator[Check]:
     """One figure for the volume: slices weigh by the places that they have."""
     kept = torch.stack(detail_kept(a, b, fused, mask=places))
@@ -108,7 +113,7 @@ def _detail(a: Tensor, b: Tensor, fused: Tensor, places: Tensor) -> Iterator[Che
         weaker,
         "fraction of the detail kept (weaker source)",
         FAINT,
-        "fail" if weaker < GONE else "look" if weaker < FAINT else "pass",
+        detail_verdict(weaker),
         f"Where both images have signal, the luminance keeps {_percent(of_a)} % of the fine detail "
         f"of the functional and {_percent(of_b)} % of that of the anatomical image. Below "
         f"{100 * FAINT:.0f} % a source is hardly seen, below {100 * GONE:.0f} % it is gone"

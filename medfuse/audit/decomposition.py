@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medfuse.audit.model import Check, Evidence
+from medfuse.audit.model import Check, Evidence, Verdict
 from medfuse.audit.sums import PATCH, Sums
 
 ROUNDING = 1e-5
@@ -32,6 +32,11 @@ def decomposition(sums: Sums, e: Evidence) -> Iterator[Check]:
     )
 
 
+def linearity_verdict(value: float) -> Verdict:
+    """Verdict on the largest part of the luminance that the sources do not give."""
+    return "pass" if value < ROUNDING else "fail"
+
+
 def _linearity(sums: Sums, *, bounded: bool) -> Check:
     recorded = " and the recorded change of the bounds" if bounded else ""
     return Check(
@@ -40,7 +45,7 @@ def _linearity(sums: Sums, *, bounded: bool) -> Check:
         sums.residual,
         "luminance",
         ROUNDING,
-        "pass" if sums.residual < ROUNDING else "fail",
+        linearity_verdict(sums.residual),
         f"Largest difference between the fused brightness (luminance) and the sum of what each "
         f"source gave{recorded}. Rounding of 32-bit numbers stays below 1e-5; more would mean "
         "invented structure.",
@@ -56,7 +61,7 @@ def _painted(sums: Sums) -> Check:
         largest,
         "luminance",
         ROUNDING,
-        "pass" if largest < ROUNDING else "fail",
+        linearity_verdict(largest),
         f"A network painted this picture. The weights that explain it best, in windows of 8 x 8 "
         f"voxels, leave {255 * mean:.1f} of 255 grey levels unexplained on average and "
         f"{255 * largest:.0f} at most; {100 * fraction:.0f} % of the voxels are off by more than "
@@ -100,17 +105,21 @@ def _weights(sums: Sums) -> Check:
     )
 
 
+def overshoot_verdict(fraction: float, patch: float) -> Verdict:
+    """Verdict on the fraction of voxels, and on the mean over the worst patch."""
+    return "pass" if fraction <= OVERSHOOT_FRACTION and patch <= OVERSHOOT_PATCH else "look"
+
+
 def overshoot(sums: Sums) -> Check:
     """Check ``overshoot``: brighter or darker than everything nearby in both sources."""
     fraction, local = sums.beyond.count / sums.voxels, sums.beyond_local.count / sums.voxels
-    ok = local <= OVERSHOOT_FRACTION and sums.patch <= OVERSHOOT_PATCH
     return Check(
         "overshoot",
         "Inside the range of the two sources",
         local,
         "fraction of voxels",
         OVERSHOOT_FRACTION,
-        "pass" if ok else "look",
+        overshoot_verdict(local, sums.patch),
         f"{100 * local:.2f} % of the voxels are brighter or darker than everything in both sources "
         f"within one voxel, by more than one grey level (largest "
         f"{255 * sums.beyond_local.largest:.0f} of 255; over a patch of {PATCH} x {PATCH} voxels "

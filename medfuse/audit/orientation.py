@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from medfuse.audit.model import Check, Evidence
+from medfuse.audit.model import Check, Evidence, Verdict
 from medfuse.kernel.explained import fit_sources
 
 SLICES = 12  # looked at, evenly spread
@@ -29,7 +29,7 @@ def laterality(e: Evidence) -> Check:
     there = explained(e)
     mirrored = explained(e, mirror=axis)
     margin = there - mirrored
-    verdict, text = _judge(margin)
+    verdict, text = judge_side(margin)
     return Check(
         "laterality",
         "Left is left",
@@ -43,7 +43,8 @@ def laterality(e: Evidence) -> Check:
     )
 
 
-def _judge(margin: float) -> tuple[Any, str]:
+def judge_side(margin: float) -> tuple[Verdict, str]:
+    """Verdict on how much better the sources fit as they lie than mirrored, and its words."""
     if margin > CLEAR:
         return "pass", "So the picture has the side of its sources."
     if margin < -CLEAR:

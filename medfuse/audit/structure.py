@@ -46,6 +46,13 @@ _OWN_BANDS = (
 )
 
 
+def invented_verdict(value: float, worst_slice: float, *, may_fail: bool = True) -> Verdict:
+    """Verdict on the part that neither source explains, of all and of the worst slice."""
+    if value <= LIMIT and worst_slice <= SLICE_LIMIT:
+        return "pass"
+    return "fail" if value > FAIL and may_fail else "look"
+
+
 def invented(e: Evidence) -> Check:
     """Check ``invented``: how much structure of the picture is in neither source."""
     parts, windows = [], []
@@ -56,16 +63,13 @@ def invented(e: Evidence) -> Check:
     value = float(part.sum() / filled.sum().clamp_min(1))
     by_slice = torch.where(filled >= FEW, part / filled.clamp_min(1), 0)
     worst = float(by_slice.max())
-    verdict: Verdict = "pass"
-    if value > LIMIT or worst > SLICE_LIMIT:
-        verdict = "fail" if value > FAIL and not e.colours_unknown else "look"
     return Check(
         "invented",
         "No structure of its own",
         value,
         "fraction of the fine structure",
         LIMIT,
-        verdict,
+        invented_verdict(value, worst, may_fail=not e.colours_unknown),
         f"{100 * value:.2f} % of the fine structure, and {100 * worst:.1f} % in the worst slice, "
         "is explained by neither source in windows of 8 x 8 voxels. Weighting two sources leaves "
         "up to 4 %; pictures that were sharpened, smoothed, shifted or painted by a network leave "

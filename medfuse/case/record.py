@@ -203,7 +203,7 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         "luminance": result.luminance,
         "weight_map": result.weights,
         "anatomical_share": result.share,
-        "gamut_change": _gamut_change(result),
+        "gamut_change": gamut_change(result.rgb, result.luminance, result.gamut),
         "functional_on_anatomical": on_grid,
     }
     volumes |= result.additions()
@@ -266,14 +266,14 @@ def _description(result: FusionResult) -> str:
     )
 
 
-def _gamut_change(result: FusionResult) -> np.ndarray:
-    """What the gamut policy changed, (1, X, Y, Z).
+def gamut_change(colours: Any, luminance_file: Any, gamut: str) -> np.ndarray:
+    """What the gamut policy changed, (1, X, Y, Z), of RGB (3, ...) and luminance (1, ...).
 
     Luminance of the picture less that of the luminance file; of a two-way map, in which the whole
     luminance lies in a band by design, only what was beyond [0, 1].
     """
-    rgb, luminance = np.asarray(result.rgb), np.asarray(result.luminance)[0]
-    if result.gamut == "band":
+    rgb, luminance = np.asarray(colours), np.asarray(luminance_file)[0]
+    if gamut == "band":
         return np.asarray(luminance.clip(0, 1) - luminance)[None]
     change = empty((1, *luminance.shape)).numpy()
     for z in range(0, luminance.shape[-1], SLICES):

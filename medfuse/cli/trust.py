@@ -35,7 +35,7 @@ def add_commands(app: typer.Typer) -> None:
             "medfuse verify results/ --inputs study/",
             "medfuse verify results/ --public-key lab.key.pub",
         ),
-        codes="0 all agrees, 8 something differs, 2 wrong use",
+        codes="0 nothing differs, 8 something differs, 2 wrong use",
     )
     add_command(
         app,
@@ -57,16 +57,25 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option(help="Must be signed with this key (.pub of keygen or minisign).")
     ] = None,
+    made_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="State which other version of medfuse made the results. Pages that it may have "
+            "written differently are then listed as not checked.",
+        ),
+    ] = None,
 ) -> None:
     """Verify results: hashes, records, the re-created image; with --inputs the whole run.
 
-    Without the inputs, a forger who remakes every file consistently is found by a signature alone.
+    Everything that could not be compared is listed as not checked. Without the inputs, a forger who
+    remakes every file consistently is found by a signature alone.
     """
     from medfuse.results.folder import read_manifest
     from medfuse.verification.verify import verify as verify_case
     from medfuse.verification.verify import verify_study
 
-    chosen: dict[str, Any] = {"inputs": inputs, "public_key": public_key}
+    chosen: dict[str, Any] = {"inputs": inputs, "public_key": public_key, "made_by": made_by}
     is_case = read_manifest(folder) is not None
     with terminal.progress_bar("medfuse verify") as progress:
         if is_case:
@@ -77,7 +86,7 @@ def verify(
 
     def show() -> None:
         if is_case:
-            rows = [(f.what, _word(f.ok), f.text) for f in found[folder.name]]
+            rows = [(f.what, _verdict(f), _text(f)) for f in found[folder.name]]
             terminal.table("Verification", ("what", "verdict", "finding"), rows)
         else:
             _show_study(found)
@@ -166,16 +175,29 @@ def _show_study(found: Mapping[str, Sequence[Any]]) -> None:
     rows = []
     for case, findings in found.items():
         wrong = [f"{f.what}: {_brief(f.text)}" for f in findings if not f.ok]
-        brief = "; ".join(wrong) or ("; ".join(f.text for f in findings) if not case else "")
-        text = brief or f"{len(findings)} checks"
-        rows.append((case or "(signature)", _word(not wrong), text))
+        checked = [f for f in findings if f.checked]
+        brief = "; ".join(wrong) or ("; ".join(f.text for f in checked) if not case else "")
+        text = brief or f"{len(checked)} checks"
+        rows.append((case or "(the study)", _word(not wrong), text))
     terminal.table("Verification", ("case", "verdict", "finding"), rows)
+    open_ones = {f.what: _text(f) for findings in found.values() for f in findings if not f.checked}
+    for what, text in open_ones.items():
+        terminal.say(f"Not checked ({what}): {text}.")
 
 
 def _brief(text: str) -> str:
     """The first names of a long list; the whole list is shown for the case alone."""
     names = text.split(", ")
     return text if len(names) < 5 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
+def _verdict(finding: Any) -> str:
+    return _word(finding.ok) if finding.checked else "not checked"
+
+
+def _text(finding: Any) -> str:
+    text: str = finding.text
+    return text if finding.checked else text.removeprefix("not checked: ")
 
 
 def _word(ok: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
@@ -13,11 +15,11 @@ from medfuse.fusion.planes import (
     Blended,
     Colour,
     Painting,
+    Picture,
     Planes,
     Weights,
     Windowed,
     covered_slices,
-    image_axes,
 )
 from medfuse.fusion.sources import Sources, plain, windowed
 from medfuse.imaging.grid import SLICE_ANISOTROPY, DisplayOrder, Grid
@@ -74,20 +76,34 @@ def run_slices(
     return Planes(orders[0], pair, weights, blended, picture)
 
 
-def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Repainted:
+    """A stored fusion painted again, in slice order.
+
+    Attributes
+    ----------
+    order : DisplayOrder
+    pair : Windowed
+        With the fused luminance as ``b``.
+    picture : Picture
+        Functional colour at that luminance.
+    from_functional : (S, 1, R, K) float32
+        What the functional image gave to it, which no anatomical image changes.
+    """
+
+    order: DisplayOrder
+    pair: Windowed
+    picture: Picture
+    from_functional: Tensor
+
+
+def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> Repainted:
     """Make the picture of a stored fusion again without its anatomical image.
 
     Parameters
     ----------
     sources : Sources
         With the stored weights and, as ``anatomical`` without a window, the fused luminance.
-
-    Returns
-    -------
-    rgb : (3, X, Y, Z)
-        Functional colour at that luminance.
-    from_functional : (1, X, Y, Z)
-        What the functional image gave to it, which no anatomical image changes.
     """
     assert sources.weights is not None
     orders = slice_orders(sources.anatomical, mode)
@@ -95,7 +111,7 @@ def repaint(sources: Sources, *, levels: int, mode: Mode, kernel: Kernel) -> tup
     maps = given_maps(sources.weights, pair, orders)
     blended = _blend(pair, Weights(maps, maps[0]), levels, mode, kernel, _silent, sources.device)
     picture = paint(pair.b, colour, sources, _silent)
-    return image_axes(picture.rgb, orders[0]), image_axes(blended.from_a, orders[0])
+    return Repainted(orders[0], pair, picture, blended.from_a)
 
 
 def _silent(fraction: float, text: str) -> None:

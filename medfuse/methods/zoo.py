@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
 from medfuse.errors import NOTICE, WeightsError
+from medfuse.methods.architectures import MAX_LEVELS, misfit
+from medfuse.methods.architectures import build_network as build_network
 from medfuse.methods.bands import BandGuide, BandNet
 from medfuse.methods.base import BF16, Entry, Method, MethodInfo, Painter
 from medfuse.methods.descent import DescentNet
@@ -34,8 +36,8 @@ SCHEMA = "medfuse-card/1"
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 _PAINTERS = ("gifnet", "unfolding-features")
-ARCHITECTURES = ("swift", "bands", "descent", "unet", "gifnet", "unfolding", "unfolding-features")
 _MAX_BYTES = 512 * 1024**2
+_MAX_CARD_BYTES = 4 * 1024**2
 
 
 class Card(BaseModel):
@@ -49,7 +51,7 @@ class Card(BaseModel):
     architecture: str
     options: dict[str, Any]
     parameters: int
-    levels: int
+    levels: int = Field(ge=0, le=MAX_LEVELS)
     kernel: str
     sha256: str
     data: dict[str, Any]
@@ -65,47 +67,6 @@ class Card(BaseModel):
     test: dict[str, Any] = Field(default_factory=dict)
     limitations: str = "Judged on the named data alone; compare every result with its sources."
     notice: str = NOTICE
-
-
-def build_network(architecture: str, options: dict[str, Any]) -> nn.Module:
-    """Build an untrained network by name.
-
-    Raises
-    ------
-    ValueError
-        If the name or an option is unknown.
-    """
-    if architecture == "swift":
-        widths = [int(w) for w in options.get("widths", (32, 48, 64, 96))]
-        if len(widths) < 2:
-            raise ValueError(f"swift needs two widths or more, got {len(widths)}")
-        shuffle, skip = int(options.get("shuffle", 4)), bool(options.get("skip", False))
-        return SwiftNet(widths, shuffle, skip=skip, maps=int(options.get("maps", 1)))
-    if architecture == "bands":
-        widths = [int(w) for w in options.get("widths", (16, 24, 48, 64, 96))]
-        levels = int(options.get("levels", 4))
-        if 0 < len(widths) <= levels:
-            raise ValueError(f"{levels} levels need {levels + 1} widths or more, got {len(widths)}")
-        return BandNet(widths, levels, int(options.get("hidden", 16)))
-    if architecture == "descent":
-        return DescentNet(
-            options.get("wanted", {}),
-            int(options.get("levels", 4)),
-            int(options.get("rounds", 3)),
-            int(options.get("hidden", 16)),
-            str(options.get("start", "local-energy")),
-        )
-    if architecture == "unet":
-        return UNet(int(options.get("base", 64)), paints=bool(options.get("paints", False)))
-    if architecture == "gifnet":
-        return GifNet(
-            route=options.get("route", "focus"), parity=bool(options.get("parity", False))
-        )
-    if architecture == "unfolding":
-        return UnfoldingNet(int(options.get("channels", 16)), trust=options.get("trust", 99.0))
-    if architecture == "unfolding-features":
-        return FeatureNet(int(options.get("channels", 16)))
-    raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
 
 
 def wrap_network(net: nn.Module, info: MethodInfo) -> Method | Painter:
@@ -200,14 +161,21 @@ def parse_weights(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, Te
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
         header = json.loads(metadata.get("medfuse", "{}"))
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise _error(path, f"no safetensors ({str(error)[:80]})", _CHECK) from error
-    if "architecture" not in header:
+    if not isinstance(header, dict) or "architecture" not in header:
         raise _error(path, "it does not say which network it belongs to", _CHECK)
-    broken = [name for name, t in tensors.items() if not torch.isfinite(t).all()]
+    against = misfit(header["architecture"], header.get("options", {}), tensors)
+    if against:
+        raise _error(path, against, _CHECK)
+    broken = [name for name, t in tensors.items() if not _is_finite(t)]
     if broken:
         raise _error(path, f"{len(broken)} tensors hold NaN or infinities", _CHECK)
     return header, tensors
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor.to(torch.float32)).all())
 
 
 def load_network(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
@@ -218,20 +186,11 @@ def load_network(header: dict[str, Any], tensors: dict[str, Tensor], path: Path)
     WeightsError
         If names or shapes do not fit.
     """
-    try:
-        net = build_network(header["architecture"], header.get("options", {}))
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise _error(path, str(error)[:120], _CHECK) from error
-    expected = net.state_dict()
-    wrong = [n for n, t in expected.items() if n not in tensors or tensors[n].shape != t.shape]
-    extra = [n for n in tensors if n not in expected]
-    if wrong or extra:
-        raise _error(
-            path,
-            f"{len(wrong)} tensors are missing or of another shape, {len(extra)} are unknown "
-            f"(first: {(wrong + extra)[0]})",
-            _CHECK,
-        )
+    architecture, options = header["architecture"], header.get("options", {})
+    against = misfit(architecture, options, tensors)
+    if against:
+        raise _error(path, against, _CHECK)
+    net = build_network(architecture, options)
     net.load_state_dict(tensors)
     return net
 
@@ -248,8 +207,10 @@ def read_card(path: Path) -> Card | None:
     if not card.is_file():
         return None
     try:
+        if card.stat().st_size > _MAX_CARD_BYTES:
+            raise ValueError("too large")
         return Card.model_validate_json(card.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no text, no JSON, or not of this schema
         raise _error(card, "the card is no medfuse-card/1", "Restore the card") from error
 
 

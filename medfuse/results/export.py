@@ -99,31 +99,44 @@ def write_nifti(
     is_rgb = voxels.ndim == 4
     if voxels.ndim not in (3, 4) or (is_rgb and voxels.shape[0] != 3):
         raise ValueError(f"expected (X, Y), (X, Y, Z) or (3, X, Y, Z), got {voxels.shape}")
-    kind = np.dtype(np.uint8 if voxels.dtype in (np.uint8, np.bool_) else "<f4")
-    header: Any = nib.Nifti1Header(endianness="<")
-    header.set_data_dtype(NIFTI_RGB24 if is_rgb else kind)
-    header.set_data_shape(voxels.shape[-3:])
-    header.set_qform(np.asarray(affine, dtype=np.float64), code=1)
-    header.set_sform(np.asarray(affine, dtype=np.float64), code=1)
-    header.set_xyzt_units("mm")
-    header.set_slope_inter(1, 0)
-    header.set_data_offset(OFFSET)
+    bytewise = voxels.dtype in (np.uint8, np.bool_)
+    kind = None if is_rgb else np.dtype(np.uint8 if bytewise else "<f4")
+    header = nifti_header(voxels.shape[-3:], affine, kind)
     header["descrip"] = description.encode("ascii", "replace")[:79]
     header["intent_name"] = intent.encode("ascii", "replace")[:15]
     if display_range is not None:
         header["cal_min"], header["cal_max"] = display_range
-    parts = _file_parts(header.binaryblock, voxels, None if is_rgb else kind)
+    parts = _file_parts(nifti_head(header), voxels, kind)
     with writing(path), whole_file(path) as file:
         for part in _gzip(parts) if path.name.endswith(".gz") else parts:
             file.write(part)
     return path
 
 
+def nifti_header(shape: tuple[int, ...], affine: ArrayLike, kind: np.dtype[Any] | None) -> Any:
+    """Header of a volume (X, Y, Z) as `write_nifti` writes it; RGB where no kind is given."""
+    header: Any = nib.Nifti1Header(endianness="<")
+    header.set_data_dtype(NIFTI_RGB24 if kind is None else kind)
+    header.set_data_shape(shape)
+    header.set_qform(np.asarray(affine, dtype=np.float64), code=1)
+    header.set_sform(np.asarray(affine, dtype=np.float64), code=1)
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(1, 0)
+    header.set_data_offset(OFFSET)
+    return header
+
+
+def nifti_head(header: Any) -> bytes:
+    """Everything before the voxels: the header, and that no extension follows."""
+    block: bytes = header.binaryblock
+    return block.ljust(OFFSET, b"\0")
+
+
 def _file_parts(
-    header: bytes, voxels: NDArray[Any], kind: np.dtype[Any] | None
+    head: bytes, voxels: NDArray[Any], kind: np.dtype[Any] | None
 ) -> Iterator[bytes | memoryview]:
     """A file a few slices at a time; RGB where no kind is given."""
-    yield header.ljust(OFFSET, b"\0")
+    yield head
     for z in range(0, voxels.shape[-1], SLICES):
         part = voxels[..., z : z + SLICES]
         # First index fastest; the three colours of a voxel lie side by side.

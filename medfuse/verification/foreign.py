@@ -46,7 +46,7 @@ from medfuse.verification.foreign_files import (
     read_pair,
     read_picture_or_volume,
 )
-from medfuse.verification.replay import stored_maps
+from medfuse.verification.volumes import stored_maps
 
 ROUNDING = 1.5 * GREY_LEVEL  # a picture of 8 bits a channel, rounded, from another luminance file
 

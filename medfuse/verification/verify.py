@@ -1,45 +1,47 @@
 """Is a result folder what it says it is? Hash it, restate its records, and do the fusion again.
 
 Nothing here trusts the folder. Without the inputs, somebody who repaints every file so that all
-agree is found by a signature alone; with them, by the replay.
+agree is found by a signature alone; with them, by the replay. What cannot be compared is said.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from medfuse.errors import MedfuseError
-from medfuse.record.prov_json import to_prov_json
-from medfuse.record.provenance import PROV_FILE, Provenance, audit_summary, colour_table, software
-from medfuse.registration.result import Registration
-from medfuse.report.case import report_page
-from medfuse.results.folder import MANIFEST, STUDY_LIST, inventory, read_manifest
+from medfuse.record.privacy import salt_beside, study_salt
+from medfuse.results.folder import MANIFEST, STUDY_LIST, read_manifest
 from medfuse.settings import Progress
-from medfuse.verification.replay import (
+from medfuse.verification.files import check_beside, check_files, check_name
+from medfuse.verification.finding import (
     Finding,
-    Inputs,
+    failure_text,
     not_a_result,
+    not_checked,
     read_json,
-    replay_inputs,
-    replay_stored,
-    same_version,
 )
+from medfuse.verification.inputs import Inputs
+from medfuse.verification.records import check_records, stated_alone
+from medfuse.verification.replay import replay_inputs, replay_stored
 from medfuse.verification.signing import (
     BadSignature,
     PublicKey,
     check_signature,
     differences,
     read_public,
-    result_folders,
 )
+from medfuse.verification.volumes import check_headers
 
 __all__ = ["Finding", "verify", "verify_study"]
+
+#: A folder with one of these was once a result, or pretends to be one.
+_MARKS = (MANIFEST, "provenance.json", "audit.json")
+_NEEDS_INPUTS = (
+    "the anatomical image, how the weights were chosen, the registration, what the audit says of "
+    "the anatomy, figures and DICOM files; a run from the inputs repeats them"
+)
 
 
 def verify(
@@ -47,6 +49,7 @@ def verify(
     *,
     inputs: Path | Inputs | None = None,
     public_key: Path | None = None,
+    made_by: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Finding, ...]:
     """Check a result folder against itself and, with the inputs at hand, against a new run.
@@ -57,18 +60,23 @@ def verify(
         Result folder of one case.
     inputs : Path, optional
         Folder in which the two inputs lie, at any depth and under any name: they are known by
-        their content. With it the transform is applied again, the fusion is replayed from the
-        stored weight map, registration and guide are run anew and every file is made again; all
-        must agree to the bit. Without it the picture is painted again from the stored luminance,
-        functional image and weights, which agrees to the bit too.
+        their content. Where it is a study, they must be the images of this case there. The
+        transform is applied again, the fusion is replayed from the stored weight map, registration
+        and guide are run anew and every file is made again; all must agree to the bit. Without it
+        the picture is painted again from the stored luminance, functional image and weights.
     public_key : Path, optional
         The folder, or the study that it lies in, must be signed with this key.
+    made_by : str, optional
+        Version of medfuse that made the result, if the user vouches for it: what that version may
+        have worded or drawn otherwise is then named as not checked. A version that only the record
+        names excuses nothing.
     progress : callable (fraction, text), optional
 
     Returns
     -------
     tuple of Finding
-        ``all(f.ok for f in findings)`` is the answer.
+        ``all(f.ok for f in findings)`` is the answer. What could not be compared is a finding with
+        ``checked`` false.
 
     Raises
     ------
@@ -87,18 +95,26 @@ def verify(
     findings = []
     if public_key is not None:
         findings.append(_signature(folder, read_public(public_key)))
+    signed = bool(findings) and findings[0].ok
     notify(0.0, "files")
-    findings += _files(folder, manifest)
-    findings += _guarded("records", lambda: _records(folder, manifest))
+    findings += _guarded("files", lambda: check_files(folder, manifest))
+    findings += _guarded("folder name", lambda: [check_name(folder, manifest["case"])])
+    findings += _guarded("records", lambda: check_records(folder, manifest, made_by))
     provenance = _read(folder)
     if provenance is not None:
         notify(0.1, "picture")
+        findings += _guarded("volumes", lambda: check_headers(folder, provenance))
         findings += _guarded("picture", lambda: replay_stored(folder, provenance))
         if inputs is not None:
             replay = inputs  # known to be one, also inside the function
+            salt = _salt(folder)
             findings += _guarded(
-                "replay", lambda: replay_inputs(folder, provenance, replay, notify)
+                "replay",
+                lambda: replay_inputs(folder, provenance, replay, notify, made_by, salt),
             )
+        elif not signed:
+            findings.append(not_checked("without the inputs", _NEEDS_INPUTS))
+        findings += _guarded("stated by the run", lambda: [stated_alone(provenance, signed=signed)])
     notify(1.0, "verified")
     return tuple(dict.fromkeys(findings))
 
@@ -108,6 +124,7 @@ def verify_study(
     *,
     inputs: Path | None = None,
     public_key: Path | None = None,
+    made_by: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, tuple[Finding, ...]]:
     """Check every result of a batch; parameters and errors as `verify`.
@@ -115,45 +132,65 @@ def verify_study(
     Returns
     -------
     dict
-        Case name -> findings. With a public key the entry of the empty name holds the signature
-        over the study.
+        Case name -> findings; a folder that cannot be verified at all is one finding of its case.
+        The entry of the empty name is about what lies beside the results and, with a public key,
+        about the signature over the study.
     """
-    folders = result_folders(study)
+    folders = _result_folders(study)
     if not folders:
         raise not_a_result(study, f"no {MANIFEST} is in it or in its folders")
     notify = progress or (lambda fraction, text: None)
     known = Inputs(inputs) if inputs is not None else None
-    found: dict[str, tuple[Finding, ...]] = {}
-    if public_key is not None:
-        found[""] = (_study_signature(study, read_public(public_key)),)
+    key = read_public(public_key) if public_key is not None else None
+    beside = [_study_signature(study, key)] if key is not None else []
+    beside += _guarded("beside the results", lambda: check_beside(study, folders))
+    found: dict[str, tuple[Finding, ...]] = {"": tuple(beside)} if beside else {}
     for number, folder in enumerate(folders):
         step = _step(notify, number, len(folders), folder.name)
-        found[folder.name] = verify(folder, inputs=known, progress=step)
+        found[folder.name] = _one(folder, inputs=known, made_by=made_by, progress=step)
     return found
+
+
+def _one(folder: Path, **chosen: Any) -> tuple[Finding, ...]:
+    """The findings on one case of many: none of them stops the others."""
+    try:
+        return verify(folder, **chosen)
+    except MedfuseError as error:
+        return (Finding("result", False, error.cause),)
+    except Exception as error:  # the boundary of a case
+        return (Finding("result", False, failure_text(error)),)
+
+
+def _result_folders(study: Path) -> list[Path]:
+    """Folders of a study that hold a result, whole or not, by name."""
+    if not study.is_dir():
+        return []
+    inside = (path for path in study.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in inside if _is_marked(path))
+
+
+def _is_marked(path: Path) -> bool:
+    try:
+        return path.is_dir() and any((path / name).exists() for name in _MARKS)
+    except OSError:  # a folder that may not be entered is one that cannot be verified
+        return True
 
 
 def _step(notify: Progress, number: int, total: int, case: str) -> Progress:
     return lambda fraction, text: notify((number + fraction) / total, case)
 
 
-def _guarded(what: str, compare: Any) -> list[Finding]:
-    """What was found until a file could not be read, and then which."""
+def _guarded(what: str, compare: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What was found until something could not be read, and then what; whatever it raises."""
     findings: list[Finding] = []
     try:
         for finding in compare():
             findings.append(finding)
     except MedfuseError as error:
         findings.append(Finding(what, False, error.cause))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        findings.append(Finding(what, False, f"a record has not the form it had: {_brief(error)}"))
+    except Exception as error:  # the files are those of a stranger
+        findings.append(Finding(what, False, failure_text(error)))
     return findings
-
-
-def _brief(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return f"{type(error).__name__} {error}"[:120]
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
@@ -163,81 +200,13 @@ def _read(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _files(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
-    """Every file is there, unaltered, and there is no other."""
-    found = inventory(folder)
-    expected = manifest["files"]
-    altered = [name for name in expected if name in found and found[name] != expected[name]]
-    whole = json.dumps(manifest, indent=1) + "\n"
-    if whole != (folder / MANIFEST).read_text("utf-8"):
-        altered.append(MANIFEST)
-    for what, names in (
-        ("missing files", sorted(set(expected) - set(found))),
-        ("unknown files", sorted(set(found) - set(expected))),
-        ("altered files", sorted(altered)),
-    ):
-        yield Finding(what, not names, ", ".join(names) or f"none of {len(expected)}")
-
-
-def _records(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
-    """Manifest, provenance, audit, transform and report tell the same story."""
-    provenance = read_json(folder, "provenance.json")
-    Provenance.model_validate(provenance)
-    found = inventory(folder)
-    outputs = provenance["outputs"]
-    wrong = sorted(n for n, h in outputs.items() if found.get(n, {}).get("sha256") != h)
-    yield Finding("outputs named in provenance", not wrong, ", ".join(wrong) or "all agree")
-    wrong = [name for name in ("key", "case") if provenance[name] != manifest.get(name)]
-    yield Finding("key and case", not wrong, _says(wrong, "manifest and provenance disagree"))
-    audit = read_json(folder, "audit.json")
-    yield _audit(audit, provenance)
-    if provenance["colormap"] is not None:
-        yield _colour_map(provenance)
-    wrong = sorted(_restated(folder, provenance))
-    yield Finding("records restated", not wrong, _says(wrong, "not what the records say"))
-
-
-def _says(wrong: list[str], text: str) -> str:
-    return f"{', '.join(wrong)}: {text}" if wrong else "agree"
-
-
-def _audit(audit: dict[str, Any], provenance: dict[str, Any]) -> Finding:
-    verdicts = {check["verdict"] for check in audit["checks"]}
-    worst = next((v for v in ("fail", "look") if v in verdicts), "pass")
-    summary = audit_summary(audit).model_dump()
-    agree = audit["verdict"] == worst and summary == provenance["audit"]
-    stated = f"checks say {worst}, files {audit['verdict']} and {provenance['audit']}"
-    return Finding("audit verdict", agree, worst if agree else stated)
-
-
-def _colour_map(provenance: dict[str, Any]) -> Finding:
-    """The table on record, with which the picture is painted again, is the one of that name."""
-    colours = provenance["colormap"]
-    if colour_table(colours["name"]).model_dump() == colours:
-        return Finding("colour map", True, f"{colours['name']}, as in this version")
-    text = f"another {colours['name']} than in this version of medfuse"
-    return Finding("colour map", provenance["software"] != software(), text)
-
-
-def _restated(folder: Path, provenance: dict[str, Any]) -> Iterator[str]:
-    """Files that follow from other files and do not."""
-    if read_json(folder, PROV_FILE) != to_prov_json(provenance):
-        yield PROV_FILE
-    stored = read_json(folder, "transform.json")
-    steps = {step["name"]: step for step in provenance["steps"]}
-    if steps["register"]["result"] != stored:
-        yield "transform.json"
-    transform = Registration.from_dict(stored)
-    with tempfile.TemporaryDirectory() as scratch:
-        transform.write_tfm(Path(scratch) / "transform.tfm")
-        made = (Path(scratch) / "transform.tfm").read_bytes()
-    if (folder / "transform.tfm").read_bytes() != made:
-        yield "transform.tfm"
-    if not same_version(provenance):  # another version draws other pages
-        return
-    page = folder / "report.html"
-    if page.exists() and page.read_text("utf-8") != report_page(folder):
-        yield "report.html"
+def _salt(folder: Path) -> bytes | None:
+    """The secret of the study, where it lies beside the results as the batch put it."""
+    path = salt_beside(folder.absolute().parent)
+    try:
+        return study_salt(path) if path.is_file() and path.stat().st_size < 4096 else None
+    except (MedfuseError, OSError):
+        return None
 
 
 def _signature(folder: Path, public: PublicKey) -> Finding:

@@ -1,0 +1,174 @@
+"""A result written once more from its inputs, and compared file by file and entry by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from monai.data import MetaTensor
+
+from medfuse.case.pipeline import case_key
+from medfuse.case.record import (
+    CaseRecord,
+    registration_check,
+    start_matrix,
+    unit_check,
+    write_case,
+)
+from medfuse.dicom_out import SourceSeries, limits, read_patient
+from medfuse.errors import MedfuseError
+from medfuse.record.provenance import Role, bids_fields, software
+from medfuse.registration.result import Registration
+from medfuse.results.folder import inventory
+from medfuse.settings import CaseSettings
+from medfuse.verification.compare import differences, left_out
+from medfuse.verification.finding import Finding, agreement, listed, not_checked, read_json
+from medfuse.verification.inputs import Source
+from medfuse.verification.records import STATED, other_version
+
+#: Compared with the files themselves, or entry by entry.
+_RECORDS = ("provenance.json", "provenance.prov.json", "report.html")
+#: What follows from other entries, or that `check_records` compares.
+_ELSEWHERE = (*STATED, "case", "key", "outputs", "audit", "medfuse")
+_TYPED = ("anatomical_series", "functional_series", "initial", "initial_kind")
+_SALTED = "hashed with a study salt"
+Run = tuple[MetaTensor, MetaTensor, Registration, MetaTensor, Any]
+
+
+def same_files(
+    folder: Path,
+    provenance: dict[str, Any],
+    settings: CaseSettings,
+    run: Run,
+    sources: dict[Role, Source],
+    *,
+    scratch: Path,
+    made_by: str | None,
+    salt: bytes | None,
+) -> Iterator[Finding]:
+    """Write the result once more and compare it."""
+    record = _record(provenance, settings, run, sources, salt)
+    scratch.mkdir()
+    write_case(scratch, record)
+    salted = provenance["identifiers"] == _SALTED and salt is None
+    yield from _files(folder, scratch, provenance, made_by, salted=salted)
+    made, found = read_json(scratch, "provenance.json"), dict(provenance)
+    if salted:
+        yield from _pseudonyms(made, found)
+    yield from _entries(made, found, made_by)
+    yield _key(provenance, sources)
+
+
+def _record(
+    provenance: dict[str, Any],
+    settings: CaseSettings,
+    run: Run,
+    sources: dict[Role, Source],
+    salt: bytes | None,
+) -> CaseRecord:
+    anat, func, registration, on_grid, result = run
+    reasons = registration.reasons
+    notes = (*anat.meta["notes"], *func.meta["notes"], *reasons)
+    patient = None
+    if settings.dicom:
+        notes += limits(SourceSeries.from_volume(anat), SourceSeries.from_volume(func))
+        source = sources["anatomical"]
+        if settings.keep_patient:
+            patient = read_patient(source.path, source.series.uid if source.series else None)
+    salted = provenance["identifiers"] == _SALTED
+    return CaseRecord(
+        case=provenance["case"],
+        command=provenance["command"],
+        key=provenance["key"],
+        settings=settings,
+        anat=anat,
+        func=func,
+        registration=registration,
+        initial=start_matrix(settings, anat, func),
+        on_grid=on_grid,
+        result=result,
+        audit=result.audit.with_checks([registration_check(registration), unit_check(func)]),
+        notes=notes,
+        uid_salt=salt if salted else None,
+        bids=bids_fields(sources["anatomical"].path, sources["functional"].path),
+        patient=patient,
+    )
+
+
+def _files(
+    folder: Path, scratch: Path, provenance: dict[str, Any], made_by: str | None, *, salted: bool
+) -> Iterator[Finding]:
+    new, old = inventory(scratch), inventory(folder)
+    older = provenance["medfuse"] != software()["medfuse"]
+    left = ("dicom/",) if salted else ()
+    if salted and any(name.startswith(left) for name in old):
+        yield not_checked("DICOM files", "their UIDs rest on the secret of the study")
+    if "report.html" not in old:  # MONAI may leave it out, with its figures
+        left = (*left, "figures/")
+    names = sorted({*new, *(() if older else old)} - {*_RECORDS})
+    names = [n for n in names if not n.startswith(left) and (n in old or not older)]
+    differ = [n for n in names if new.get(n, {}).get("sha256") != old.get(n, {}).get("sha256")]
+    pages = all(name == "audit.json" or name.startswith("figures/") for name in differ)
+    if differ and pages and older:
+        yield other_version("files made again", listed(differ), provenance["medfuse"], made_by)
+    else:
+        fine = f"{len(names)} equal to the byte"
+        yield Finding("files made again", not differ, listed(differ) or fine)
+
+
+def _pseudonyms(made: dict[str, Any], found: dict[str, Any]) -> Iterator[Finding]:
+    """Without the secret of the study its pseudonyms cannot be told; only that they are others."""
+    names, wrong = ("series", "frame_of_reference"), []
+    made["identifiers"] = found["identifiers"]
+    for role, ours in made["inputs"].items():
+        theirs = found["inputs"][role]
+        for name in names:
+            is_own = ours[name] is not None and ours[name] == theirs[name]
+            if is_own or (ours[name] is None) != (theirs[name] is None):
+                wrong.append(f"{role} {name}")
+            ours[name] = theirs[name]
+    if wrong:
+        yield agreement("pseudonyms", wrong, says="not hashed with a secret of the study")
+    else:
+        yield not_checked("pseudonyms", "the secret of the study is not beside the results")
+
+
+def _entries(made: dict[str, Any], found: dict[str, Any], made_by: str | None) -> Iterator[Finding]:
+    """Every entry of the record but those that are compared elsewhere."""
+    version = found["medfuse"]
+    older = version != software()["medfuse"]
+    kept = {name: value for name, value in found["settings"].items() if name in _TYPED}
+    kept = {name: value for name, value in kept.items() if value not in (None, "auto")}
+    names = [role for role, source in found["inputs"].items() if source.get("name")]
+    for record in (made, found):
+        for name in _ELSEWHERE:
+            record.pop(name, None)
+        record["settings"] = {n: v for n, v in record["settings"].items() if n not in _TYPED}
+        record["inputs"] = {r: {**s, "name": None} for r, s in record["inputs"].items()}
+    if (made["bids"] is None) != (found.get("bids") is None):
+        made["bids"] = found.get("bids")
+        yield not_checked("bids", "inputs here and record: only one knows of a BIDS data set")
+    wrong = list(differences(made, found, older=older))
+    what = "provenance made again"
+    if wrong and older:
+        yield other_version(what, listed(wrong), version, made_by)
+    else:
+        lacking = listed(list(left_out(made, found))) if older else ""
+        fine = f"same record; not in it: {lacking}" if lacking else "same record"
+        yield Finding(what, not wrong, listed(wrong) or fine)
+    if kept or names:
+        typed = [f"settings.{name}" for name in kept] + [f"inputs.{role}.name" for role in names]
+        yield not_checked("given by the user", f"{listed(typed)}, as typed or called then")
+
+
+def _key(provenance: dict[str, Any], sources: dict[Role, Source]) -> Finding:
+    """The resume key is told again where the command line named just these files."""
+    settings = CaseSettings.model_validate({**provenance["settings"], "initial": None})
+    try:
+        key = case_key(sources["anatomical"].path, sources["functional"].path, settings)
+    except (MedfuseError, OSError):
+        key = ""
+    if key == provenance["key"]:
+        return Finding("key", True, "of these inputs and settings")
+    return not_checked("key", "made from files or settings as the command line had them")

@@ -1,0 +1,142 @@
+"""Every file of a result is there, unaltered, and nothing else is: no link, no empty folder.
+
+Whoever made the folder is not trusted: a file is hashed only where its size is the recorded one,
+and nothing is opened that is no plain file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from medfuse.results.folder import (
+    BIDS_DESCRIPTION,
+    MANIFEST,
+    SIGNATURE_SUFFIX,
+    STUDY_LIST,
+    file_sha256,
+)
+from medfuse.results.ledger_files import LEDGERS, SUMMARY
+from medfuse.verification.finding import Finding, agreement, listed, not_checked, printable
+
+SIGNATURE = MANIFEST + SIGNATURE_SUFFIX
+MAX_SIGNATURE_BYTES = 4096
+MAX_ENTRIES = 100_000
+#: What a batch writes beside its results.
+WORKING_PAPERS = (LEDGERS, SUMMARY, "study.html", BIDS_DESCRIPTION, "logs/*.log", "*.bids.json")
+_STUDY_FILES = (*WORKING_PAPERS, STUDY_LIST, STUDY_LIST + SIGNATURE_SUFFIX)
+
+
+def check_files(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
+    """Compare a result folder with its manifest, file by file."""
+    plain, odd = entries(folder)
+    own = {MANIFEST, *([SIGNATURE] if _is_signature(folder / SIGNATURE) else [])}
+    expected = manifest["files"]
+    found = set(plain) - own
+    altered = [n for n in expected if n in found and _differs(folder / n, plain[n], expected[n])]
+    whole = json.dumps(manifest, indent=1) + "\n"
+    if whole != (folder / MANIFEST).read_text("utf-8"):
+        altered.append(MANIFEST)
+    if set(manifest) != {"schema", "case", "key", "files"}:
+        altered.append(f"{MANIFEST} (fields)")
+    for what, names in (
+        ("missing files", sorted(set(expected) - found)),
+        ("unknown files", sorted({*(found - set(expected)), *odd})),
+        ("altered files", sorted(altered)),
+    ):
+        yield Finding(what, not names, listed(names) or f"none of {len(expected)}")
+
+
+def check_name(folder: Path, case: str) -> Finding:
+    """A result folder is called as its case: two that were exchanged are not."""
+    name = Path(os.path.abspath(folder)).name
+    text = f"the folder is called {printable(name)}, its record is of case {printable(case)}"
+    return Finding("folder name", name == case, "that of the case" if name == case else text)
+
+
+def entries(folder: Path) -> tuple[dict[str, int], list[str]]:
+    """All plain files below a folder with their sizes, and whatever else lies there.
+
+    Links, empty folders, pipes and what cannot be listed are in the second list, with the reason.
+    Links are never followed.
+    """
+    plain: dict[str, int] = {}
+    odd: list[str] = []
+    waiting = [""]
+    while waiting and len(plain) + len(odd) < MAX_ENTRIES:
+        inside = waiting.pop()
+        try:
+            names = sorted(os.listdir(folder / inside))
+        except OSError as error:
+            odd.append(f"{inside} ({(error.strerror or 'unreadable').lower()})")
+            continue
+        if not names:
+            odd.append(f"{inside} (empty folder)")
+        for name in names[:MAX_ENTRIES]:
+            path = f"{inside}{name}"
+            status = (folder / path).lstat()
+            if stat.S_ISDIR(status.st_mode):
+                waiting.append(f"{path}/")
+            elif stat.S_ISREG(status.st_mode):
+                plain[path] = status.st_size
+            else:
+                odd.append(f"{path} ({'link' if stat.S_ISLNK(status.st_mode) else 'no file'})")
+    if waiting:
+        odd.append(f"more than {MAX_ENTRIES} entries")
+    return plain, odd
+
+
+def check_beside(study: Path, results: list[Path]) -> Iterator[Finding]:
+    """What lies in a study folder beside the results: working papers, or nobody's."""
+    names, unknown = {path.name for path in results}, list[str]()
+    papers: list[str] = []
+    for name in sorted(os.listdir(study)):
+        path = study / name
+        if name in names and path.is_dir() and not path.is_symlink():
+            continue
+        inside = path.is_dir() and not path.is_symlink()
+        below, odd = entries(path) if inside else ({}, [])
+        found = [f"{name}/{n}" for n in below] if inside else [name]
+        unknown += [f"{name}/{n}" for n in odd]
+        for one in found:
+            plain = (study / one).is_file() and not (study / one).is_symlink()
+            known = plain and any(_is_called(one, pattern) for pattern in _STUDY_FILES)
+            (papers if known else unknown).append(one)
+    if unknown:
+        yield agreement("unknown files beside the results", unknown, says="no part of a batch")
+    if papers:
+        yield not_checked(
+            "papers of the study",
+            f"{listed(papers)}; a signature covers the summary and study.html",
+        )
+
+
+def _is_called(name: str, pattern: str) -> bool:
+    path = PurePosixPath(name)
+    return len(path.parts) == pattern.count("/") + 1 and path.match(pattern)
+
+
+def _is_signature(path: Path) -> bool:
+    """A signature holds two comments and two keys of base64, and is small."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SIGNATURE_BYTES:
+            return False
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return False
+    heads = ("untrusted comment: ", "", "trusted comment: ", "")
+    return len(lines) == 4 and all(x.startswith(h) for x, h in zip(lines, heads, strict=True))
+
+
+def _differs(path: Path, size: int, record: Any) -> bool:
+    if set(record) != {"sha256", "bytes"} or size != record["bytes"]:
+        return True
+    try:
+        return bool(file_sha256(path) != record["sha256"])
+    except OSError:  # what cannot be read cannot be vouched for
+        return True

@@ -1,0 +1,167 @@
+"""Volumes of a result, read by what the record says they are and not by what they say themselves.
+
+The record tells shape and place; a file whose header, length or compression is another one than
+`write_nifti` makes is refused before its voxels are unpacked.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medfuse.errors import InputError
+from medfuse.fusion.bands import level_affine, level_shape
+from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.volume import Place, require_memory
+from medfuse.results.export import OFFSET, band_files, nifti_head, nifti_header
+from medfuse.verification.finding import Finding, agreement, not_a_result, read_json
+
+MAX_SIDE = 1 << 15  # voxels; NIfTI-1 holds no more
+#: Deflate makes nothing more than 1032 times smaller.
+MAX_RATIO = 1032
+GZIP_HEAD = b"\x1f\x8b\x08" + bytes(5) + b"\x04\xff"
+RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+_COLOURED, _FUNCTIONAL = "fused_rgb", "functional_on_anatomical"
+_SUFFIX = ".nii.gz"
+_CHUNK = 1 << 20
+
+
+def result_grid(folder: Path) -> Grid:
+    """The anatomical grid of a result, from its transform, judged before anything is allocated.
+
+    Raises
+    ------
+    InputError
+        ``E_NOT_A_RESULT``, ``E_TOO_LARGE``.
+    """
+    stored = read_json(folder, "transform.json")["fixed_grid"]
+    shape, affine = stored["shape"], np.asarray(stored["affine"], dtype=np.float64)
+    sound = len(shape) == 3 and all(type(n) is int and 0 < n < MAX_SIDE for n in shape)
+    if not sound or affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise not_a_result(folder, "transform.json holds no grid")
+    require_memory(tuple(shape), RGB.itemsize + 12, Place("Cannot verify", folder.name))
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def check_headers(folder: Path, provenance: dict[str, Any]) -> Iterator[Finding]:
+    """Shape, affine and every other header field of all volumes are those of the record."""
+    grid = result_grid(folder)
+    source = provenance["inputs"]["anatomical"]
+    same = source["shape"] == list(grid.shape) and source["affine"] == grid.affine.tolist()
+    lengths = np.linalg.norm(grid.affine[:3, :3], axis=0).round(6).tolist()
+    same = same and source["spacing_mm"] == lengths
+    yield Finding(
+        "grid",
+        same,
+        "of the anatomical image" if same else "transform and anatomical input have other grids",
+    )
+    wrong, names = [], sorted(path.name for path in folder.glob(f"*{_SUFFIX}"))
+    for name in names:
+        try:
+            _require_header(folder, name.removesuffix(_SUFFIX), grid, provenance)
+        except InputError as error:
+            wrong.append(error.cause)
+    yield agreement(
+        "headers of the volumes", wrong, says="not as written", fine=f"all {len(names)}"
+    )
+
+
+def stored(folder: Path, name: str, *, grid: Grid | None = None) -> np.ndarray:
+    """Voxels of a volume of the result folder, (X, Y, Z) float32, or RGB of bytes.
+
+    Raises
+    ------
+    InputError
+        ``E_NOT_A_RESULT``: it is not there, damaged, or not of the size that it should have.
+    """
+    shape, _ = _place(folder, name, grid or result_grid(folder))
+    colours = name == _COLOURED or (name == _FUNCTIONAL and _is_rgb(folder, name))
+    kind = RGB if colours else np.dtype("<f4")
+    content = _unpacked(folder, name, OFFSET + math.prod(shape) * kind.itemsize)
+    found = np.frombuffer(content, kind, offset=OFFSET).reshape(shape, order="F")
+    return found.copy() if colours else np.array(found, dtype=np.float32, order="C")
+
+
+def stored_maps(folder: Path) -> list[torch.Tensor]:
+    """Weights (1, X, Y, Z) of a result: the one map, or one map a band, finest first."""
+    names = [path.name.removesuffix(_SUFFIX) for path in band_files(folder)] or ["weight_map"]
+    return [torch.from_numpy(stored(folder, name)[None]) for name in names]
+
+
+def _is_rgb(folder: Path, name: str) -> bool:
+    head = _unpacked(folder, name, OFFSET, whole=False)
+    return int.from_bytes(head[70:72], "little") == 128
+
+
+def _require_header(folder: Path, name: str, grid: Grid, provenance: dict[str, Any]) -> None:
+    shape, affine = _place(folder, name, grid, provenance)
+    coloured = name == _COLOURED or (name == _FUNCTIONAL and not provenance["colormap"])
+    header = nifti_header(shape, affine, None if coloured else np.dtype("<f4"))
+    if _unpacked(folder, name, OFFSET, whole=False) != nifti_head(header):
+        raise not_a_result(folder, f"{name}{_SUFFIX} (header)")
+    with (folder / f"{name}{_SUFFIX}").open("rb") as file:
+        if file.read(len(GZIP_HEAD)) != GZIP_HEAD:
+            raise not_a_result(folder, f"{name}{_SUFFIX} (gzip header)")
+
+
+def _place(
+    folder: Path, name: str, grid: Grid, provenance: dict[str, Any] | None = None
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a volume: the anatomical grid, or a level of its pyramid."""
+    if not name.startswith("weights_level"):
+        return grid.shape, grid.affine
+    level = int(name.removeprefix("weights_level"))
+    if not 0 <= level < 16:
+        raise not_a_result(folder, f"{name}{_SUFFIX} (no such level)")
+    record = provenance or read_json(folder, "provenance.json")
+    fuse = next(step for step in record["steps"] if step["name"] == "fuse")
+    volume = fuse["parameters"]["mode"] == "volume" and min(grid.shape) > 1
+    order = DisplayOrder.from_grid(grid)
+    slices, rows, columns = (grid.shape[axis] for axis in order.axes)
+    small = level_shape((slices, 1, rows, columns), level, volume=volume)
+    shape = [0, 0, 0]
+    for axis, size in zip(order.axes, (small[0], small[2], small[3]), strict=True):
+        shape[axis] = size
+    return tuple(shape), level_affine(grid, order, level, volume=volume)
+
+
+def _unpacked(folder: Path, name: str, size: int, *, whole: bool = True) -> bytes:
+    """Exactly `size` bytes of a gzip file, its first ones or all; nothing may follow."""
+    path = folder / f"{name}{_SUFFIX}"
+    refuse = not_a_result(folder, f"{path.name} cannot be read")
+    try:
+        if path.is_symlink() or not path.is_file() or size > MAX_RATIO * path.stat().st_size:
+            raise refuse
+        with path.open("rb") as file:
+            return _inflate(file, size, whole=whole)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise refuse from error
+
+
+def _inflate(file: io.BufferedReader, size: int, *, whole: bool) -> bytes:
+    unpacker, content = zlib.decompressobj(zlib.MAX_WBITS | 16), bytearray()
+    limit = size + 1 if whole else size
+    while not unpacker.eof and len(content) < limit:
+        part = unpacker.unconsumed_tail or file.read(_CHUNK)
+        if not part:
+            raise EOFError
+        content += unpacker.decompress(part, limit - len(content))
+    if whole and (len(content) != size or not _ends(unpacker, file)):
+        raise ValueError("not of the expected length")
+    return bytes(content)
+
+
+def _ends(unpacker: Any, file: io.BufferedReader) -> bool:
+    """Whether the stream is complete, its checksum right, and nothing stands behind it."""
+    while not unpacker.eof:
+        part = unpacker.unconsumed_tail or file.read(_CHUNK)
+        if not part or unpacker.decompress(part, 1):
+            return False
+    return not unpacker.unused_data and not file.read(1)
