@@ -6,7 +6,7 @@ a case, and only those will do for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Inputs:
                 remedy=f"Give the folder that holds the images with {option('inputs', 'DIR')}",
             )
         self.root = root
-        self._index: dict[str, list[Source]] | None = None
+        self._index: list[tuple[str, Source]] | None = None
         self._cases: dict[str, Case] | None = None
 
     def load(
@@ -67,18 +67,13 @@ class Inputs:
     ) -> tuple[MetaTensor, Source] | None:
         """The image with the recorded content, in the place of the case if it lies there too."""
         own = self.cases.get(case)
-        sources = self._found().get(record["sha256"], [])
-        for source in sorted(sources, key=lambda s: not _is_place(s, own, role)):
-            image = _try(source, role, _stated(settings, role, record, source))
-            if image is not None:
-                return image, source
-        if record["kind"] == "dicom":  # one frame of a series: fewer files than lie there
-            series = [s for found in self._found().values() for s in found if s.series]
-            for source in sorted(series, key=lambda s: not _is_place(s, own, role)):
-                image = _try(source, role, _stated(settings, role, record, source))
-                if image is not None and image.meta["source"]["sha256"] == record["sha256"]:
-                    return image, source
-        return None
+        if own is not None:
+            found = _first(_images(getattr(own, role)), role, record, settings)
+            if found is not None:
+                return found
+        if self._index is None:
+            self._index = list(_images(self.root))
+        return _first(self._index, role, record, settings)
 
     def place(self, case: str, found: dict[Role, Source]) -> Iterator[Finding]:
         """Whether the two images lie where discovery looks for those of this case."""
@@ -104,31 +99,43 @@ class Inputs:
                 self._cases = {}
         return self._cases
 
-    def _found(self) -> dict[str, list[Source]]:
-        """Content hash -> where it lies."""
-        if self._index is None:
-            self._index = {}
-            for digest, source in self._images():
-                self._index.setdefault(digest, []).append(source)
-        return self._index
 
-    def _images(self) -> Iterator[tuple[str, Source]]:
-        is_image = self.root.is_file() and self.root.suffix.lower() != ".csv"
-        folder = self.root if self.root.is_dir() else self.root.parent
-        files = [self.root] if is_image else sorted(folder.rglob("*"))
-        for path in files:
-            if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():
-                try:
-                    yield _nifti_hash(path), Source(path)
-                except (MedfuseError, OSError):  # another image that cannot be read
-                    continue
-        for series in scan_folder(folder).series:
-            paths = [file.path for file in series.files]
-            inside = Path(*_common([path.parent.parts for path in paths]))
+def _first(
+    images: Iterable[tuple[str, Source]], role: Role, record: dict[str, Any], settings: CaseSettings
+) -> tuple[MetaTensor, Source] | None:
+    """The first image with the recorded content."""
+    series = []
+    for digest, source in images:
+        if digest == record["sha256"]:
+            image = _try(source, role, _stated(settings, role, record, source))
+            if image is not None:
+                return image, source
+        elif source.series is not None and record["kind"] == "dicom":
+            series.append(source)
+    for source in series:  # one frame of a series: fewer files than lie there
+        image = _try(source, role, _stated(settings, role, record, source))
+        if image is not None and image.meta["source"]["sha256"] == record["sha256"]:
+            return image, source
+    return None
+
+
+def _images(root: Path) -> Iterator[tuple[str, Source]]:
+    """Content hash and place of every image below a folder, or beside a table of cases."""
+    is_image = root.is_file() and root.suffix.lower() != ".csv"
+    folder = root if root.is_dir() else root.parent
+    for path in [root] if is_image else sorted(folder.rglob("*")):
+        if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():
             try:
-                yield content_hash([file_sha256(p) for p in paths]), Source(inside, series)
-            except OSError:
+                yield _nifti_hash(path), Source(path)
+            except (MedfuseError, OSError):  # another image that cannot be read
                 continue
+    for series in scan_folder(folder).series:
+        paths = [file.path for file in series.files]
+        inside = Path(*_common([path.parent.parts for path in paths]))
+        try:
+            yield content_hash([file_sha256(p) for p in paths]), Source(inside, series)
+        except OSError:
+            continue
 
 
 def _is_place(source: Source, case: Case | None, role: Role) -> bool:

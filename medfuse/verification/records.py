@@ -16,7 +16,9 @@ import numpy as np
 
 from medfuse.audit.verdicts import contradicted, has_rule
 from medfuse.case.record import registration_check, unit_check
-from medfuse.methods.registry import get_method
+from medfuse.fusion.restate import TOLD
+from medfuse.methods.base import BF16
+from medfuse.methods.zoo import weights_name
 from medfuse.record.privacy import sanitize, sanitize_text
 from medfuse.record.prov_json import to_prov_json
 from medfuse.record.provenance import PROV_FILE, Provenance, audit_summary, colour_table, software
@@ -25,16 +27,32 @@ from medfuse.report.case import report_page
 from medfuse.settings import CaseSettings
 from medfuse.verification.compare import differences
 from medfuse.verification.finding import Finding, agreement, listed, not_checked, read_json
-from medfuse.verification.volumes import result_grid
 
 #: What a run says of itself: nothing in the folder or in its inputs tells it again.
 STATED = ("created", "timing", "command", "hardware", "software")
+_ALWAYS = {"linearity", "invented", "contradiction", "laterality", "overshoot"}
 _LEVELS = range(17)  # of a pyramid; the widest image has 2**15 voxels
 
 
 def check_records(folder: Path, manifest: dict[str, Any], made_by: str | None) -> Iterator[Finding]:
     """Manifest, provenance, audit, transform and report tell the same story."""
-    provenance = read_json(folder, "provenance.json")
+    provenance, audit = read_json(folder, "provenance.json"), read_json(folder, "audit.json")
+    transform = read_json(folder, "transform.json")
+    yield from check_entries(manifest, provenance, audit, transform, made_by)
+    wrong = sorted(_restated(folder, provenance))
+    yield agreement("records restated", wrong, says="not what the records say")
+    yield _report(folder, provenance, made_by)
+    yield _versions(provenance)
+
+
+def check_entries(
+    manifest: dict[str, Any],
+    provenance: dict[str, Any],
+    audit: dict[str, Any],
+    transform: dict[str, Any],
+    made_by: str | None = None,
+) -> Iterator[Finding]:
+    """What the four records say of each other, entry by entry; no file is read."""
     Provenance.model_validate(provenance)
     files = manifest["files"]
     outputs = {name: files.get(name, {}).get("sha256") for name in provenance["outputs"]}
@@ -44,15 +62,12 @@ def check_records(folder: Path, manifest: dict[str, Any], made_by: str | None) -
     yield agreement("outputs named in provenance", wrong, says="not as recorded", fine="all agree")
     wrong = [name for name in ("key", "case") if provenance[name] != _told(manifest, name)]
     yield agreement("key and case", wrong, says="manifest and provenance disagree")
-    yield from check_audit(read_json(folder, "audit.json"), provenance, folder)
+    yield from _audit(audit, provenance, Registration.from_dict(transform))
     if provenance["colormap"] is not None:
         yield _colour_map(provenance, made_by)
     wrong = sorted(_contradictions(provenance, files))
     yield agreement("settings, steps and inputs", wrong, says="contradict each other")
-    wrong = sorted(_restated(folder, provenance))
-    yield agreement("records restated", wrong, says="not what the records say")
-    yield _report(folder, provenance, made_by)
-    yield _versions(provenance)
+    yield agreement("transform", _transform(provenance, transform), says="told in two ways")
 
 
 def _told(manifest: dict[str, Any], name: str) -> Any:
@@ -60,12 +75,11 @@ def _told(manifest: dict[str, Any], name: str) -> Any:
     return sanitize_text(value) if name == "case" and isinstance(value, str) else value
 
 
-def check_audit(
-    audit: dict[str, Any], provenance: dict[str, Any], folder: Path
+def _audit(
+    audit: dict[str, Any], provenance: dict[str, Any], transform: Registration
 ) -> Iterator[Finding]:
     """The verdicts follow from the numbers, and the whole from the checks."""
     checks = {check["id"]: check for check in audit["checks"]}
-    transform = Registration.from_dict(read_json(folder, "transform.json"))
     wrong = [] if len(checks) == len(audit["checks"]) else ["a check is there twice"]
     wrong += _told_by_records(checks, provenance, transform)
     by_colour = checks.get("read_back", {}).get("verdict") == "pass"
@@ -73,8 +87,9 @@ def check_audit(
         if has_rule(name):
             against = contradicted(check, by_colour=by_colour)
             wrong += [f"{name} ({against})"] if against else []
-    missing = sorted({"linearity", "invented", "contradiction", "laterality"} - checks.keys())
-    wrong += [f"{name} (missing)" for name in missing]
+    wrong += [f"{name} (missing)" for name in sorted(_ALWAYS - checks.keys())]
+    known = {*TOLD, "registration", "unit"}
+    wrong += [f"{n} (no such check)" for n in checks if not (has_rule(n) or n in known)]
     yield agreement("verdicts", wrong, says="not by the limits of this version")
     verdicts = {check["verdict"] for check in audit["checks"]}
     worst = next((v for v in ("fail", "look") if v in verdicts), "pass")
@@ -167,7 +182,10 @@ def _is_as_asked(name: str, asked: Any, value: Any) -> bool:
     if asked in (None, "auto") or asked == value or name == "initial":
         return True
     if name == "method":  # a file of the user's own, or another name of the same weights
-        return str(asked).endswith(".safetensors") or get_method(asked).info.name == value
+        same = weights_name(asked) == weights_name(value)
+        return asked.endswith(".safetensors") or (
+            same and asked.endswith(BF16) == value.endswith(BF16)
+        )
     return (name, value) in (("gamut", "overlay"), ("colormap", None))
 
 
@@ -188,23 +206,32 @@ def _notes(provenance: dict[str, Any], steps: dict[str, Any]) -> Iterator[str]:
         yield "notes, and those of the inputs and the registration"
 
 
+def _transform(provenance: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """Entries of transform.json that differ from the record, or from what they follow from."""
+    steps = {step["name"]: step["result"] for step in provenance["steps"]}
+    again = Registration.from_dict(stored).to_dict()  # inverse, direction, schema
+    source = provenance["inputs"]["anatomical"]
+    grid = stored["fixed_grid"]
+    lengths = np.linalg.norm(np.asarray(grid["affine"])[:3, :3], axis=0).round(6).tolist()
+    told = {**grid, "spacing_mm": lengths}
+    found = {name: source[name] for name in ("shape", "affine", "spacing_mm")}
+    return [
+        *differences(steps["register"], stored),
+        *differences(again, stored, older=True),
+        *differences(told, found, at="inputs.anatomical"),
+    ]
+
+
 def _restated(folder: Path, provenance: dict[str, Any]) -> Iterator[str]:
     """Files that follow from other files and do not."""
     if list(differences(to_prov_json(provenance), read_json(folder, PROV_FILE))):
         yield PROV_FILE
     stored = read_json(folder, "transform.json")
-    steps = {step["name"]: step for step in provenance["steps"]}
-    if list(differences(steps["register"]["result"], stored)):
-        yield "transform.json"
-    transform = Registration.from_dict(stored)
-    if list(differences(transform.to_dict(), stored, older=True)):  # inverse, direction, schema
-        yield "transform.json"
     with tempfile.TemporaryDirectory() as scratch:
-        transform.write_tfm(Path(scratch) / "transform.tfm")
+        Registration.from_dict(stored).write_tfm(Path(scratch) / "transform.tfm")
         made = (Path(scratch) / "transform.tfm").read_bytes()
     if (folder / "transform.tfm").read_bytes() != made:
         yield "transform.tfm"
-    result_grid(folder)
 
 
 def _report(folder: Path, provenance: dict[str, Any], made_by: str | None) -> Finding:
