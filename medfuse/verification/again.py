@@ -151,7 +151,7 @@ def _entries(made: dict[str, Any], found: dict[str, Any], made_by: str | None) -
         yield not_checked("bids", "inputs here and record: only one knows of a BIDS data set")
     wrong = list(differences(made, found, older=older))
     what = "provenance made again"
-    if wrong and older:
+    if wrong and older and not any(_is_number(found, name) for name in wrong):
         yield other_version(what, listed(wrong), version, made_by)
     else:
         lacking = listed(list(left_out(made, found))) if older else ""
@@ -160,6 +160,13 @@ def _entries(made: dict[str, Any], found: dict[str, Any], made_by: str | None) -
     if kept or names:
         typed = [f"settings.{name}" for name in kept] + [f"inputs.{role}.name" for role in names]
         yield not_checked("given by the user", f"{listed(typed)}, as typed or called then")
+
+
+def _is_number(record: Any, name: str) -> bool:
+    """Whether an entry ``a.b.3`` is a number: versions may word otherwise, not compute."""
+    for step in name.split("."):
+        record = record[int(step)] if isinstance(record, list) else (record or {}).get(step)
+    return isinstance(record, int | float)
 
 
 def _key(provenance: dict[str, Any], sources: dict[Role, Source]) -> Finding:
