@@ -217,7 +217,7 @@ def _transform(provenance: dict[str, Any], stored: dict[str, Any]) -> list[str]:
     found = {name: source[name] for name in ("shape", "affine", "spacing_mm")}
     return [
         *differences(steps["register"], stored),
-        *differences(again, stored, older=True),
+        *(name for name in ("schema", "direction", "inverse") if again[name] != stored[name]),
         *differences(told, found, at="inputs.anatomical"),
     ]
 

@@ -244,7 +244,8 @@ def _same_registration(
     apart = float(np.linalg.norm(ends[0] - ends[1]))
     version = provenance["medfuse"]
     older = version != software()["medfuse"]
-    made, told = found.to_dict(), stored.to_dict()
+    steps = {step["name"]: step["result"] for step in provenance["steps"]}
+    made, told = json.loads(json.dumps(found.to_dict())), dict(steps["register"])
     if settings.initial:
         told["reasons"] = told["reasons"][: len(made["reasons"])]
     wrong = list(differences(made, told, older=older))

@@ -15,7 +15,12 @@ from medfuse.results.folder import MANIFEST, inventory
 from medfuse.verification.verify import Finding
 
 CHOSEN = CaseSettings(
-    registration="identity", mode="slices", bias=0.1, method="swift", colormap="ember"
+    registration="identity",
+    accept_suspect=True,  # a small piece
+    mode="slices",
+    bias=0.1,
+    method="swift",
+    colormap="ember",
 )
 
 

@@ -46,7 +46,7 @@ def test_an_untouched_result_is_reproduced_to_the_bit_from_inputs_under_any_name
 @pytest.mark.parametrize("method", ["gifnet", "unfolding", "unfolding-features"])
 def test_methods_that_paint_or_iterate_are_reproduced_too(method, study, tmp_path) -> None:
     out = tmp_path / "results" / "case"
-    chosen = CaseSettings(registration="identity", method=method)
+    chosen = CaseSettings(registration="identity", accept_suspect=True, method=method)
     run_case(study / "mr-t1.nii.gz", study / "pet-suv-dicom", out, chosen, case="case")
     assert wrong(verify(out, inputs=study)) == set()
     checks = json.loads((out / "audit.json").read_text())["checks"]
