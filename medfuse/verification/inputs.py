@@ -17,7 +17,6 @@ from medfuse.case.pipeline import load_image
 from medfuse.errors import InputError, MedfuseError, option
 from medfuse.imaging.dicom.scan import Series, scan_folder
 from medfuse.imaging.nifti.facts import find_facts
-from medfuse.imaging.pairing import TOLD
 from medfuse.imaging.volume import content_hash
 from medfuse.record.provenance import Role
 from medfuse.results.folder import file_sha256
