@@ -17,6 +17,7 @@ from medfuse.case.pipeline import load_image
 from medfuse.errors import InputError, MedfuseError, option
 from medfuse.imaging.dicom.scan import Series, scan_folder
 from medfuse.imaging.nifti.facts import find_facts
+from medfuse.imaging.pairing import TOLD
 from medfuse.imaging.volume import content_hash
 from medfuse.record.provenance import Role
 from medfuse.results.folder import file_sha256
@@ -108,6 +109,8 @@ def _first(
         if digest == record["sha256"]:
             image = _try(source, role, _stated(settings, role, record, source))
             if image is not None:
+                if TOLD in record:  # under another name, or without a statement of the user
+                    image.meta["source"][TOLD] = record[TOLD]
                 return image, source
         elif source.series is not None and record["kind"] == "dicom":
             series.append(source)
