@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,10 @@ def load_guide(path: Path) -> Method | Painter:
     WeightsError
         If the file is missing, is not safetensors, was altered, or holds another network.
     """
+    return wrap_network(*_read_guide(path))
+
+
+def _read_guide(path: Path) -> tuple[nn.Module, MethodInfo]:
     data = read_weights(path)
     digest = hashlib.sha256(data).hexdigest()
     card = read_card(path)
@@ -125,7 +129,7 @@ def load_guide(path: Path) -> Method | Painter:
         weights_sha256=digest,
         card=card.model_dump(by_alias=True) if card else {},
     )
-    return wrap_network(net, info)
+    return net, info
 
 
 def read_weights(path: Path) -> bytes:
@@ -228,9 +232,17 @@ def load_shipped(name: str) -> Method | Painter:
     WeightsError
     """
     path = WEIGHTS / f"{name}.safetensors"
+    files = [file for file in (path, path.with_suffix(".json")) if file.is_file()]
+    net, info = _load_once(path, tuple(file.stat().st_mtime_ns for file in files))
+    return wrap_network(net, info)  # of its own, since it notes what it solved
+
+
+@lru_cache(maxsize=16)
+def _load_once(path: Path, changed: tuple[int, ...]) -> tuple[nn.Module, MethodInfo]:
+    """Network and facts of shipped weights, read again only where a file has changed."""
     if read_card(path) is None:
         raise _error(path, "its card is missing", "Reinstall medfuse")
-    return load_guide(path)
+    return _read_guide(path)
 
 
 def catalogue() -> Iterator[Entry]:

@@ -94,6 +94,19 @@ def test_tampered_weights_are_refused(tmp_path):
     assert error.value.remedy
 
 
+def test_shipped_weights_are_read_again_only_where_they_changed(tmp_path, monkeypatch):
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(zoo.WEIGHTS / f"{zoo.DEFAULT}{suffix}", tmp_path)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    first, again = zoo.load_shipped(zoo.DEFAULT), zoo.load_shipped(zoo.DEFAULT)
+    assert first is not again
+    assert first.net is again.net
+    path = tmp_path / f"{zoo.DEFAULT}.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(WeightsError, match="sha256"):
+        zoo.load_shipped(zoo.DEFAULT)
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".ckpt"])
 def test_pickle_suffixes_are_refused_without_opening(tmp_path, suffix):
     missing = tmp_path / f"weights{suffix}"  # not even there: nothing may be opened
