@@ -20,7 +20,7 @@ CONFIDENCE = 0.9
 LEAST_MM = 3.0
 #: CT with PET or SPECT mostly come from one session on one scanner. All else is two sessions,
 #: between which limbs bend and organs move. No rigid witness sees that, so its spread counts more.
-FACTOR_ONE_SESSION, FACTOR_TWO_SESSIONS = 1.8, 2.4
+FACTOR_ONE_SESSION, FACTOR_TWO_SESSIONS = 1.9, 2.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,31 +32,19 @@ class Witness:
     name : str
     matrix : (4, 4) float64
         Fixed point -> moving point, RAS mm.
-    half : (4,) float, optional
-        It saw only the points p with ``half[:3] @ p >= half[3]`` and speaks for these alone.
     """
 
     name: str
     matrix: Matrix
-    half: tuple[float, float, float, float] | None = None
 
     def off_mm(self, matrix: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N,) distance from where `matrix` puts the points, mm; NaN where it saw nothing."""
+        """(N,) distance from where `matrix` puts the points, mm."""
         gap = transform_points(self.matrix, points) - transform_points(matrix, points)
-        off = np.linalg.norm(gap, axis=-1)
-        if self.half is not None:
-            off = np.where(points @ np.asarray(self.half[:3]) >= self.half[3], off, np.nan)
-        return np.asarray(off)
+        return np.asarray(np.linalg.norm(gap, axis=-1))
 
-    def exchanged(self, here: Matrix) -> Witness:
-        """The same witness of the exchanged pair, in which the inverse of `here` is the result."""
-        half = None
-        if self.half is not None:
-            back = np.linalg.inv(here)
-            normal = np.asarray(self.half[:3])
-            x, y, z = (normal @ back[:3, :3]).tolist()
-            half = (x, y, z, float(self.half[3] - normal @ back[:3, 3]))
-        return Witness(self.name, np.asarray(np.linalg.inv(self.matrix)), half)
+    def exchanged(self) -> Witness:
+        """The same witness of the exchanged pair."""
+        return Witness(self.name, np.asarray(np.linalg.inv(self.matrix)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +73,7 @@ class ExpectedError:
         """(N,) root mean square distance of the witnesses from the result at (N, 3) points."""
         at = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         off = np.array([witness.off_mm(self.matrix, at) for witness in self.witnesses])
-        return np.sqrt(np.nanmean(off**2, axis=0)) if len(off) else np.full(len(at), np.inf)
+        return np.sqrt((off**2).mean(axis=0)) if len(off) else np.full(len(at), np.inf)
 
     def within_mm(self, points: ArrayLike) -> NDArray[np.float64]:
         """(N,) 90 % bound of the error at (N, 3) points of the fixed world, RAS mm."""
@@ -97,19 +85,14 @@ class ExpectedError:
             "confidence": CONFIDENCE,
             "least_mm": self.least_mm,
             "factor": self.factor,
-            "witnesses": [
-                {"name": w.name, "matrix": w.matrix.tolist()}
-                | ({"half": list(w.half)} if w.half else {})
-                for w in self.witnesses
-            ],
+            "witnesses": [{"name": w.name, "matrix": w.matrix.tolist()} for w in self.witnesses],
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], matrix: Matrix) -> ExpectedError:
         """Read what `to_dict` wrote."""
         witnesses = tuple(
-            Witness(w["name"], np.array(w["matrix"], dtype=np.float64), _half(w.get("half")))
-            for w in values["witnesses"]
+            Witness(w["name"], np.array(w["matrix"], dtype=np.float64)) for w in values["witnesses"]
         )
         return cls(matrix, witnesses, values["least_mm"], values["factor"])
 
@@ -126,10 +109,3 @@ def expected_error(
     """
     factor = FACTOR_ONE_SESSION if one_session else FACTOR_TWO_SESSIONS
     return ExpectedError(matrix, witnesses, LEAST_MM, factor)
-
-
-def _half(values: list[float] | None) -> tuple[float, float, float, float] | None:
-    if values is None:
-        return None
-    x, y, z, least = values
-    return x, y, z, least

@@ -31,6 +31,8 @@ class Plan:
     starts : int
         Candidates refined at the coarse level.
     coarse, fine : Level
+    witnesses : int
+        Further optimisations from which the expected error comes.
     turned_mm : float
         Voxel size of the search among half and quarter turns of the body.
     """
@@ -42,6 +44,7 @@ class Plan:
     starts: int
     coarse: Level
     fine: Level
+    witnesses: int = 7
     turned_mm: float = 18.0
     near_step_deg: float = 16.0
     near_limit_deg: float = 24.0
@@ -57,6 +60,7 @@ PRESETS = {
         starts=4,
         coarse=Level(step_mm=7.0, sigma_mm=5.0, samples=10_000, iterations=30, **_COARSE),
         fine=Level(step_mm=4.0, sigma_mm=3.0, samples=20_000, iterations=30, **_FINE),
+        witnesses=5,
         turned_mm=20.0,
     ),
     "default": Plan(

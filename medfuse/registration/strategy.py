@@ -124,7 +124,7 @@ class Outcome:
         return replace(
             self,
             matrix=np.asarray(np.linalg.inv(self.matrix)),
-            witnesses=tuple(w.exchanged(self.matrix) for w in self.witnesses),
+            witnesses=tuple(w.exchanged() for w in self.witnesses),
             alternatives=tuple(
                 replace(a, matrix=np.asarray(np.linalg.inv(a.matrix))) for a in self.alternatives
             ),

@@ -29,8 +29,7 @@ SAMPLES, ITERATIONS = 15_000, 25
 EXCHANGED = "roles exchanged"
 #: The winner is climbed once more from so many starts around it.
 AGAIN = 2
-_Half = tuple[float, float, float, float]
-_Job = tuple[str, Callable[[], Stage], _Half | None]
+_Job = tuple[str, Callable[[], Stage]]
 
 
 def nudged(matrix: Matrix, middle: NDArray[np.float64], number: int) -> Matrix:
@@ -68,20 +67,21 @@ def call_witnesses(
     whole = replace(level, deeper_mm=0.0, air_mm=(0.0, level.air_mm[1]))
     outline = _within(fine, on_grid_of(fine.fixed, whole.region(fixed.depth)))
     work: list[_Job] = [
-        (EXCHANGED, lambda: Stage.of(moving, fixed, level, seed=seed), None),
-        ("more blur", lambda: Stage.of(fixed, moving, wide, seed=seed), None),
-        ("with the outline", lambda: outline, None),
+        (EXCHANGED, lambda: Stage.of(moving, fixed, level, seed=seed)),
+        ("more blur", lambda: Stage.of(fixed, moving, wide, seed=seed)),
+        ("with the outline", lambda: outline),
         *_halves(fine),
     ]
+    work = work[: plan.witnesses]
     meter.stage(0.85, 0.95, total=len(work) * level.iterations, text="checking the result")
 
     def climb(numbered: tuple[int, _Job]) -> Witness:
-        number, (name, stage, half) = numbered
+        number, (name, stage) = numbered
         start = nudged(here, fixed.grid.centre, AGAIN + number)
         if name == EXCHANGED:
             back = stage().refine(np.asarray(np.linalg.inv(start)), meter).matrix
             return Witness(name, np.asarray(np.linalg.inv(back)))
-        return Witness(name, stage().refine(start, meter).matrix, half)
+        return Witness(name, stage().refine(start, meter).matrix)
 
     return tuple(in_parallel(climb, list(enumerate(work)), meter))
 
@@ -107,6 +107,5 @@ def _halves(stage: Stage) -> Iterator[_Job]:
             part[region > 0] = points @ normal >= least
             image = sitk.GetImageFromArray(np.ascontiguousarray(part.T))
             image.CopyInformation(stage.region)
-            x, y, z = normal.tolist()
             half = _within(stage, image)
-            yield f"{word} half", lambda half=half: half, (x, y, z, least)  # type: ignore[misc]
+            yield f"{word} half", lambda half=half: half  # type: ignore[misc]
