@@ -145,7 +145,8 @@ def _about_error(outcome: Outcome, within_mm: float | None) -> list[Sign]:
     if within_mm is None:
         return []
     # Headers of one frame of reference are a better witness than dull images.
-    worst: Verdict = "look" if outcome.shares_frame and outcome.method == "identity" else "suspect"
+    headers = (outcome.shares_frame or outcome.undecided) and outcome.method == "identity"
+    worst: Verdict = "look" if headers else "suspect"
     return [
         _sign(
             "expected error",
@@ -188,6 +189,21 @@ def _about_sides(outcome: Outcome) -> list[Sign]:
 
 
 def _about_what_was_kept(outcome: Outcome) -> list[Sign]:
+    if outcome.undecided:
+        return [
+            _sign(
+                "headers and images",
+                outcome.change_mm,
+                MAX_HEADER_SHIFT_MM,
+                "mm",
+                ok=False,
+                otherwise="look",
+                reason=f"the images fit slightly better {outcome.change_mm:.0f} mm and "
+                f"{outcome.change_deg:.0f} degrees away from where the headers have them, but they "
+                "do not fix that position: the headers were kept, and the other position is "
+                "offered as an alternative",
+            )
+        ]
     if outcome.method != "identity" or outcome.shares_frame:
         return []
     return [
@@ -276,6 +292,8 @@ def _remarks(outcome: Outcome) -> list[str]:
         return []
     dull = [f"nothing in the images confirms the position: {_dull(outcome)}"]
     remarks = dull if outcome.sharpness < MIN_SHARPNESS else []
+    if outcome.undecided:
+        return remarks
     if outcome.iterations == 0:
         what = "given start was" if outcome.given else "positions in the headers were"
         return [f"the {what} trusted; nothing was optimised", *remarks]

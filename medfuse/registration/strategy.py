@@ -31,6 +31,10 @@ SMALL_MM, SMALL_DEG = 5.0, 5.0
 #: Results nearer than this are one solution; a rival is further away than that.
 DISTINCT_MM = 10.0
 RIVAL_MM = 25.0
+#: Where the witnesses spread so far, the images do not decide; the headers are then kept if they
+#: lie elsewhere and explain at least this part of what the result explains.
+UNDECIDED_MM = 5.0
+HEADERS_PART = 0.8
 #: The place where the headers put the volumes wins against any other that is not this much better.
 HOME_ADVANTAGE = 1.05
 #: So does an upright place against one that is turned by a half or a quarter.
@@ -97,6 +101,8 @@ class Outcome:
         Positions that can be chosen instead.
     chosen : str
         What the user chose among them.
+    undecided : bool
+        The search ended elsewhere, but its witnesses spread too far, and the headers were kept.
     """
 
     matrix: Matrix
@@ -118,6 +124,7 @@ class Outcome:
     witnesses: tuple[Witness, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     chosen: str = ""
+    undecided: bool = False
 
     def exchanged(self) -> Outcome:
         """The same result for the exchanged pair."""
@@ -184,8 +191,24 @@ def solve(
     trusted = method == "auto" and pair.shares_frame and not given
     outcome = _near_headers(work) if trusted and work.at_home else _free(work, method)
     if choose:
-        outcome = _chosen(work, outcome, choose)
-    return _with_witnesses(work, outcome)
+        return _with_witnesses(work, _chosen(work, outcome, choose))
+    outcome = _with_witnesses(work, outcome)
+    return _headers_if_undecided(work, outcome) if method == "auto" and not given else outcome
+
+
+def _headers_if_undecided(work: _Work, outcome: Outcome) -> Outcome:
+    """Stay where the headers have the volumes, where the images cannot tell where else to go."""
+    before, points = work.before, work.pair.landmarks()
+    score = outcome.metric_after * outcome.overlap
+    away = distance_mm(outcome.matrix, before.matrix, points)
+    believable = work.at_home and before.score >= HEADERS_PART * score
+    off = np.array([w.off_mm(outcome.matrix, points) for w in outcome.witnesses])
+    if not len(off) or not believable or away <= DISTINCT_MM:
+        return outcome
+    if float(np.sqrt((off**2).mean(axis=0)).mean()) <= UNDECIDED_MM:
+        return outcome
+    kept = _with_witnesses(work, _outcome(work, before, outcome.matrix, "identity"))
+    return replace(kept, alternatives=outcome.alternatives, undecided=True)
 
 
 def _free(work: _Work, method: str) -> Outcome:
