@@ -35,6 +35,7 @@ from medfuse.registration.result import Registration
 from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
 from medfuse.report.figures import ReportVolumes, write_figures
+from medfuse.report.positions import ErrorAt
 from medfuse.results.export import LUMA, SLICES, band_name, write_mip, write_nifti, write_pngs
 from medfuse.settings import CaseSettings, Progress
 
@@ -299,7 +300,7 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
         functional_values=values,
         functional_before=_before(record),
         functional_at=_elsewhere(record),
-        error_at=record.registration.error_within_mm if record.registration.expected else None,
+        error_at=error_at(record.registration),
         colormap=result.colormap or "gray",
         window=result.window,
         anatomical_window=result.anatomical_window,
@@ -331,6 +332,11 @@ def contradiction_of(
         gamut=result.gamut,
     )
     return contradictions(sources, result.luminance, result.rgb).numpy()
+
+
+def error_at(registration: Registration) -> ErrorAt | None:
+    """The bound of the error for the map of the report; None where nothing was measured."""
+    return registration.error_within_mm if registration.expected else None
 
 
 def _before(record: CaseRecord) -> np.ndarray | None:

@@ -41,7 +41,7 @@ class Sign:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        value = values["value"]
+        value = values.get("value")  # MONAI drops what is None
         return cls(**{**values, "value": np.inf if value is None else value})
 
 

@@ -15,7 +15,13 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 import medfuse
-from medfuse.case.record import CaseRecord, contradiction_of, start_matrix, write_case
+from medfuse.case.record import (
+    CaseRecord,
+    contradiction_of,
+    error_at,
+    start_matrix,
+    write_case,
+)
 from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.windows import Window, apply_window
@@ -211,6 +217,7 @@ def _report_volumes(images: Mapping[str, MetaTensor], record: CaseRecord) -> Rep
             result, images["functional"], images["anatomical"], record.audit
         ),
         overlay=None if result.gamut == "overlay" else OVERLAY_MAP,
+        error_at=error_at(record.registration),
     )
 
 
