@@ -114,10 +114,7 @@ class FusionModel(LayerChoice):
             f"{found.rotation_deg:.1f} degrees ({found.method})."
         )
         if not math.isnan(found.overlap):
-            text += (
-                f" Overlap {100 * found.overlap:.0f} %, mutual information "
-                f"{found.metric_before:.2f} before, {found.metric_after:.2f} after."
-            )
+            text += f" Overlap {100 * found.overlap:.0f} %."
         if found.places:
             text += f" {found.error_words().capitalize()} (90 % of cases)."
         doubted = found.verdict != "good"

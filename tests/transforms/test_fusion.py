@@ -63,7 +63,9 @@ def test_aligned_volumes_may_be_matched_by_monai_itself():
     inside = (slice(None), slice(3, 14), slice(3, 14), slice(3, 14))
     difference = (theirs["pet"].as_tensor() - ours["pet"].as_tensor())[inside].abs()
     assert float(difference.max()) < 1e-5
-    assert theirs["audit"]["verdict"] == ours["audit"]["verdict"]
+    one, other = ({c["id"]: c["verdict"] for c in d["audit"]["checks"]} for d in (theirs, ours))
+    assert other.pop("registration") == "look"  # which MONAI's matching does not judge
+    assert one == other
     back = Invertd("fused", transform=matched, orig_keys="pet")(theirs)["fused"]
     assert back.shape[1:] == pet.shape[1:]
 
