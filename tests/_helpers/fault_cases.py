@@ -461,7 +461,8 @@ ELSEWHERE = {
     49: "case/test_laterality.py::test_the_left_spot_is_left_in_every_output",
     51: "registration/test_result.py::test_resampling_is_trilinear_and_never_extrapolates",
     52: "registration/test_quality.py::test_each_rule_alone_makes_a_result_suspect_and_says_why",
-    53: "registration/test_strategy.py::test_shared_frame_that_the_images_contradict_is_suspect",
+    53: "registration/test_strategy.py::"
+    "test_headers_of_one_frame_are_kept_and_doubted_where_the_images_contradict",
     55: "kernel/test_pyramid.py::test_collapse_restores_the_image_for_every_size_level_and_kernel",
     57: "batch/test_faults.py::test_a_full_disk_is_named_and_a_rerun_with_space_completes",
     58: "batch/test_faults.py::"
