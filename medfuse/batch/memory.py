@@ -67,10 +67,10 @@ def _nifti_voxels(path: Path) -> float:
 
 
 def _dicom_voxels(folder: Path) -> float:
-    import pydicom
+    from medfuse.imaging.dicom.deflated import read_dataset
 
     files = [p for p in sorted(folder.iterdir()) if p.is_file()]
-    header = pydicom.dcmread(
+    header = read_dataset(
         files[len(files) // 2],
         stop_before_pixels=True,
         specific_tags=["Rows", "Columns", "NumberOfFrames"],

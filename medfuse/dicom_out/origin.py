@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 import medfuse
 from medfuse.dicom_out.source import SourceSeries, coded, refer_to_instances, source_items
 from medfuse.errors import MedfuseError, UsageError
+from medfuse.imaging.dicom.deflated import read_dataset
 from medfuse.imaging.dicom.header import quiet_pydicom
 from medfuse.imaging.dicom.scan import choose_series, scan_file_series, scan_folder
 from medfuse.imaging.grid import LPS_FROM_RAS, DisplayOrder, Grid
@@ -70,7 +71,7 @@ def read_patient(path: Path, series: str | None) -> Dataset:
         except MedfuseError:
             return Dataset()
         return Dataset(
-            pydicom.dcmread(first.path, stop_before_pixels=True, specific_tags=_KEPT.split())
+            read_dataset(first.path, stop_before_pixels=True, specific_tags=_KEPT.split())
         )
 
 

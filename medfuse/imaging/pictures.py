@@ -281,7 +281,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise _no_picture(path) from error
     except Image.DecompressionBombError as error:
-        raise _cannot_read(path, "E_TOO_LARGE", "it has far too many pixels") from error
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        cause = f"it has more than {most} million pixels: crop it or make it smaller"
+        raise _cannot_read(path, "E_TOO_LARGE", cause) from error
+    except MemoryError as error:
+        raise _cannot_read(path, "E_TOO_LARGE", "the memory cannot hold its pixels") from error
     except (OSError, SyntaxError, EOFError, ValueError) as error:
         cause = getattr(error, "strerror", None) or "it is truncated or corrupt"
         raise _cannot_read(path, "E_CORRUPT", cause) from error

@@ -27,6 +27,9 @@ MAX_HU_OF_AIR = -200.0
 MAX_NONFINITE_INSIDE = 1e-3
 #: Share of the machine's memory that one volume may need while it is read.
 MAX_MEMORY_SHARE = 0.8
+#: Voxels and positions outside of these are of a damaged header.
+SPACING_MM = (0.01, 100.0)
+FARTHEST_MM = 1e5
 #: Peak of a whole case: libraries and buffers, and per voxel of the anatomical grid. Measured with
 #: workflows/benchmarks/pipeline.py; rounded up.
 CASE_BASE_BYTES = 0.9e9
@@ -132,13 +135,31 @@ def axis_codes(affine: np.ndarray) -> str:
     return "".join(nib.orientations.aff2axcodes(affine))
 
 
+def out_of_this_world(affine: np.ndarray) -> str | None:
+    """What no scanner writes: the size or the place of the voxels, with numbers; else None."""
+    spacing = spacing_of(affine)
+    if not all(SPACING_MM[0] <= s <= SPACING_MM[1] for s in spacing):
+        low, high = SPACING_MM
+        sizes = " x ".join(f"{s:.4g}" for s in spacing)
+        return f"voxels are {sizes} mm; {low:g} to {high:g} mm can be used"
+    away = float(np.abs(affine[:3, 3]).max())
+    if not away <= FARTHEST_MM:
+        return f"the first voxel lies {away:.4g} mm from the origin; {FARTHEST_MM:g} mm can be used"
+    return None
+
+
 def machine_memory() -> int:
-    """Bytes that this process may use at most: the machine's memory or the container's limit."""
+    """Bytes that this process may use: the machine's memory, the container's or its own limit."""
     limits = []
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError, ValueError):  # no container, or "max"
         limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    limits = [n for n in limits if n > 0]  # -1: none
     return min(limits, default=16 * 2**30)
 
 
@@ -153,13 +174,23 @@ def require_memory(shape: tuple[int, ...], bytes_per_voxel: int, place: Place) -
     needed = bytes_per_voxel
     for n in shape:
         needed *= int(n)
+    require_room(needed, f"{' x '.join(str(n) for n in shape)} voxels", place)
+
+
+def require_room(needed: int, what: str, place: Place) -> None:
+    """Refuse `what` (with its verb in the plural or singular) that memory cannot hold.
+
+    Raises
+    ------
+    InputError
+        ``E_TOO_LARGE`` with the needed and the available gigabytes.
+    """
     available = int(machine_memory() * MAX_MEMORY_SHARE)
     if needed > available:
-        size = " x ".join(str(n) for n in shape)
         raise place.error(
             InputError,
             "E_TOO_LARGE",
-            f"{size} voxels need {needed / 2**30:.1f} GB of memory, {available / 2**30:.1f} GB may "
+            f"{what} would take {needed / 2**30:.1f} GB of memory, {available / 2**30:.1f} GB may "
             "be used",
             "Crop or downsample the image, use a larger machine, or check the header",
         )

@@ -15,6 +15,7 @@ from typing import ParamSpec
 
 import pydicom
 
+from medfuse.imaging.dicom.deflated import read_dataset
 from medfuse.imaging.dicom.header import (
     NEVER_DICOM,
     DicomFile,
@@ -419,7 +420,7 @@ def _description(image: Image) -> str:
     for path in sorted(image.path.iterdir()):
         try:
             with quiet_pydicom():
-                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+                header = read_dataset(path, stop_before_pixels=True, specific_tags=tags)
         except (OSError, ValueError, pydicom.errors.InvalidDicomError):
             continue
         uid = str(header.get("SeriesInstanceUID", ""))

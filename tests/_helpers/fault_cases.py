@@ -256,7 +256,7 @@ def _bomb(dataset: Dataset) -> None:
 
 
 def _deflated(data: bytes) -> bytes:
-    return data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99\0")
+    return data.replace(b"\x14\x001.2.840.10008.1.2.1\0", b"\x16\x001.2.840.10008.1.2.1.99")
 
 
 def _screenshot(dataset: Dataset) -> None:

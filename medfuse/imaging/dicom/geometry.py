@@ -15,7 +15,7 @@ from medfuse.errors import GeometryError, MedfuseError, SeriesError, option
 from medfuse.imaging.dicom.orientation import REEXPORT, find_orientation
 from medfuse.imaging.dicom.planes import Plane
 from medfuse.imaging.dicom.tilt import Tilt
-from medfuse.imaging.volume import Place
+from medfuse.imaging.volume import Place, out_of_this_world
 
 #: DICOM patient coordinates (LPS) to RAS, both mm. Its own inverse.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -81,7 +81,8 @@ def lay_out(planes: Sequence[Plane], place: Place) -> Grid:
     Raises
     ------
     GeometryError
-        ``E_BAD_ORIENTATION``, ``E_ORIENTATION_MIXED``, ``E_SPACING``, ``E_TILT``
+        ``E_BAD_ORIENTATION``, ``E_ORIENTATION_MIXED``, ``E_SPACING``, ``E_TILT``,
+        ``E_BAD_AFFINE``
     SeriesError
         ``E_SHAPE_MIXED``, ``E_DUPLICATE_SLICE``, ``E_MISSING_SLICE``, ``E_TOO_FEW_SLICES``
 
@@ -112,6 +113,8 @@ def lay_out(planes: Sequence[Plane], place: Place) -> Grid:
     lps[:3, 1] = rows[1] * between_rows
     lps[:3, 2] = rows[2] * step[2]
     lps[:3, 3] = positions[order[0]] + start @ rows
+    if cause := out_of_this_world(lps):
+        raise place.error(GeometryError, "E_BAD_AFFINE", cause, REEXPORT)
     shape = (first.columns, first.rows, len(planes))
     return Grid(planes, LPS_TO_RAS @ lps, shape, tuple(notes), tilt)
 

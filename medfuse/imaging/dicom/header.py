@@ -6,7 +6,6 @@ wild hold text in number fields. No text of a header leaves here but known code 
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
@@ -16,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from medfuse.imaging.dicom.deflated import DEFLATED, inflate
+from medfuse.imaging.dicom.deflated import unpacked
 from medfuse.imaging.dicom.times import parse_clock, parse_day, parse_moment
 from medfuse.imaging.pointers import pointer_kind
 
@@ -169,14 +168,12 @@ def read_header(path: Path, name: str) -> DicomFile | Junk:
             if kind := pointer_kind(head):
                 return kind
             return "without preamble" if _is_bare_dataset(head) else "not DICOM"
-        stream.seek(0)
-        content: BinaryIO = stream
-        if DEFLATED in head:
-            plain = inflate(stream.read())
-            if plain is None:
-                return "deflated"
-            content, size = io.BytesIO(plain), len(plain)
         try:
+            content = unpacked(stream)
+            if content is None:
+                return "deflated"
+            size = content.seek(0, os.SEEK_END)
+            content.seek(0)
             header = pydicom.dcmread(content, stop_before_pixels=True, specific_tags=_TAGS)
         except PARSE_FAILURES:
             return "damaged"

@@ -15,8 +15,9 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from medfuse.errors import InputError, UnitError
+from medfuse.imaging.dicom.bounds import require_length
 from medfuse.imaging.dicom.codecs import decoders, require_codec
-from medfuse.imaging.dicom.deflated import plain_bytes
+from medfuse.imaging.dicom.deflated import unpacked
 from medfuse.imaging.dicom.header import (
     PARSE_FAILURES,
     DicomFile,
@@ -25,7 +26,7 @@ from medfuse.imaging.dicom.header import (
     text,
 )
 from medfuse.imaging.dicom.planes import Plane
-from medfuse.imaging.volume import AIR_HU, Place, read_failure
+from medfuse.imaging.volume import AIR_HU, Place, read_failure, require_room
 
 _PIXEL_TAG_NAMES = """
     SOPClassUID SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows
@@ -48,7 +49,7 @@ def require_readable(planes: Sequence[Plane], place: Place) -> None:
     for file in {id(p.file): p.file for p in planes}.values():
         require_codec(file, place)
         _require_grey(file, place)
-        _require_length(file, place)
+        require_length(file, place)
     for plane in planes:
         _require_rescale(plane, place)
     _require_one_scale(planes, place)
@@ -69,9 +70,10 @@ def decode(
     Raises
     ------
     InputError
-        ``E_UNREADABLE``; and while iterating ``E_CORRUPT``.
+        ``E_UNREADABLE``, ``E_TOO_LARGE``; and while iterating ``E_CORRUPT``.
     """
     try:
+        require_room(file.path.stat().st_size, "the file", place)
         data = file.path.read_bytes()
     except OSError as error:
         raise read_failure(error, file.name) from None
@@ -82,7 +84,9 @@ def _decoded(
     data: bytes, file: DicomFile, frames: Sequence[int], place: Place
 ) -> Iterator[np.ndarray]:
     try:
-        content = io.BytesIO(plain_bytes(data))
+        content = unpacked(io.BytesIO(data))
+        if content is None:
+            raise ValueError
         dataset = pydicom.dcmread(content, specific_tags=_PIXEL_TAG_NAMES.split())
         if file.frames > 1 and file.transfer_syntax.is_compressed:
             _add_offsets(dataset, file.frames)
@@ -231,27 +235,6 @@ def _require_grey(file: DicomFile, place: Place) -> None:
             f"photometric interpretation {known} with {bits[1]} of {bits[0]} bits, high bit "
             f"{bits[2]}, cannot be read",
             "Export the series as MONOCHROME2",
-            where=file.name,
-        )
-
-
-def _require_length(file: DicomFile, place: Place) -> None:
-    """A native image that is shorter than its header says; compressed ones fail in decoding."""
-    header = file.header
-    rows, columns = integer(header, "Rows") or 0, integer(header, "Columns") or 0
-    need = file.frames * max(0, rows) * max(0, columns)
-    need *= (integer(header, "BitsAllocated") or 0) // 8
-    if need and file.transfer_syntax.is_compressed:
-        return
-    held = file.pixel_bytes - (8 if file.transfer_syntax.is_implicit_VR else 12)  # tag, VR, length
-    if need == 0 or held < need:
-        raise place.error(
-            InputError,
-            "E_TRUNCATED",
-            f"the pixel data end after {held} of {need} bytes"
-            if need
-            else "the header gives no valid Rows, Columns or BitsAllocated",
-            _REEXPORT,
             where=file.name,
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medfuse.errors import GeometryError, MedfuseError
+from medfuse.imaging.dicom.bounds import require_length
 from medfuse.imaging.dicom.header import (
     DicomFile,
     integer,
@@ -106,6 +107,8 @@ def read_planes(file: DicomFile, place: Place) -> list[Plane]:
     sheet = read_sheet(file, place)
     if sheet is not None:
         return _tiles(file, sheet)
+    if file.frames > 1:
+        require_length(file, place)
     if "PerFrameFunctionalGroupsSequence" in header:
         return _enhanced(file, place)
     if text(header, "SOPClassUID") == _NM_IMAGE:

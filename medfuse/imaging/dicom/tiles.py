@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 
 from medfuse.errors import GeometryError, MedfuseError
+from medfuse.imaging.dicom.deflated import read_dataset
 from medfuse.imaging.dicom.header import (
     PARSE_FAILURES,
     TILES_SIEMENS,
@@ -211,7 +211,7 @@ def _csa(header: Dataset) -> dict[str, Any]:
 
 def _whole_header(file: DicomFile) -> Dataset:
     try:
-        return pydicom.dcmread(file.path, stop_before_pixels=True)
+        return read_dataset(file.path, stop_before_pixels=True)
     except PARSE_FAILURES:
         return Dataset()
 

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from medfuse.errors import GeometryError, InputError, UnitError, option
-from medfuse.imaging.volume import Place, spacing_of
+from medfuse.imaging.volume import Place, out_of_this_world, spacing_of
 
 _DATA_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
 _DATA_TYPES |= {1024: "i8", 1280: "u8"}
@@ -25,7 +25,8 @@ _REFUSED_TYPES = {
 _LABEL_INTENT = 1002
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _SHEAR_TOLERANCE = 1e-3
-_SPACING_MM = (0.01, 100.0)
+#: More than this before the voxels is no header extension any more.
+_MAX_OFFSET = 1 << 26
 #: By how much a squared quaternion may exceed 1: rounding, and no other rotation.
 _QUATERNION_TOLERANCE = 1e-3
 #: sform and qform may differ by this much at the corners of the volume without a note.
@@ -106,11 +107,12 @@ def parse_header(
     slope, intercept, notes = _scaling(header, place)
     affine, more = _affine(header, shape, place, assume_identity=assume_identity)
     offset = float(header["vox_offset"])
-    if not (math.isfinite(offset) and offset >= len(raw) + 4 and offset.is_integer()):
+    if not (len(raw) + 4 <= offset <= _MAX_OFFSET and offset.is_integer()):
         raise place.error(
             InputError,
             "E_CORRUPT",
-            f"voxels start at byte {offset:g}: within the header, or no whole number",
+            f"voxels start at byte {offset:g}, expected a whole number from {len(raw) + 4} to "
+            f"{_MAX_OFFSET}",
             "Write the file again",
         )
     return NiftiHeader(shape, frames, dtype, slope, intercept, affine, int(offset), (*notes, *more))
@@ -282,10 +284,9 @@ def _to_millimetres(header: nib.Nifti1Header) -> tuple[float, list[str]]:
 def _require_sound(affine: np.ndarray, place: Place) -> None:
     if not np.isfinite(affine).all():
         raise _bad_affine(place, "the affine holds NaN or infinity")
+    if cause := out_of_this_world(affine):
+        raise _bad_affine(place, cause)
     spacing = np.array(spacing_of(affine))
-    if not ((spacing >= _SPACING_MM[0]) & (spacing <= _SPACING_MM[1])).all():
-        sizes = " x ".join(f"{s:.4g}" for s in spacing)
-        raise _bad_affine(place, f"voxels are {sizes} mm")
     cosines = affine[:3, :3] / spacing
     shear = np.abs(cosines.T @ cosines - np.eye(3)).max()
     if shear > _SHEAR_TOLERANCE:

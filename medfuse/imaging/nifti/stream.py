@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,8 @@ _CHUNK = 1 << 18
 _MAX_EXTRA = 1 << 26
 #: Where the header declares nothing usable: enough for any scan, an end to any bomb.
 _MAX_UNKNOWN = 1 << 33
+#: Deflate makes no more of a byte (RFC 1951: 258 bytes of two bits).
+_MAX_RATIO = 1032
 _REMEDY = "Copy or download the file again"
 
 
@@ -58,6 +61,7 @@ class NiftiStream:
             self._file = path.open("rb")
         except OSError as error:
             raise read_failure(error, place.where) from None
+        self._size = os.fstat(self._file.fileno()).st_size
         self.is_gzip = self._file.read(2) == b"\x1f\x8b"
         self._file.seek(0)
         self._hashing = _HashingFile(self._file)
@@ -92,6 +96,24 @@ class NiftiStream:
             data += chunk
         return data
 
+    def require_possible(self) -> None:
+        """Refuse a header that declares more than the file can hold, before it is made room for.
+
+        Raises
+        ------
+        InputError
+            ``E_TRUNCATED``
+        """
+        expected = self.expected or 0
+        if not self.is_gzip and expected > self._size:
+            self.position = self._size
+            raise self._truncated()
+        if expected > self._size * _MAX_RATIO:
+            cause = f"a compressed file of {self._size} bytes cannot hold the {expected} bytes that"
+            raise self.place.error(
+                InputError, "E_TRUNCATED", f"{cause} its header declares", _REMEDY
+            )
+
     def skip_to(self, position: int) -> None:
         """Read and drop everything before `position`."""
         while self.position < position:
@@ -105,6 +127,7 @@ class NiftiStream:
         InputError
             ``E_TRUNCATED``, ``E_CORRUPT``.
         """
+        self.require_possible()
         end = _MAX_UNKNOWN if self.expected is None else self.expected + _MAX_EXTRA
         while self._read(_CHUNK):
             if self.position > end:

@@ -70,6 +70,7 @@ def read_nifti(
         header = _read_header(stream, place, assume_identity=assume_identity)
         wanted, frame_notes = _wanted_frames(header, frame, stream, place)
         require_memory(header.shape, header.dtype.itemsize + (4 if len(wanted) == 1 else 12), place)
+        stream.require_possible()
         values = _read_frames(stream, header, wanted)
         file_hash = stream.finish()
     if stream.is_gzip != path.name.lower().endswith(".gz"):

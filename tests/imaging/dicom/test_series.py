@@ -178,7 +178,9 @@ def _all_black(folder: Path) -> None:
 
 def _deflated(folder: Path) -> None:
     path = folder / make.file_name(0)
-    data = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99\0")
+    data = path.read_bytes().replace(
+        b"\x14\x001.2.840.10008.1.2.1\0", b"\x16\x001.2.840.10008.1.2.1.99"
+    )
     path.write_bytes(data)
 
 
