@@ -35,8 +35,8 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "medfuse needs Python 3.11 or newer; try: make demo PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 1))' || \
+	  { echo "medfuse needs Python 3.11.1 or newer; try: make demo PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 

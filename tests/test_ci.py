@@ -43,7 +43,14 @@ def test_hosted_ci_runs_all_tests_on_linux_and_the_quick_ones_elsewhere() -> Non
 def test_hosted_ci_tries_every_python_that_the_project_allows(job: str) -> None:
     versions = WORKFLOW["jobs"][job]["strategy"]["matrix"]["python"]
     assert versions == ["3.11", "3.12", "3.13", "3.14"]
-    assert PROJECT["requires-python"] == f">={versions[0]}"
+    assert PROJECT["requires-python"] == f">={versions[0]}.1"  # the newest 3.11 is tried
+
+
+def test_the_set_up_refuses_what_the_project_does() -> None:
+    floor = PROJECT["requires-python"].removeprefix(">=")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"sys.version_info < ({floor.replace('.', ', ')})" in makefile
+    assert f"Python {floor} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_pre_commit_runs_what_make_lint_runs() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,13 +19,14 @@ from medfuse.batch.worker import Job, failure
 from medfuse.errors import InputError, MedfuseError, UsageError
 
 try:
+    import cryptography  # noqa: F401  distributed makes certificates with it
     import dask
     import distributed
 except ImportError as error:
     raise UsageError(
         "E_MISSING_EXTRA",
         what="Cannot use a cluster",
-        cause="Dask is not installed",
+        cause="Dask or cryptography is not installed",
         remedy="Install it with: pip install 'medfuse[cluster]'",
     ) from error
 
@@ -40,6 +43,13 @@ AHEAD = 2
 MAX_SUBMISSIONS = 3
 #: What one SLURM job asks for unless ~/.config/dask/jobqueue.yaml says more.
 SLURM_JOB: dict[str, Any] = {"cores": 1, "job_cpu": 2, "processes": 1, "memory": "4GB"}
+#: Without a dashboard Dask still tells everybody on the machine, by HTTP, what it is doing.
+NO_PAGES: dict[str, Any] = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+#: The port stays, empty: not the one at which a person's own Dask may be.
+NO_DASHBOARD: dict[str, Any] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 
 @dataclass(frozen=True)
@@ -49,10 +59,12 @@ class Cluster:
     Attributes
     ----------
     scheduler : str or None
-        Address of a running Dask scheduler, e.g. ``tcp://10.0.0.5:8786``.
+        Address of a running Dask scheduler, e.g. ``tls://10.0.0.5:8786``. Certificates come from
+        the configuration of Dask.
     kind : {"local", "slurm"} or None
         Start workers for this batch alone: processes here, or SLURM jobs as configured for
-        dask-jobqueue. Either this or `scheduler`.
+        dask-jobqueue. Either this or `scheduler`. They accept nobody without the certificate made
+        for this batch.
     workers : int
         To start; with `scheduler` those that are there count.
     ship : bool
@@ -81,43 +93,81 @@ class Cluster:
         Raises
         ------
         InputError
-            ``E_CLUSTER``: nobody answers at that address.
+            ``E_CLUSTER``: nobody answers at that address, or TLS has no certificate.
         """
         quiet = {"distributed.admin.large-graph-warning-threshold": "4GiB"}
         with contextlib.ExitStack() as stack:
             stack.enter_context(dask.config.set(quiet))
-            address = self.scheduler or stack.enter_context(self._start()).scheduler_address
-            pool = ClusterPool(address, runner, timeout_s, logs, ship=self.ship)
+            if self.scheduler:
+                address, security = self.scheduler, distributed.Security()
+            else:
+                cluster = stack.enter_context(self._start(stack))
+                address, security = cluster.scheduler_address, cluster.security
+            pool = ClusterPool(address, security, runner, timeout_s, logs, ship=self.ship)
             stack.callback(pool.close)
             yield pool
 
-    def _start(self) -> distributed.deploy.cluster.Cluster:
+    def _start(self, stack: contextlib.ExitStack) -> distributed.deploy.cluster.Cluster:
+        """Start workers, and keep until the end of the batch what they need."""
+        stack.enter_context(dask.config.set(NO_PAGES))
         if self.kind == "slurm":
-            from dask_jobqueue import SLURMCluster
-
-            stated = dask.config.get("jobqueue.slurm")  # ~/.config/dask/jobqueue.yaml goes before
-            wanted = {k: v for k, v in SLURM_JOB.items() if not dask.config.get(k, None, stated)}
-            cluster = SLURMCluster(**wanted)
-            cluster.scale(self.workers)
-            return cluster
+            return self._start_slurm(stack)
         return distributed.LocalCluster(
-            n_workers=self.workers, threads_per_worker=1, dashboard_address=None
+            n_workers=self.workers,
+            threads_per_worker=1,
+            scheduler_kwargs=NO_DASHBOARD,
+            security=True,
         )
 
+    def _start_slurm(self, stack: contextlib.ExitStack) -> distributed.deploy.cluster.Cluster:
+        from dask_jobqueue import SLURMCluster
 
-def connect(address: str, *, within_s: float = CONNECT_S) -> distributed.Client:
+        stated = dask.config.get("jobqueue.slurm")  # ~/.config/dask/jobqueue.yaml goes before
+        wanted = {k: v for k, v in SLURM_JOB.items() if not dask.config.get(k, None, stated)}
+        shared = dask.config.get("shared-temp-directory", None, stated) or "~"
+        room = tempfile.TemporaryDirectory(
+            prefix=".medfuse-", dir=Path(os.path.expandvars(shared)).expanduser()
+        )
+        cluster = SLURMCluster(
+            security=_write_certificate(Path(stack.enter_context(room))),
+            scheduler_options={**NO_DASHBOARD, **(stated.get("scheduler-options") or {})},
+            worker_extra_args=["--no-dashboard", *(stated.get("worker-extra-args") or [])],
+            **wanted,
+        )
+        cluster.scale(self.workers)
+        return cluster
+
+
+def _write_certificate(room: Path) -> distributed.Security:
+    """Make a certificate for one batch; jobs read it in this folder, which one user enters."""
+    made = distributed.Security.temporary()
+    key, certificate = room / "dask.key", room / "dask.crt"
+    key.write_text(made.tls_scheduler_key, "utf-8")
+    certificate.write_text(made.tls_scheduler_cert, "utf-8")
+    roles = ("scheduler", "worker", "client")
+    files = {f"tls_{role}_key": str(key) for role in roles}
+    files |= {f"tls_{role}_cert": str(certificate) for role in roles}
+    return distributed.Security(tls_ca_file=str(certificate), require_encryption=True, **files)
+
+
+def connect(
+    address: str, security: distributed.Security, *, within_s: float = CONNECT_S
+) -> distributed.Client:
     """Connect to a scheduler, trying again until it answers.
 
     Raises
     ------
     InputError
-        ``E_CLUSTER``: it did not answer in that time.
+        ``E_CLUSTER``: it did not answer in that time, or TLS has no certificate.
     """
+    _check_certificate(address, security)
     deadline = time.monotonic() + within_s
     while True:
         try:
-            return distributed.Client(address, timeout=CONNECT_S / 2, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
+            return distributed.Client(
+                address, security=security, timeout=CONNECT_S / 2, set_as_default=False
+            )
+        except (OSError, TimeoutError, RuntimeError, ValueError) as error:
             if time.monotonic() < deadline:
                 time.sleep(POLL_S)
                 continue
@@ -128,6 +178,26 @@ def connect(address: str, *, within_s: float = CONNECT_S) -> distributed.Client:
                 cause=str(error).splitlines()[0] or type(error).__name__,
                 remedy="Start it with 'dask scheduler' and give the address that it prints",
             ) from error
+
+
+def _check_certificate(address: str, security: distributed.Security) -> None:
+    """Look for what TLS needs before anybody is called."""
+    if not address.startswith("tls://"):
+        return
+    cause = "the configuration of Dask names no certificate"
+    try:
+        if security.get_connection_args("client")["ssl_context"] is not None:
+            return
+    except (OSError, ValueError) as error:
+        cause = f"the certificate cannot be read ({error})"
+    raise InputError(
+        "E_CLUSTER",
+        what="Cannot reach the Dask scheduler",
+        where=address,
+        cause=cause,
+        remedy="Set distributed.comm.tls.ca-file, client.cert and client.key of Dask "
+        "(docs/studies.md, Dask)",
+    )
 
 
 @dataclass
@@ -144,15 +214,23 @@ class ClusterPool:
     """
 
     def __init__(
-        self, address: str, runner: str, timeout_s: float | None, logs: Path, *, ship: bool
+        self,
+        address: str,
+        security: distributed.Security,
+        runner: str,
+        timeout_s: float | None,
+        logs: Path,
+        *,
+        ship: bool,
     ) -> None:
-        self._address, self._runner, self._timeout_s = address, runner, timeout_s
+        self._address, self._security = address, security
+        self._runner, self._timeout_s = runner, timeout_s
         self._logs, self._ship = logs, ship
         self._sent: list[_Sent] = []
         self._open(CONNECT_S)
 
     def _open(self, within_s: float) -> None:
-        self._client = connect(self._address, within_s=within_s)
+        self._client = connect(self._address, self._security, within_s=within_s)
         self._stop = distributed.Event(f"medfuse-{uuid.uuid4().hex}", client=self._client)
 
     def close(self) -> None:

@@ -225,7 +225,7 @@ def batch(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            help="Run on the workers of this Dask scheduler (tcp://...).", rich_help_panel=MANY
+            help="Run on the workers of this Dask scheduler (tls://...).", rich_help_panel=MANY
         ),
     ] = None,
     cluster: Annotated[
@@ -418,7 +418,7 @@ def _cluster(
             "E_USAGE",
             what="Cannot choose the workers",
             cause="--scheduler and --cluster exclude each other, and --ship needs one of them",
-            remedy="Give either --scheduler tcp://HOST:8786 or --cluster local|slurm",
+            remedy="Give either --scheduler tls://HOST:8786 or --cluster local|slurm",
         )
     from medfuse.batch.cluster import Cluster
 

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,29 @@ from medfuse.settings import CaseSettings
 from tests._helpers.batch_study import half_built, make_study, small_work, when
 
 distributed = pytest.importorskip("distributed", reason="Dask (medfuse[cluster]) is not installed")
+dask = pytest.importorskip("dask")
 cluster_module = importlib.import_module("medfuse.batch.cluster")
 
 HERE = Path(__file__).resolve().parent
 SETTINGS = CaseSettings(method="mean")
 ADDRESS = "tcp://127.0.0.1:{}"
+#: Tells what a person with no certificate of the cluster reads there; another user where possible.
+STRANGER = """
+import os, sys
+from distributed import Client, Security
+own = Security.temporary()
+if hasattr(os, "getuid") and os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for protocol in ("tcp", "tls"):
+    address = protocol + "://" + sys.argv[1].partition("://")[2]
+    try:
+        with Client(address, security=own if protocol == "tls" else None, timeout=3) as client:
+            print("ran", client.submit(os.getpid, pure=False).result(timeout=20), flush=True)
+            os._exit(0)
+    except Exception as error:
+        print(protocol, "refused", type(error).__name__, flush=True)
+os._exit(0)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +96,71 @@ def test_shipped_cases_need_no_shared_storage(tmp_path: Path, runner: Any, worke
     assert again.count("skipped") == 1
 
 
+def ask_as_a_stranger(address: str) -> str:
+    command = [sys.executable, "-c", STRANGER, address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100).stdout
+
+
+def pages(client: Any) -> int:
+    """Answer of the scheduler to anybody who asks by HTTP what it does."""
+    port = client.scheduler_info()["services"]["dashboard"]
+    try:
+        url = f"http://127.0.0.1:{port}/info/main/workers.html"
+        return int(urllib.request.urlopen(url, timeout=10).status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_workers_started_for_a_batch_accept_nobody_without_its_certificate(
+    tmp_path: Path, workers: Any
+) -> None:
+    assert ask_as_a_stranger(workers.scheduler_address).startswith("ran")  # which has no TLS
+    with distributed.Client(workers, set_as_default=False) as client:
+        assert pages(client) == 200
+    cluster = cluster_module.Cluster(kind="local", workers=1)
+    with cluster.pool("a:B", None, tmp_path) as pool:
+        client = pool._client
+        client.wait_for_workers(1, timeout=60)
+        told = client.scheduler_info()
+        for worker, facts in told["workers"].items():
+            assert worker.startswith("tls://127.0.0.1:")
+            assert facts["nanny"].startswith("tls://127.0.0.1:")
+        answer = ask_as_a_stranger(told["address"])
+        assert [line.split()[:2] for line in answer.splitlines()] == [
+            ["tcp", "refused"],
+            ["tls", "refused"],
+        ]
+        assert pages(client) == 404
+        assert client.submit(os.getpid).result(timeout=20) != os.getpid()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sbatch is a shell script here")
+def test_slurm_jobs_get_a_certificate_that_nobody_else_can_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    for name, text in {
+        "sbatch": 'cd; cp "$1" job.sh; bash job.sh >log 2>&1 & echo Submitted batch job $!',
+        "scancel": "kill $1",
+    }.items():
+        script = home / "bin" / name
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(f"#!/bin/bash\n{text}\n")
+        script.chmod(0o755)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PATH", f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    cluster = cluster_module.Cluster(kind="slurm", workers=1)
+    with cluster.pool("a:B", None, tmp_path) as pool:
+        client = pool._client
+        client.wait_for_workers(1, timeout=60)
+        assert all(w.startswith("tls://") for w in client.scheduler_info()["workers"])
+        assert pages(client) == 404
+        (room,) = home.glob(".medfuse-*")
+        assert room.stat().st_mode & 0o077 == 0
+        assert f"--tls-key {room}" in (home / "job.sh").read_text()
+    assert not room.exists()
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_killed_in_the_middle_of_a_case_costs_no_case(
     tmp_path: Path, runner: Any, workers: Any
@@ -92,10 +177,29 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_case_costs_no_case(
     assert half_built(out) == []
 
 
+@pytest.fixture
+def certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give this process and what it starts a certificate as docs/studies.md says."""
+    made = distributed.Security.temporary()
+    key, cert = tmp_path / "dask.key", tmp_path / "dask.crt"
+    key.write_text(made.tls_client_key)
+    cert.write_text(made.tls_client_cert)
+    settings = {"ca-file": str(cert)}
+    for role in ("client", "scheduler", "worker"):
+        settings |= {f"{role}.key": str(key), f"{role}.cert": str(cert)}
+    for name, value in settings.items():
+        variable = "DASK_DISTRIBUTED__COMM__TLS__" + name.upper().replace(".", "__")
+        monkeypatch.setenv(variable.replace("-", "_"), value)
+    with dask.config.set({f"distributed.comm.tls.{k}": v for k, v in settings.items()}):
+        yield
+
+
 @pytest.mark.slow
-def test_a_scheduler_that_is_restarted_costs_no_case(tmp_path: Path, runner: Any) -> None:
+def test_a_scheduler_that_is_restarted_costs_no_case(
+    tmp_path: Path, runner: Any, certificates: None
+) -> None:
     study, out = make_study(tmp_path / "in", "slow-1", "slow-2", seconds=4), tmp_path / "out"
-    address = ADDRESS.format(free_port())
+    address = f"tls://127.0.0.1:{free_port()}"
     with Processes(address) as first:
         second = Processes(address)
 
@@ -123,6 +227,27 @@ def test_a_scheduler_that_does_not_answer_is_named(
     assert caught.value.code == "E_CLUSTER"
 
 
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({}, "names no certificate"),
+        ({"ca-file": "gone.crt", "client.cert": "gone.crt"}, "cannot be read"),
+    ],
+)
+def test_tls_without_a_certificate_says_what_to_set(
+    tmp_path: Path, runner: Any, settings: dict[str, str], cause: str
+) -> None:
+    cluster = cluster_module.Cluster(f"tls://127.0.0.1:{free_port()}")
+    study = make_study(tmp_path / "in", "a")
+    with (
+        dask.config.set({f"distributed.comm.tls.{k}": v for k, v in settings.items()}),
+        pytest.raises(InputError, match=cause) as caught,
+    ):
+        run_batch(study, tmp_path / "out", SETTINGS, cluster=cluster, runner=runner)
+    assert caught.value.code == "E_CLUSTER"
+    assert "distributed.comm.tls.ca-file" in str(caught.value)
+
+
 class Processes:
     """A scheduler and a worker as a person starts them."""
 
@@ -131,8 +256,9 @@ class Processes:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Processes:
-        port = self.address.rpartition(":")[2]
-        quiet = ["--no-dashboard"]
+        protocol, _, place = self.address.partition("://")
+        port = place.rpartition(":")[2]
+        quiet = ["--no-dashboard", "--protocol", protocol]
         for command in (
             ["scheduler", "--host", "127.0.0.1", "--port", port, *quiet],
             ["worker", self.address, "--nthreads", "1", *quiet],
