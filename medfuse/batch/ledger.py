@@ -16,10 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import medfuse
+from medfuse.batch.figures import AUDIT, FIGURES, figures_of
 from medfuse.results.folder import BIDS_DESCRIPTION, write_through, writing
 from medfuse.results.ledger_files import SUMMARY, ledger_events, result_folders
 from medfuse.settings import CaseResult
 from medfuse.study.scan import LEDGER, dataset_type
+from medfuse.study.spill import Spill
 
 COLUMNS = ("case", "status", "verdict", "code", "seconds", "message", "notes", "report")
 BIDS_VERSION = "1.10.0"
@@ -147,21 +149,35 @@ def write_summary(out: Path) -> None:
         ``E_WRITE``.
     """
     path, temporary = out / SUMMARY, out / f"{SUMMARY}.tmp"
-    with writing(path), contextlib.closing(_last_words(out)) as table:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
+    with writing(path):
+        rows: Spill[dict[str, Any]] = Spill(dict, dict)
+        checks: dict[str, None] = {}
+        with contextlib.closing(_last_words(out)) as table:
             for (text,) in table.execute("select event from last order by rowid"):
-                event = json.loads(text)
-                has_report = (out / event["case"] / "report.html").is_file()
-                row = event | {
-                    "notes": " | ".join(event.get("notes", ())),
-                    "report": f"{event['case']}/report.html" if has_report else "",
-                }
-                writer.writerow({name: _safe(row.get(name)) for name in COLUMNS})
+                row = _summary_row(out, json.loads(text))
+                checks |= {name: None for name in row if name.startswith(AUDIT)}
+                rows.append(row)
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            columns = (*COLUMNS, *FIGURES, *checks)
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({name: _safe(row.get(name)) for name in columns})
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def _summary_row(out: Path, event: dict[str, Any]) -> dict[str, Any]:
+    """The last word on a case, with the figures of its result where that is what it tells of."""
+    folder = out / event["case"]
+    has_report = (folder / "report.html").is_file()
+    is_there = event.get("status") in ("done", "skipped")
+    return {name: event.get(name) for name in COLUMNS} | {
+        "notes": " | ".join(event.get("notes", ())),
+        "report": f"{event['case']}/report.html" if has_report else "",
+        **(figures_of(folder) if is_there else {}),
+    }
 
 
 def _last_words(out: Path) -> sqlite3.Connection:

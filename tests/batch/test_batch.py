@@ -169,7 +169,7 @@ def test_a_case_that_the_manifest_names_but_nobody_can_read_counts_as_failed(
     out = tmp_path / "out"
     summary = run_batch(discover(tmp_path / "in"), out, SETTINGS, runner=runner)
     codes = {name: result.code for name, result in by_case(summary).items()}
-    assert codes == {"evil": "E_UNSAFE_PATH", "lost": "E_UNREADABLE", "good": None}
+    assert codes == {"evil-2b06f2": "E_UNSAFE_PATH", "lost": "E_UNREADABLE", "good": None}
     assert summary.exit_code == 8
     assert {p.name for p in tmp_path.iterdir()} == {"in", "out", "out.uid-salt"}
 

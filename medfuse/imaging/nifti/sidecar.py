@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.imaging.bids import data_set_of
+from medfuse.imaging.pointers import lacks_content, pointer_kind
 
 _MAX_BYTES = 1 << 20
 
@@ -72,7 +73,7 @@ def read_sidecars(path: Path) -> Sidecar:
         parts = [_read(file) for file in level]
         hashes += [sha256 for _, sha256 in parts]
         if any(part is None for part, _ in parts):
-            note = "the JSON sidecar cannot be read and was ignored"
+            note = f"the JSON sidecar {_why_unread(level)} and was ignored"
             return Sidecar({}, _joined(hashes), readable=False, notes=(note,))
         of_level, disputed = _merged([part for part, _ in parts if part is not None])
         content |= of_level
@@ -82,6 +83,18 @@ def read_sidecars(path: Path) -> Sidecar:
     ] * bool(conflicts)
     kept = {name: value for name, value in content.items() if name not in conflicts}
     return Sidecar(kept, _joined(hashes), frozenset(conflicts), notes=tuple(notes))
+
+
+def _why_unread(files: list[Path]) -> str:
+    for file in files:
+        try:
+            if lacks_content(file) or (
+                file.stat().st_size < 1000 and pointer_kind(file.read_bytes())
+            ):
+                return "has no content on this machine (a pointer: fetch its content)"
+        except OSError:
+            continue
+    return "cannot be read"
 
 
 def _shown(name: str) -> str:
