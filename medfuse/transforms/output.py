@@ -140,7 +140,7 @@ def _settings(
         meta = images[role].meta
         if (meta.get("source") or {}).get("kind") == "nifti":
             stated[f"{role}_modality"] = meta["modality"]
-            if role == "functional" and not meta.get("suv"):
+            if role == "functional" and any(" stated " in note for note in _about_unit(meta)):
                 stated["functional_unit"] = meta["unit"]
     names = ("mode", "kernel", "gamut", "style", "bias", "bounded", "device")
     chosen = {name: fusion[name] for name in names}
@@ -148,6 +148,11 @@ def _settings(
         chosen["gamut"] = None
     chosen |= {"method": fusion["guide"]["name"], "colormap": fusion.get("colormap")}
     return CaseSettings.model_validate({**chosen, **registered, **windows, **stated})
+
+
+def _about_unit(meta: Mapping[str, Any]) -> list[str]:
+    """Notes that say where the unit comes from: the file, or whoever stated it."""
+    return [note for note in meta["notes"] if f"unit {meta['unit']} " in note]
 
 
 def _key(

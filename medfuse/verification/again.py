@@ -106,6 +106,10 @@ def _files(
         yield not_checked("DICOM files", "their UIDs rest on the secret of the study")
     if "report.html" not in old:  # MONAI may leave it out, with its figures
         left = (*left, "figures/")
+    unmoved = tuple(name for name in new if name not in old and _shows_unmoved(name))
+    if unmoved and not any(name.startswith("figures/") for name in left):
+        left = (*left, *unmoved, "figures/figures.json")  # which lists them
+        yield not_checked("figures", "the image before its registration was not shown (MONAI)")
     names = sorted({*new, *(() if older else old)} - {*_RECORDS})
     names = [n for n in names if not n.startswith(left) and (n in old or not older)]
     differ = [n for n in names if new.get(n, {}).get("sha256") != old.get(n, {}).get("sha256")]
@@ -115,6 +119,13 @@ def _files(
     else:
         fine = f"{len(names)} equal to the byte"
         yield Finding("files made again", not differ, listed(differ) or fine)
+
+
+def _shows_unmoved(name: str) -> bool:
+    """Figures of the functional image elsewhere: MONAI's chain has it at its last place only."""
+    return name.startswith("figures/") and (
+        name.endswith("_before.png") or Path(name).name.startswith("position_")
+    )
 
 
 def _pseudonyms(made: dict[str, Any], found: dict[str, Any]) -> Iterator[Finding]:
