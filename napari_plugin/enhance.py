@@ -21,6 +21,7 @@ from medfuse.pictures.enhance import (
 )
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import TAG, TRANSFORM, LayerData
+from napari_plugin.private import FROM_FILE
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def enhance_shown(shown: Shown, progress: Progress, *, method: str = "gifnet") -
     last = found.image.permute(0, 2, 3, 1).numpy()
     notes = [WARNING, _numbers(found), *remarks(found)]
     meta = {**shown.entry.get("meta", {}), "unit": "a.u.", "suv": None, "notes": notes}
-    entry = {name: value for name, value in shown.entry.items() if name != "path"}
+    entry = {name: value for name, value in shown.entry.items() if name != FROM_FILE}
     kwargs = {
         **shown.look,
         "name": f"{shown.name} (enhanced, painted by a network)",

@@ -20,6 +20,7 @@ from medfuse.imaging.fingerprint import CHANGED, FINGERPRINT
 from medfuse.imaging.grid import DisplayOrder, Grid, Matrix, transform_points
 from medfuse.imaging.pictures import over_black
 from napari_plugin.colors import napari_colormap
+from napari_plugin.private import path_of, remember, shareable, whole
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
 UNIT = "mm"
@@ -117,8 +118,11 @@ def place(grid: Grid, order: DisplayOrder) -> dict[str, Any]:
     }
 
 
-def layer_data(volume: MetaTensor, *, name: str, **tags: Any) -> LayerData:
-    """Turn a loaded volume into a napari LayerData tuple with its facts in the metadata."""
+def layer_data(volume: MetaTensor, *, name: str, path: str | None = None) -> LayerData:
+    """Turn a loaded volume into a napari LayerData tuple with its facts in the metadata.
+
+    `path`, names of files and UIDs are remembered (`napari_plugin.private`) and not in the layer.
+    """
     grid = Grid.from_volume(volume)
     order = axial_order(grid)
     kwargs = place(grid, order)
@@ -133,13 +137,13 @@ def layer_data(volume: MetaTensor, *, name: str, **tags: Any) -> LayerData:
         if volume.meta.get("modality") in ("PET", "SPECT"):  # to be seen over the MRI
             kwargs |= {"colormap": napari_colormap("ember"), "opacity": 0.5}
     entry = {
-        "meta": {key: volume.meta[key] for key in META_KEYS if key in volume.meta},
+        "meta": shareable({key: volume.meta[key] for key in META_KEYS if key in volume.meta}),
         "affine": grid.affine.tolist(),
         "shape": list(grid.shape),
         "order": asdict(order),
         "scale": kwargs["scale"],
         "translate": kwargs["translate"],
-        **tags,
+        **remember(volume.meta, path),
     }
     kwargs["metadata"] = {TAG: entry}
     return data, kwargs, "image"
@@ -197,7 +201,7 @@ def read_layer(layer: Any) -> Source:
     return _checked(
         Source(
             layer.name, data, affine, order, layer.rgb, meta, layer.ndim == 2, transform,
-            entry.get("path"), read, dict(entry.get("stated") or {}),
+            path_of(entry), read, dict(entry.get("stated") or {}),
         )
     )  # fmt: skip
 
@@ -226,7 +230,7 @@ def facts(layer: Any) -> dict[str, Any]:
     """What is known of a layer's content (``meta`` of ``medfuse.load``), else an empty dict."""
     entry = layer.metadata.get(TAG)
     found = entry.get("meta") if isinstance(entry, dict) else None
-    return dict(found) if isinstance(found, dict) else {}
+    return whole(entry, layer.name) if isinstance(found, dict) else {}
 
 
 def linear_map(layer: Any) -> Matrix:

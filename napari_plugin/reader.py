@@ -132,11 +132,14 @@ def _read_dicom(path: Path) -> list[LayerData]:
     found = describe(path)
     sound = [series for series in found if not series["problems"]]
     if len(sound) < 2:
-        return [_load(path, path.name if path.is_dir() else path.parent.name)]
-    return [
-        _load(path, f"{path.name} {series['modality']} {series['series']}", series["uid_end"])
-        for series in sound
-    ]
+        return [_load(path, _series_name(*sound))]
+    return [_load(path, _series_name(series), series["uid_end"]) for series in sound]
+
+
+def _series_name(series: dict[str, Any] | None = None) -> str:
+    """Name without that of the folder, which people name after patients."""
+    number = series["series"] if series else None
+    return "DICOM" if number is None else f"series {number}"
 
 
 def _load(path: Path, name: str, series: str | None = None) -> LayerData:
@@ -148,7 +151,7 @@ def _load(path: Path, name: str, series: str | None = None) -> LayerData:
         _say(f"{name}: {note}")
     modality = volume.meta["modality"]
     label = name if modality == "unknown" else f"{modality} {name}"
-    return layer_data(volume, name=label, path=str(path), series=series)
+    return layer_data(volume, name=label, path=str(path))
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,7 @@ from medfuse.imaging.fingerprint import CHANGED, FINGERPRINT, Fingerprint, true_
 from medfuse.imaging.pairing import TOLD, restated
 from medfuse.imaging.volume import AIR_HU, Place, fill_nonfinite, require_contrast
 from napari_plugin.layers import TAG, UNIT, Source, facts, index_frame, is_length
+from napari_plugin.private import shareable
 
 #: Notes that a statement of the unit answers.
 _ANSWERED = ("SUV not available", "unit ", "CT without values of air", "the values were changed")
@@ -42,7 +43,7 @@ def state(
         meta.pop(CHANGED, None)
         stated["unit"] = unit
         meta[FINGERPRINT] = _print_of(layer, unit)
-    layer.metadata[TAG] = entry | {"meta": meta, "stated": stated}
+    layer.metadata[TAG] = entry | {"meta": shareable(meta), "stated": stated}
     if scale_is_mm and not is_length(layer):
         layer.units = (UNIT,) * layer.ndim
 

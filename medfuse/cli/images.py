@@ -33,7 +33,7 @@ def add_commands(app: typer.Typer) -> None:
     )
 
 
-@takes_settings(only=("method", "kernel", "bounded"))
+@takes_settings(only=("method", "kernel", "bounded", "keep_names"))
 def fuse_images(
     a: Annotated[Path, typer.Argument(help="First picture: nearer focus, longer exposure.")],
     b: Annotated[Path, typer.Argument(help="Second picture of the same size, registered.")],
@@ -58,8 +58,8 @@ def fuse_images(
     from medfuse.pictures.fuse import fuse_files
 
     record = fuse_files(
-        a, b, out, **settings.model_dump(include={"method", "kernel", "bounded"}), task=task,
-        bits=bits,
+        a, b, out, **settings.model_dump(include={"method", "kernel", "bounded", "keep_names"}),
+        task=task, bits=bits,
     )  # fmt: skip
 
     def show() -> None:

@@ -40,6 +40,7 @@ def add_commands(app: typer.Typer) -> None:
     add_command(app, methods, examples=("medfuse methods --json",))
 
 
+@takes_settings(only=("keep_names",))
 def train(
     context: typer.Context,
     out: Annotated[
@@ -67,6 +68,8 @@ def train(
     validation: Annotated[
         float | None, typer.Option(help="Share of pairs or cases to hold out; 0: none.")
     ] = None,
+    *,
+    settings: CaseSettings,
 ) -> None:
     """Train a fusion method on paired images; write weights and their card.
 
@@ -98,15 +101,16 @@ def train(
 
         progress(0.0, "reading pairs")
         result = run_training(
-            a=a, b=b, out=out, command=command_line(context, names=True),
-            data_name=(study or data or a).name, on_progress=report, **chosen,
+            a=a, b=b, out=out, command=command_line(context, names=settings.keep_names),
+            data_name=(study or data or a).name if settings.keep_names else "",
+            keep_names=settings.keep_names, on_progress=report, **chosen,
         )  # fmt: skip
     terminal.answer(json.loads(result.card.read_text()), lambda: terminal.show_training(result))
     if result.stopped == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-@takes_settings(only=("kernel", "gamut", "device"))
+@takes_settings(only=("kernel", "gamut", "device", "keep_names"))
 def evaluate(
     a: Annotated[Path, typer.Option("--a", help="Folder of A pictures (color or functional).")],
     b: Annotated[Path, typer.Option("--b", help="Folder of B pictures (MRI or infrared).")],
@@ -132,7 +136,7 @@ def evaluate(
         table = evaluation.evaluate(
             a, b, method or ["swift"], profile=profile, kernel=settings.kernel,
             gamut="clip" if settings.gamut == "clip" else "desaturate", fused=folders, save=save,
-            device=settings.device, on_progress=progress,
+            device=settings.device, keep_names=settings.keep_names, on_progress=progress,
         )  # fmt: skip
     terminal.answer(table.to_dict(), lambda: terminal.out.print(evaluation.render(table)))
 

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -134,6 +134,7 @@ def evaluate(
     fused: Mapping[str, Path] | None = None,
     save: Path | None = None,
     device: Device = "auto",
+    keep_names: bool = False,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> EvaluationTable:
     """Fuse all pairs of two folders by several methods and judge the results.
@@ -157,6 +158,9 @@ def evaluate(
     device : {"auto", "cpu", "cuda", "mps"}
         Where guides, kernel and metrics compute; ``auto`` is ``cpu``. On ``mps``, which has no
         float64, the metrics are the processor's.
+    keep_names : bool
+        Call pairs, saved pictures and folders as the inputs are called, and not by number: names
+        of files may be those of patients. `fused` finds saved pictures by these names.
     on_progress : callable, optional
         Called with the part that is done, in [0, 1], and one line of text.
 
@@ -181,6 +185,8 @@ def evaluate(
     folders = dict(fused or {})
     _check_names(guides, folders)
     pairs = find_pairs(a_dir, b_dir, folders)
+    if not keep_names:
+        pairs = [replace(pair, name=f"{k:04d}") for k, pair in enumerate(pairs, start=1)]
     if save is not None:
         check_outside(save, (a_dir, b_dir))
     judge = _ChunkJudge(guides, tuple(folders), profile, kernel, gamut, save, place)
@@ -197,8 +203,8 @@ def evaluate(
         profile=profile,
         kernel=kernel,
         gamut=gamut,
-        a=a_dir.name,
-        b=b_dir.name,
+        a=a_dir.name if keep_names else "a",
+        b=b_dir.name if keep_names else "b",
         pairs=names,
         blank=tuple(name for name in names if name in blank),
         rows=_rows(guides, tuple(folders), [results[name] for name in names]),

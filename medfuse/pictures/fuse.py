@@ -165,6 +165,7 @@ def fuse_files(
     kernel: Kernel = "binomial",
     bounded: bool = False,
     bits: int | None = None,
+    keep_names: bool = False,
 ) -> dict[str, Any]:
     """Fuse two picture files; write the picture and, beside it, what was done as JSON.
 
@@ -178,6 +179,8 @@ def fuse_files(
         As `fuse_pictures`.
     bits : int, optional
         Depth of pictures of 16-bit gray.
+    keep_names : bool
+        Write the names of both files, which may be those of patients.
 
     Returns
     -------
@@ -206,7 +209,7 @@ def fuse_files(
     fused = fuse_pictures(*planes, method=method, task=task, kernel=kernel, bounded=bounded)
     record = _record(fused, kernel, bounded=bounded)
     record["inputs"] = {
-        role: {"name": path.name, "sha256": file_sha256(path)}
+        role: {"name": path.name if keep_names else None, "sha256": file_sha256(path)}
         for role, path in (("a", a), ("b", b))
     }
     names = zip(("first", "second"), pictures, strict=True)

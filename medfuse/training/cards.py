@@ -43,6 +43,7 @@ class CardFacts:
     device: str
     command: str
     metrics: dict[str, float]
+    keep_names: bool = False
 
 
 def write_weights(out: Path, recipe: Recipe, weights: dict[str, Tensor], facts: CardFacts) -> None:
@@ -130,7 +131,9 @@ def _card(name: str, recipe: Recipe, digest: str, facts: CardFacts) -> zoo.Card:
             "name": facts.data_name,
             "pairs": len(facts.training),
             "sha256_of_pixels": facts.training.sha256(),
-            "validation": list(facts.validation.names),
+            "validation": len(facts.validation),
+            "validation_sha256_of_pixels": facts.validation.sha256(),
+            **({"validation_names": list(facts.validation.names)} if facts.keep_names else {}),
         },
         recipe=recipe.model_dump(exclude={"summary", "init"}) | {"init": _init_name(recipe)},
         seed=recipe.seed,

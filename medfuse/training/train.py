@@ -64,6 +64,7 @@ def run_training(
     seed: int | None = None,
     data_name: str = "",
     command: str = "",
+    keep_names: bool = False,
     on_progress: OnProgress | None = None,
     **overrides: Any,
 ) -> TrainingResult:
@@ -89,6 +90,8 @@ def run_training(
         What the card calls the data.
     command : str, optional
         The command line, for the card.
+    keep_names : bool
+        Write into the card how folders and held out pictures are called; they may name patients.
     on_progress : callable, optional
         Called after every step.
     **overrides
@@ -107,7 +110,7 @@ def run_training(
         if not start.is_file() or checkpoint_path(start).is_file():
             stage = run_training(
                 a=a, b=b, out=start, recipe=chosen.first, seed=chosen.seed, data_name=data_name,
-                command=command, on_progress=on_progress,
+                command=command, keep_names=keep_names, on_progress=on_progress,
             )  # fmt: skip
             if stage.stopped == "interrupted":
                 return stage
@@ -122,8 +125,9 @@ def run_training(
         training,
         validation,
         out=out,
-        data_name=data_name or f"{a.name} and {b.name}",
+        data_name=data_name or (f"{a.name} and {b.name}" if keep_names else "paired images"),
         command=command,
+        keep_names=keep_names,
         on_progress=on_progress,
     )
 
@@ -136,6 +140,7 @@ def train(
     out: Path,
     data_name: str = "",
     command: str = "",
+    keep_names: bool = False,
     on_progress: OnProgress | None = None,
 ) -> TrainingResult:
     """Train on pairs in memory; see :func:`run_training`."""
@@ -159,6 +164,7 @@ def train(
         device=run.device.type,
         command=command,
         metrics=metrics,
+        keep_names=keep_names,
     )
     kept = None if resumed_at else _better_before(out, recipe, run.validation, metrics)
     if kept:

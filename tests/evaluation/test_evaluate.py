@@ -58,7 +58,7 @@ def test_trivial_rules_are_rows_of_every_table(folders):
 
 @pytest.mark.parametrize("profile", ["reference", "paper"])
 def test_rows_are_the_metrics_of_the_rules_pair_by_pair(folders, profile):
-    table = evaluate(*folders, [], profile=profile)
+    table = evaluate(*folders, [], profile=profile, keep_names=True)
     clipped = evaluate(*folders, [], profile=profile, gamut="clip")
     assert table.pairs == ("x", "y", "z")
     for i, name in enumerate(table.pairs):
@@ -89,7 +89,7 @@ def test_mean_and_deviation_are_over_the_pairs(folders):
 
 def test_saved_results_judged_as_a_folder_give_the_same_row(folders, tmp_path):
     saved = tmp_path / "out"
-    first = evaluate(*folders, [], profile="reference", save=saved)
+    first = evaluate(*folders, [], profile="reference", save=saved, keep_names=True)
     assert sorted(p.name for p in (saved / "max").iterdir()) == ["x.png", "y.png", "z.png"]
     second = evaluate(*folders, [], profile="reference", fused={"theirs": saved / "max"})
     assert second["theirs"].kind == "folder"

@@ -54,7 +54,7 @@ def test_one_command_makes_a_guide_of_a_study(sample_data, tmp_path):
     manifest.write_text("\n".join([HEAD, *rows]))
     out = tmp_path / "mine.safetensors"
     done = CliRunner().invoke(
-        app, ["train", "--study", str(manifest), "-o", str(out), "--steps", "1"]
+        app, ["train", "--study", str(manifest), "-o", str(out), "--steps", "1", "--keep-names"]
     )
     assert done.exit_code == 0, done.output
     guide = get_method(out)
@@ -63,4 +63,4 @@ def test_one_command_makes_a_guide_of_a_study(sample_data, tmp_path):
     assert float(weights.min()) >= 0
     assert float(weights.max()) <= 1
     assert guide.info.card["recipe"]["name"] == "in-domain"
-    assert {name[:-3] for name in guide.info.card["data"]["validation"]} in ({"CT"}, {"MRI"})
+    assert {name[:-3] for name in guide.info.card["data"]["validation_names"]} in ({"CT"}, {"MRI"})
