@@ -22,7 +22,13 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
-from medfuse.dicom_out import SourceSeries, limits, read_patient, require_highdicom
+from medfuse.dicom_out import (
+    SourceSeries,
+    limits,
+    read_patient,
+    require_highdicom,
+    source_uids,
+)
 from medfuse.errors import (
     InputError,
     MedfuseError,
@@ -185,7 +191,8 @@ def run_case(
         remove_stale(out.parent)
         notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)
         if settings.dicom:
-            notes += limits(SourceSeries.from_volume(anat), SourceSeries.from_volume(func))
+            series = SourceSeries.from_volume(anat), SourceSeries.from_volume(func)
+            notes += (*limits(*series), *source_uids(*series))
         patient = None
         if settings.dicom and settings.keep_patient:
             patient = read_patient(anatomical, settings.anatomical_series)

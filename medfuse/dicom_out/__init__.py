@@ -31,6 +31,7 @@ __all__ = [
     "limits",
     "read_patient",
     "require_highdicom",
+    "source_uids",
     "write_dicom",
 ]
 
@@ -73,6 +74,21 @@ def limits(anatomical: SourceSeries, functional: SourceSeries) -> tuple[str, ...
     return (
         "DICOM: no spatial registration and no blending presentation state, which must name both "
         f"sources: {' and '.join(lacking)}",
+    )
+
+
+def source_uids(anatomical: SourceSeries, functional: SourceSeries) -> tuple[str, ...]:
+    """Say of which images the objects hold the true UIDs, in the words of a note."""
+    named = [
+        f"the {role} image"
+        for role, source in (("anatomical", anatomical), ("functional", functional))
+        if source.series or source.study or source.frame_of_reference or source.slices
+    ]
+    if not named:
+        return ()
+    return (
+        "DICOM: the files hold the true UIDs (study, series, images, frame of reference) of "
+        f"{' and '.join(named)}, by which an archive finds them and the patient",
     )
 
 

@@ -16,7 +16,7 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
-from medfuse.dicom_out import SourceSeries, limits, read_patient
+from medfuse.dicom_out import SourceSeries, limits, read_patient, source_uids
 from medfuse.errors import MedfuseError
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.result import Registration
@@ -72,7 +72,10 @@ def _record(
     notes = (*anat.meta["notes"], *func.meta["notes"], *reasons)
     patient = None
     if settings.dicom:
-        notes += limits(SourceSeries.from_volume(anat), SourceSeries.from_volume(func))
+        series = SourceSeries.from_volume(anat), SourceSeries.from_volume(func)
+        # Older versions did not say which UIDs the files hold.
+        told = [note for note in source_uids(*series) if note in provenance["notes"]]
+        notes += (*limits(*series), *told)
         source = sources["anatomical"]
         if settings.keep_patient:
             patient = read_patient(source.path, source.series.uid if source.series else None)

@@ -22,7 +22,7 @@ def test_a_dicom_folder_becomes_a_layer_in_suv_with_its_true_geometry(sample_dat
     path = sample_data / "study/sts001/pet-fdg"
     [layer] = as_layers(get_reader(str(path))(str(path)))
     expected = load(path)
-    assert layer.name == "PET series 3"
+    assert layer.name == "PET series 1"
     assert (facts(layer)["modality"], facts(layer)["unit"]) == ("PET", "SUVbw")
     back = read_layer(layer).volume()
     np.testing.assert_array_equal(back.as_tensor(), expected.as_tensor())

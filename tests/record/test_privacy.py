@@ -178,6 +178,10 @@ def test_derived_dicom_names_source_images_by_uid_and_nothing_else(corpus: Path)
         code, printed = medfuse("fuse", *pair, "-o", root / name, *usual, *options, cwd=corpus)
         assert code == 0, printed
     assert traces(root / "plain", MARKER, NAME, USER, HOST, *DATES) == []
+    notes = json.loads((root / "plain/provenance.json").read_text())["notes"]
+    [note] = [n for n in notes if "true UIDs" in n]
+    assert "of the anatomical image and the functional image," in note
+    assert note in (root / "plain/report.html").read_text()
     assert all(name.startswith("dicom/") for name in traces(root / "plain", *UIDS))
     named = traces(root / "kept", MARKER, USER, HOST)
     assert set(named) == {
