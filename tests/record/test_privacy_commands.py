@@ -8,7 +8,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from monai import bundle
 from PIL import Image, PngImagePlugin
 
 from tests._helpers.make import MARKER
@@ -26,7 +25,6 @@ from tests._helpers.marked import (
 )
 from workflows.fuse_pair import workflow
 
-BUNDLE = Path(__file__).parents[2] / "workflows/bundle"
 SECRETS = (MARKER, USER, HOST, *DATES, *UIDS)
 MR, PET = f"{NAME}_1/mr", f"{NAME}_1/{NAME} pet"
 T1, SUV = f"{NAME}_t1.nii.gz", f"{NAME}_pet.nii.gz"
@@ -53,7 +51,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "unfuse": ("unfuse", f"{CASE}/fused_rgb.nii.gz", "-o", "x"),
     "keygen": ("keygen", "lab.key"),
     "sign": ("sign", CASE, "--key", KEY),
-    "verify": ("verify", CASE, "--public-key", f"{KEY}.pub", "--inputs", "."),
+    "verify": ("verify", CASE, "--public-key", f"{KEY}.pub"),
 }  # fmt: skip
 #: A ball is its own mirror image, and blurred ones are not held in place by their edges.
 LOOK = {"audit": 9, "register-json": 8}
@@ -116,10 +114,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
         printed[name] = said.replace(str(root), "")
     pair = {"case": "monai", "anatomical": str(study / MR), "functional": str(study / PET)}
     workflow(out / "monai", registration="identity", method="mean")(pair)
-    bundle.run(
-        config_file=str(BUNDLE / "configs/inference.json"), bundle_root=str(BUNDLE),
-        data=[pair], output_dir=str(out / "bundle"), registration="identity",
-    )  # fmt: skip
     return out, printed
 
 
@@ -130,7 +124,7 @@ def _placed(words: tuple[str, ...], out: Path) -> list[str]:
     return [str(out / word) if i in outputs else word for i, word in enumerate(words)]
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "monai", "bundle"])
+@pytest.mark.parametrize("name", [*COMMANDS, "monai"])
 def test_no_file_of_a_command_names_a_person_or_a_place(done, name: str) -> None:
     out, _ = done
     assert any((out / name).rglob("*.*"))
