@@ -134,7 +134,7 @@ def evaluate(
     fused: Mapping[str, Path] | None = None,
     save: Path | None = None,
     device: Device = "auto",
-    keep_names: bool = False,
+    keep_names: bool = True,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> EvaluationTable:
     """Fuse all pairs of two folders by several methods and judge the results.

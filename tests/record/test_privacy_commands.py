@@ -53,8 +53,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sign": ("sign", CASE, "--key", KEY),
     "verify": ("verify", CASE, "--public-key", f"{KEY}.pub"),
 }  # fmt: skip
-#: A ball is its own mirror image, and blurred ones are not held in place by their edges.
-LOOK = {"audit": 9, "register-json": 8}
+#: A ball is its own mirror image.
+LOOK = {"audit": 9}
 
 
 def write_pictures(study: Path) -> None:
