@@ -10,7 +10,7 @@ from medfuse.errors import InputError
 from medfuse.report.figures import INDEX, ReportVolumes, write_figures
 from medfuse.report.page import inline_pictures, number, render
 from medfuse.report.study import write_study_report
-from medfuse.results.folder import writing
+from medfuse.results.folder import MAX_JSON_BYTES, writing
 
 __all__ = ["ReportVolumes", "render_report", "report_page", "write_figures", "write_study_report"]
 
@@ -87,13 +87,15 @@ def report_page(folder: Path) -> str:
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
+        if (folder / name).stat().st_size > MAX_JSON_BYTES:
+            raise ValueError("larger than any record")
         content: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             "E_NOT_A_RESULT",
             what="Cannot make a report",
             where=name,
-            cause=getattr(error, "strerror", None) or "the file is not JSON",
+            cause=getattr(error, "strerror", None) or "the file is not JSON of usual size",
             remedy="Run the case again",
         ) from error
     return content

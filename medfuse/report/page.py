@@ -14,8 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from medfuse.errors import InputError
+
 # A page stays under 6 MB: base64 makes 4 bytes of 3, and some room is left for the text.
 PICTURE_BUDGET = 4_200_000
+#: Figures of a case are far smaller together.
+_MAX_PICTURE_BYTES = 1 << 28
 
 
 def render(template: str, script: str, **content: Any) -> str:
@@ -41,6 +45,15 @@ def render(template: str, script: str, **content: Any) -> str:
 
 def inline_pictures(paths: Iterable[Path]) -> dict[str, str]:
     """PNG files as data URIs by file name; all are made smaller when they are too much together."""
+    paths = list(paths)
+    held = sum(path.stat().st_size for path in paths)
+    if held > _MAX_PICTURE_BYTES:
+        raise InputError(
+            "E_TOO_LARGE",
+            what="Cannot make a report",
+            cause=f"its figures take {held >> 20} MB, more than {_MAX_PICTURE_BYTES >> 20} MB",
+            remedy="Run the case again",
+        )
     files = {path.name: path.read_bytes() for path in paths}
     total = sum(map(len, files.values()))
     if total > PICTURE_BUDGET:

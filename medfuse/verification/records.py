@@ -230,7 +230,8 @@ def _restated(folder: Path, provenance: dict[str, Any]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as scratch:
         Registration.from_dict(stored).write_tfm(Path(scratch) / "transform.tfm")
         made = (Path(scratch) / "transform.tfm").read_bytes()
-    if (folder / "transform.tfm").read_bytes() != made:
+    stored_size = (folder / "transform.tfm").stat().st_size  # before it is read: it may be huge
+    if stored_size != len(made) or (folder / "transform.tfm").read_bytes() != made:
         yield "transform.tfm"
 
 
