@@ -19,10 +19,12 @@ from medfuse.batch.shard import Shard
 from medfuse.batch.worker import Job, PipelineRunner, Runner
 from medfuse.errors import UsageError
 from medfuse.kernel.cores import usable_cores, wanted_threads
-from medfuse.record.privacy import salt_beside, study_salt
+from medfuse.record.privacy import salt_beside, sanitize_text, study_salt
 from medfuse.results.folder import writing
 from medfuse.settings import CaseResult, CaseSettings
 from medfuse.study import Study
+from medfuse.study.model import place
+from medfuse.study.names import case_name
 
 if TYPE_CHECKING:
     from medfuse.batch.cluster import Cluster
@@ -130,6 +132,8 @@ def run_batch(
             pool = stack.enter_context(cluster.pool(name, timeout_s, out / "logs"))
             workers = cluster.workers
         batch = Batch(out, runner, pool, lock, ledger, on_event, force, shard)
+        if shard.index == 1:
+            batch.not_paired = _not_paired(study)
         for skipped in named if shard.index == 1 else ():
             batch.end(CaseResult(skipped.case, "failed", code=skipped.code, message=skipped.reason))
         total = len(range(shard.index - 1, len(study.cases), shard.count)) + len(batch.results)
@@ -139,6 +143,19 @@ def run_batch(
         )  # fmt: skip
         jobs = _jobs(study, out, settings, shard, job)
         return batch.run(jobs, total, workers, stop)
+
+
+def _not_paired(study: Study) -> list[dict[str, str]]:
+    """Subjects of which no case could be made, as an output may say it."""
+    return [
+        {
+            "case": case_name(place(item.path, study.root)),
+            "code": item.code,
+            "message": sanitize_text(item.written),
+        }
+        for item in study.skipped
+        if item.subject and not item.case
+    ]
 
 
 def _salt(study: Study, out: Path, given: Path | None) -> Path | None:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import medfuse
 from medfuse.batch.figures import AUDIT, FIGURES, figures_of
 from medfuse.results.folder import BIDS_DESCRIPTION, write_through, writing
-from medfuse.results.ledger_files import SUMMARY, ledger_events, result_folders
+from medfuse.results.ledger_files import SUMMARY, ledger_events, not_paired, result_folders
 from medfuse.settings import CaseResult
 from medfuse.study.scan import LEDGER, dataset_type
 from medfuse.study.spill import Spill
@@ -157,6 +157,8 @@ def write_summary(out: Path) -> None:
                 row = _summary_row(out, json.loads(text))
                 checks |= {name: None for name in row if name.startswith(AUDIT)}
                 rows.append(row)
+        for subject in not_paired(out):
+            rows.append({**subject, "status": "not paired"})
         with temporary.open("w", newline="", encoding="utf-8") as file:
             columns = (*COLUMNS, *FIGURES, *checks)
             writer = csv.DictWriter(file, columns, lineterminator="\n")

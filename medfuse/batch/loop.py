@@ -51,6 +51,7 @@ class Batch:
     results: Spill[CaseResult] = field(default_factory=lambda: Spill(_encode, _decode))
     counts: dict[str, int] = field(default_factory=dict)
     write_failures: int = 0
+    not_paired: list[dict[str, str]] | None = None
 
     def run(
         self, jobs: Iterator[Job], total: int, workers: int, stop: threading.Event
@@ -59,7 +60,10 @@ class Batch:
         begun = time.monotonic()
         remove_stale(self.out)
         write_description(self.out)
-        self.emit("batch-start", cases=total, workers=workers, medfuse=medfuse.__version__)
+        left_out = {} if self.not_paired is None else {"not_paired": self.not_paired}
+        self.emit(
+            "batch-start", cases=total, workers=workers, medfuse=medfuse.__version__, **left_out
+        )
         waiting = None
         try:
             while not self._must_stop(stop):

@@ -18,7 +18,7 @@ from PIL import Image
 import medfuse
 from medfuse.report.page import PICTURE_BUDGET, data_uri, render
 from medfuse.results.folder import write_through
-from medfuse.results.ledger_files import LEDGERS, SUMMARY, ledger_events, result_folders
+from medfuse.results.ledger_files import LEDGERS, SUMMARY, ledger_events, not_paired, result_folders
 
 FINAL = frozenset({"done", "skipped", "failed"})
 RANK = {"fail": 0, "look": 1, "pass": 2}
@@ -159,7 +159,7 @@ def _failures(out: Path) -> list[dict[str, str | None]]:
         failed.pop(case, None)
         if status == "failed":
             failed[case] = {key: event.get(key) for key in ("case", "code", "message")}
-    return list(failed.values())
+    return [*failed.values(), *not_paired(out)]
 
 
 def _events(out: Path) -> Iterable[dict[str, Any]]:

@@ -24,6 +24,16 @@ def result_folders(out: Path) -> Iterator[Path]:
             yield out / name
 
 
+def not_paired(out: Path) -> list[dict[str, Any]]:
+    """Subjects that the last batch could make no case of, with code and message."""
+    found: list[dict[str, Any]] = []
+    for event in ledger_events(out):
+        subjects = event.get("not_paired")
+        if event.get("event") == "batch-start" and isinstance(subjects, list):
+            found = [item for item in subjects if isinstance(item, dict) and item.get("case")]
+    return found
+
+
 def ledger_events(out: Path) -> Iterator[dict[str, Any]]:
     """Events of all batches and shards on an output folder; unfinished lines are left out."""
     for path in sorted(out.glob(LEDGERS)):

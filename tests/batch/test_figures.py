@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from medfuse.batch.ledger import COLUMNS, Ledger, write_summary
+from medfuse.report.study import write_study_report
 
 
 def test_the_summary_names_inputs_and_holds_numbers(tmp_path: Path) -> None:
@@ -43,3 +44,14 @@ def test_the_summary_names_inputs_and_holds_numbers(tmp_path: Path) -> None:
     assert {key: a[key] for key in expected} == expected
     assert odd["status"] == "skipped"
     assert odd["unit"] == odd["audit_share"] == ""
+
+
+def test_subjects_without_a_case_stand_in_summary_and_page(tmp_path: Path) -> None:
+    left = [{"case": "sub-7", "code": "", "message": "no PET"}]
+    with Ledger(tmp_path) as ledger:
+        ledger.write({"event": "batch-start", "not_paired": [{**left[0], "case": "sub-old"}]})
+        ledger.write({"event": "batch-start", "not_paired": left})
+    write_summary(tmp_path)
+    (row,) = csv.DictReader((tmp_path / "summary.csv").open())
+    assert (row["case"], row["status"], row["message"]) == ("sub-7", "not paired", "no PET")
+    assert "sub-7" in write_study_report(tmp_path).read_text("utf-8")
