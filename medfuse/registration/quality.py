@@ -22,7 +22,7 @@ MAX_RIVAL = 0.985
 MIN_SHARPNESS = 1.05
 #: Mean over the foreground of the bound of the error (90 %): up to here good, then look, suspect.
 GOOD_WITHIN_MM = 10.0
-LOOK_WITHIN_MM = 30.0
+LOOK_WITHIN_MM = 50.0
 #: A mirrored copy that fits better than this, relative to the image as it is, is reported.
 MAX_MIRRORED = 1.02
 #: A position that is kept as asked is doubted where one that far off fits that much better.
