@@ -16,8 +16,14 @@ STUDY = Path(__file__).resolve().parent.parent / "sample_data" / "study"
 
 def brain() -> list[LayerData]:
     """T1 MRI of a brain and a simulated FDG PET of it, not aligned."""
-    folder = STUDY / "simulated-brain"
-    return _open(
+    return while_window_lives(_brain)
+
+
+def _brain() -> list[LayerData]:
+    from medfuse.imaging.sample import sample_folder
+
+    folder = sample_folder()
+    return _loaded(
         (folder / "t1.nii.gz", "T1 brain", {"modality": "MRI"}),
         (folder / "simulated-pet.nii.gz", "simulated FDG brain", {"modality": "PET"}),
     )
@@ -39,7 +45,11 @@ def ct_mri() -> list[LayerData]:
 
 
 def _open(*parts: tuple[Path, str, dict[str, str]]) -> list[LayerData]:
-    return while_window_lives(lambda: [_load(path, name, said) for path, name, said in parts])
+    return while_window_lives(lambda: _loaded(*parts))
+
+
+def _loaded(*parts: tuple[Path, str, dict[str, str]]) -> list[LayerData]:
+    return [_load(path, name, said) for path, name, said in parts]
 
 
 def _load(path: Path, name: str, said: dict[str, str]) -> LayerData:
