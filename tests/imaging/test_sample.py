@@ -19,7 +19,7 @@ def test_sample_command_writes_the_pair_that_can_be_fused(tmp_path, capsys):
         assert (tmp_path / "brain" / name).read_bytes() == (
             sample.sample_folder() / name
         ).read_bytes()
-    assert "medfuse fuse" in " ".join(capsys.readouterr().out.split())
+    assert "medfuse fuse" in " ".join("".join(capsys.readouterr()).split())
 
 
 def test_wheel_takes_the_sample_along():
