@@ -19,6 +19,7 @@ from medfuse.results.folder import (
     SIGNATURE_SUFFIX,
     STUDY_LIST,
     file_sha256,
+    shown_name,
 )
 from medfuse.results.ledger_files import LEDGERS, SUMMARY
 from medfuse.verification.finding import Finding, agreement, listed, not_checked, printable
@@ -53,7 +54,7 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
 
 def check_name(folder: Path, case: str) -> Finding:
     """A result folder is called as its case: two that were exchanged are not."""
-    name = Path(os.path.abspath(folder)).name
+    name = shown_name(Path(os.path.abspath(folder)).name)
     text = f"the folder is called {printable(name)}, its record is of case {printable(case)}"
     return Finding("folder name", name == case, "that of the case" if name == case else text)
 

@@ -136,7 +136,10 @@ def test_a_cluster_without_dask_names_the_extra(tmp_path, capsys, monkeypatch):
     where = ["--study", str(study), "-o", str(tmp_path / "out")]
     assert run(["batch", *where, "--cluster", "local"]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "Dask is not installed. Install it with: pip install 'medfuse[cluster]'" in said
+    assert (
+        "Dask or cryptography is not installed. Install it with: pip install 'medfuse[cluster]'"
+        in said
+    )
     assert not (tmp_path / "out").exists()
 
 

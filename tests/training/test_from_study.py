@@ -28,7 +28,9 @@ def test_the_guide_is_shown_what_it_will_see_when_fusing(sample_data, tmp_path):
     assert names[0] == names[1]
     assert len(names[0]) == count > 30
     ct = medfuse.load(folder / "ct.nii.gz", modality="CT")
-    seen = medfuse.fuse(functional=ct, anatomical=ct, method="mean").anatomical
+    seen = medfuse.fuse(
+        functional=ct, anatomical=ct, method="mean", accept_pair="same-image"
+    ).anatomical
     shown = np.asarray(Image.open(tmp_path / "b" / "sts020.png"))
     assert np.array_equal(shown, slices(seen, ct)[20])
 

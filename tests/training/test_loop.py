@@ -63,10 +63,10 @@ def test_weights_and_card_are_usable_by_path(pair_folders, tmp_path):
     assert card is not None
     assert card.command == "medfuse train ..."
     assert card.data["pairs"] == 4
-    assert card.data["validation"] == ["case1", "case4"]
+    assert card.data["validation"] == 2
     assert card.steps == 12
     assert card.recipe["batch"] == 2
-    assert card.data["name"] == "functional and anatomical"
+    assert card.data["name"] == "paired images"
     assert str(tmp_path) not in result.card.read_text()
     assert not list(tmp_path.glob("*.checkpoint*"))
     assert len(list((tmp_path / "mine.validation").glob("step_*.png"))) == 3

@@ -13,7 +13,8 @@ _LEAST_OF_A_FRAME = 16
 def require_length(file: DicomFile, place: Place) -> None:
     """Refuse a file that is shorter than its header says, before anything is made for its frames.
 
-    Of compressed pixels only the number of frames is judged; their content fails in decoding.
+    Of compressed pixels only the number of frames is judged; their content fails in decoding. A
+    file whose transfer syntax is none is refused elsewhere.
 
     Raises
     ------
@@ -21,6 +22,8 @@ def require_length(file: DicomFile, place: Place) -> None:
         ``E_TRUNCATED``
     """
     header = file.header
+    if not file.transfer_syntax.is_transfer_syntax:
+        return  # which is refused as such
     rows, columns = integer(header, "Rows") or 0, integer(header, "Columns") or 0
     need = file.frames * max(0, rows) * max(0, columns)
     need *= max(0, integer(header, "BitsAllocated") or 0) // 8
