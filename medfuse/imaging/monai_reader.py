@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from monai.utils.misc import ensure_tuple
 
 from medfuse.errors import UsageError
 from medfuse.imaging.reader import read_volume
-from medfuse.imaging.volume import spacing_of
+from medfuse.imaging.volume import MAX_MEMORY_SHARE, machine_memory, spacing_of
+
+_MOST_PACKED = 1032  # bytes that a byte of a deflate stream can hold
 
 
 class ClinicalReader(ImageReader):
@@ -92,8 +95,13 @@ def _color_volume(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
         image = nib.Nifti1Image.from_filename(path)
         if image.get_data_dtype().names != ("R", "G", "B"):
             return None
+        # Bytes, and float32 made of them; a gzip file holds a thousandth of its content at least.
+        most = path.stat().st_size * _MOST_PACKED
+        needed = 3 * math.prod(image.shape)
+        if needed > most or 5 * needed > MAX_MEMORY_SHARE * machine_memory():
+            return None
         voxels = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError):
+    except Exception:  # of nibabel, whose errors have no common parent
         return None  # the other reader says what is wrong
     values = np.stack([voxels[channel] for channel in "RGB"], axis=-1).astype(np.float32) / 255
     affine = np.asarray(image.affine, dtype=np.float64)

@@ -85,12 +85,13 @@ def test_a_window_is_in_the_numbers_of_the_array() -> None:
 
 
 def test_a_volume_with_a_unit_keeps_its_numbers() -> None:
-    def volume(values: np.ndarray) -> MetaTensor:
+    def volume(values: np.ndarray, modality: str) -> MetaTensor:
         whole = torch.from_numpy(np.stack([values] * 8, axis=-1)[None])
-        return MetaTensor(whole, affine=torch.eye(4), meta={"unit": "a.u.", "modality": "MRI"})
+        return MetaTensor(whole, affine=torch.eye(4), meta={"unit": "a.u.", "modality": modality})
 
-    found = fused(volume(to_bytes(HOT)), volume(to_bytes(GRAY)))
-    assert np.array_equal(found, fused(volume(to_bytes(HOT).astype("f4")), volume(to_bytes(GRAY))))
+    mri, hot = volume(to_bytes(GRAY), "MRI"), to_bytes(HOT)
+    found = fused(volume(hot, "PET"), mri)
+    assert np.array_equal(found, fused(volume(hot.astype("f4"), "PET"), mri))
 
 
 @pytest.mark.parametrize(
