@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -120,7 +122,11 @@ class Cluster:
         )
 
     def _start_slurm(self, stack: contextlib.ExitStack) -> distributed.deploy.cluster.Cluster:
+        interrupt = signal.getsignal(signal.SIGINT)
         from dask_jobqueue import SLURMCluster
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)  # which that module takes for itself
 
         stated = dask.config.get("jobqueue.slurm")  # ~/.config/dask/jobqueue.yaml goes before
         wanted = {k: v for k, v in SLURM_JOB.items() if not dask.config.get(k, None, stated)}
