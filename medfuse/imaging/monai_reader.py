@@ -15,10 +15,9 @@ from monai.utils.enums import MetaKeys, SpaceKeys
 from monai.utils.misc import ensure_tuple
 
 from medfuse.errors import UsageError
+from medfuse.imaging.nifti.stream import MAX_RATIO
 from medfuse.imaging.reader import read_volume
 from medfuse.imaging.volume import MAX_MEMORY_SHARE, machine_memory, spacing_of
-
-_MOST_PACKED = 1032  # bytes that a byte of a deflate stream can hold
 
 
 class ClinicalReader(ImageReader):
@@ -96,7 +95,7 @@ def _color_volume(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
         if image.get_data_dtype().names != ("R", "G", "B"):
             return None
         # Bytes, and float32 made of them; a gzip file holds a thousandth of its content at least.
-        most = path.stat().st_size * _MOST_PACKED
+        most = path.stat().st_size * MAX_RATIO
         needed = 3 * math.prod(image.shape)
         if needed > most or 5 * needed > MAX_MEMORY_SHARE * machine_memory():
             return None

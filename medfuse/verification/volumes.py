@@ -19,13 +19,12 @@ import torch
 from medfuse.errors import InputError
 from medfuse.fusion.bands import level_affine, level_shape
 from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.nifti.stream import MAX_RATIO
 from medfuse.imaging.volume import Place, require_memory
 from medfuse.results.export import OFFSET, band_files, nifti_head, nifti_header
 from medfuse.verification.finding import Finding, agreement, not_a_result, read_json
 
 MAX_SIDE = 1 << 15  # voxels; NIfTI-1 holds no more
-#: Deflate makes nothing more than 1032 times smaller.
-MAX_RATIO = 1032
 GZIP_HEAD = b"\x1f\x8b\x08" + bytes(5) + b"\x04\xff"
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _COLOURED, _FUNCTIONAL = "fused_rgb", "functional_on_anatomical"

@@ -23,7 +23,7 @@ _MAX_EXTRA = 1 << 26
 #: Where the header declares nothing usable: enough for any scan, an end to any bomb.
 _MAX_UNKNOWN = 1 << 33
 #: Deflate makes no more of a byte (RFC 1951: 258 bytes of two bits).
-_MAX_RATIO = 1032
+MAX_RATIO = 1032
 _REMEDY = "Copy or download the file again"
 
 
@@ -108,7 +108,7 @@ class NiftiStream:
         if not self.is_gzip and expected > self._size:
             self.position = self._size
             raise self._truncated()
-        if expected > self._size * _MAX_RATIO:
+        if expected > self._size * MAX_RATIO:
             cause = f"a compressed file of {self._size} bytes cannot hold the {expected} bytes that"
             raise self.place.error(
                 InputError, "E_TRUNCATED", f"{cause} its header declares", _REMEDY
