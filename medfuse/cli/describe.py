@@ -1,4 +1,4 @@
-"""The commands ``info``, ``sample`` and ``colormaps``. Parse, call, print; heavy imports inside."""
+"""The commands ``info`` and ``colormaps``. Parse, call, print; heavy imports inside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from medfuse.cli.options import add_command
 def add_commands(app: typer.Typer) -> None:
     """Hang the commands into the command line."""
     add_command(app, info, examples=("medfuse info pet_dicom/",))
-    add_command(app, sample, examples=("medfuse sample -o brain/",))
     add_command(app, colormaps, examples=("medfuse colormaps --json",))
 
 
@@ -31,27 +30,6 @@ def info(path: Annotated[Path, typer.Argument(help="A file or a folder.")]) -> N
             terminal.table(f"{number} of {len(found)}", ("what", "value"), terminal.rows_of(item))
 
     terminal.answer(found, show)
-
-
-def sample(
-    out: Annotated[Path, typer.Option("--out", "-o", "--output", help="Folder to write.")],
-) -> None:
-    """Write a sample pair to try medfuse with: an MRI of a brain and a simulated PET."""
-    from medfuse.imaging.sample import FILES, sample_folder
-    from medfuse.results.folder import write_through, writing
-
-    source = sample_folder()
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        write_through(out / name, (source / name).read_bytes())
-    mri, pet = (out / name for name in FILES[:2])
-
-    def show() -> None:
-        terminal.say(f"Wrote {mri.name} and {pet.name}. Fuse them:", style="green")
-        terminal.say(f"  medfuse fuse {mri} {pet} -o fused/")
-
-    terminal.answer({"files": [str(out / name) for name in FILES]}, show)
 
 
 def colormaps() -> None:

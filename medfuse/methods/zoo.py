@@ -16,6 +16,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from medfuse.errors import NOTICE, WeightsError
+from medfuse.imaging.downloads import fetch
 from medfuse.methods.architectures import MAX_LEVELS, misfit
 from medfuse.methods.architectures import build_network as build_network
 from medfuse.methods.bands import BandGuide, BandNet
@@ -101,13 +102,12 @@ def load_guide(path: Path) -> Method | Painter:
     WeightsError
         If the file is missing, is not safetensors, was altered, or holds another network.
     """
-    return wrap_network(*_read_guide(path))
+    return wrap_network(*_read_guide(path, read_card(path)))
 
 
-def _read_guide(path: Path) -> tuple[nn.Module, MethodInfo]:
+def _read_guide(path: Path, card: Card | None) -> tuple[nn.Module, MethodInfo]:
     data = read_weights(path)
     digest = hashlib.sha256(data).hexdigest()
-    card = read_card(path)
     if card is not None and card.sha256 != digest:
         raise _error(
             path,
@@ -231,18 +231,34 @@ def load_shipped(name: str) -> Method | Painter:
     ------
     WeightsError
     """
-    path = WEIGHTS / f"{name}.safetensors"
-    files = [file for file in (path, path.with_suffix(".json")) if file.is_file()]
-    net, info = _load_once(path, tuple(file.stat().st_mtime_ns for file in files))
+    path, card = shipped_file(name), WEIGHTS / f"{name}.json"
+    files = [file for file in (path, card) if file.is_file()]
+    net, info = _load_once(path, card, tuple(file.stat().st_mtime_ns for file in files))
     return wrap_network(net, info)  # of its own, since it notes what it solved
 
 
+def shipped_file(name: str) -> Path:
+    """The weights behind a name of `shipped`: in the package, else fetched from the release.
+
+    Raises
+    ------
+    InputError
+        ``E_DOWNLOAD``: the package leaves them out and they cannot be fetched.
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if path.is_file():
+        return path
+    card = read_card(path)
+    return path if card is None else fetch(path.name, card.sha256)
+
+
 @lru_cache(maxsize=16)
-def _load_once(path: Path, changed: tuple[int, ...]) -> tuple[nn.Module, MethodInfo]:
+def _load_once(path: Path, card: Path, changed: tuple[int, ...]) -> tuple[nn.Module, MethodInfo]:
     """Network and facts of shipped weights, read again only where a file has changed."""
-    if read_card(path) is None:
+    facts = read_card(card)
+    if facts is None:
         raise _error(path, "its card is missing", "Reinstall medfuse")
-    return _read_guide(path)
+    return _read_guide(path, facts)
 
 
 def catalogue() -> Iterator[Entry]:

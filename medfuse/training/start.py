@@ -57,8 +57,8 @@ def like_init(recipe: Recipe) -> Recipe:
 
 def _init_path(init: str) -> Path:
     """Weights by the name of shipped ones, or a file."""
-    shipped = zoo.WEIGHTS / f"{zoo.DEFAULT if init == 'swift' else init}.safetensors"
-    return shipped if shipped.is_file() else Path(init)
+    name = zoo.DEFAULT if init == "swift" else init
+    return zoo.shipped_file(name) if name in zoo.shipped() else Path(init)
 
 
 def _load_init(net: nn.Module, init: str) -> None:
