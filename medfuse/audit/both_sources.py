@@ -19,6 +19,7 @@ from medfuse.kernel.sources import (
     SIGNAL_B,
     WINDOW,
     contradiction,
+    count_by_slice,
     detail_kept,
     is_flagged,
 )
@@ -41,7 +42,7 @@ def both_sources(e: Evidence) -> Iterator[Check]:
     places = (a > SIGNAL_A) & (b > SIGNAL_B)
     if e.coverage is not None:
         places &= e.coverage[:, 0]
-    if int(places.sum()) >= FEWEST:
+    if int(torch.count_nonzero(places)) >= FEWEST:
         yield from _detail(a, b, fused, places)
     yield _contradiction(e, contradiction(a, b, fused))
 
@@ -101,7 +102,7 @@ def detail_verdict(weaker: float) -> Verdict:
 def _detail(a: Tensor, b: Tensor, fused: Tensor, places: Tensor) -> Iterator[Check]:
     """One figure for the volume: slices weigh by the places that they have."""
     kept = torch.stack(detail_kept(a, b, fused, mask=places))
-    weights = places.sum(dim=(1, 2)).double().where(kept[0].isfinite(), 0.0)
+    weights = count_by_slice(places).double().where(kept[0].isfinite(), 0.0)
     if not weights.sum() > 0:
         return
     of_a, of_b = (round(float((x.nan_to_num() * weights).sum() / weights.sum()), 4) for x in kept)
@@ -118,7 +119,11 @@ def _detail(a: Tensor, b: Tensor, fused: Tensor, places: Tensor) -> Iterator[Che
         f"of the functional and {_percent(of_b)} % of that of the anatomical image. Below "
         f"{100 * FAINT:.0f} % a source is hardly seen, below {100 * GONE:.0f} % it is gone"
         + (f": here the {lost} one." if weaker < FAINT else "."),
-        {"kept_functional": of_a, "kept_anatomical": of_b, "places": int(places.sum())},
+        {
+            "kept_functional": of_a,
+            "kept_anatomical": of_b,
+            "places": int(torch.count_nonzero(places)),
+        },
     )
 
 
@@ -127,7 +132,7 @@ def _percent(part: float) -> str:
 
 
 def _contradiction(e: Evidence, found: Tensor) -> Check:
-    counts = found.sum(dim=(1, 2))
+    counts = count_by_slice(found)
     flagged = int(is_flagged(found).sum())
     worst = int(counts.argmax())
     most = int(counts[worst])

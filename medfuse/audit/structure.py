@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from medfuse.audit.model import Check, Evidence, Verdict
 from medfuse.audit.sums import slabs
 from medfuse.kernel.explained import Fit, fit_sources
+from medfuse.kernel.sources import count_by_slice
 
 LIMIT, SLICE_LIMIT, FAIL = 0.04, 0.1, 0.1
 FEW = 50  # windows; a slice with fewer says little
@@ -58,7 +59,7 @@ def invented(e: Evidence) -> Check:
     parts, windows = [], []
     for fit in _fits(e):
         parts.append(fit.unexplained.masked_fill_(~fit.filled, 0).sum((1, 2, 3)))
-        windows.append(fit.filled.sum((1, 2, 3)))
+        windows.append(count_by_slice(fit.filled))
     part, filled = torch.cat(parts).double(), torch.cat(windows)
     value = float(part.sum() / filled.sum().clamp_min(1))
     by_slice = torch.where(filled >= FEW, part / filled.clamp_min(1), 0)

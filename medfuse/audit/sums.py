@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool2d
 
 from medfuse.audit.model import GREY_LEVEL, Evidence
 from medfuse.kernel import blend
+from medfuse.kernel.sources import count_by_slice
 
 SLAB = 4  # slices at a time stay in the cache of a core
 BINS = 1024  # of functional values, for the share by region
@@ -24,7 +25,7 @@ class Excess:
     largest: float = 0.0
 
     def add(self, change: Tensor) -> None:
-        self.count += int((change > GREY_LEVEL).sum())
+        self.count += int(torch.count_nonzero(change > GREY_LEVEL))
         self.largest = max(self.largest, float(change.max()))
 
 
@@ -136,7 +137,7 @@ def _add_share(sums: Sums, e: Evidence, part: slice) -> None:
         inside = e.coverage[part]
         index.masked_fill_(~inside, BINS)  # one bin more, dropped below
         share = share * inside
-        counts = inside.sum((1, 2, 3))
+        counts = count_by_slice(inside)
     flat = index.flatten()
     sums.values += torch.bincount(flat, minlength=BINS)[:BINS]
     sums.shares += torch.bincount(flat, share.flatten().double(), minlength=BINS)[:BINS]

@@ -88,7 +88,7 @@ class Sources:
         if self.window is None or functional.shape[1] != 1:
             return 0
         above = functional > self.window.high
-        return int((above if covered is None else above & covered).sum())
+        return int(torch.count_nonzero(above if covered is None else above & covered))
 
 
 def windowed(x: Tensor, window: Window | None) -> Tensor:

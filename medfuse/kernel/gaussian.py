@@ -36,9 +36,14 @@ def high_pass(x: Tensor, sigma: float) -> Tensor:
     return x - low_pass(x, sigma)
 
 
+def reach(sigma: float) -> int:
+    """Pixels to each side that a Gaussian takes in."""
+    return int(4 * sigma + 0.5)
+
+
 @lru_cache(maxsize=64)
 def _matrix(n: int, sigma: float) -> np.ndarray:
-    radius = int(4 * sigma + 0.5)
+    radius = reach(sigma)
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     taps /= taps.sum()
     out = np.zeros((n, n))

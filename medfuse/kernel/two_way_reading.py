@@ -136,15 +136,31 @@ def reading_of(levels: Tensor, name: str, bias: float) -> tuple[Reading, Tensor]
     above : (N, ...) float32
         Mean of the channels, of 1, less what it is where the anatomy is black.
     """
+    index, total = pair_index(levels).reshape(-1), levels.sum(1, dtype=torch.int32)
+    known = Reading._make(looked_up(x, index, total) for x in two_way_reading(name, bias))
+    return known, total.float().div_(3 * 255).sub_(known.grey)
+
+
+def pair_index(levels: Tensor) -> Tensor:
+    """Where a table of differences has the colours (N, 3, ...) int32: (N, ...) int32."""
     r, g, b = levels.unbind(1)
-    index = ((r - g + 255) * _SPAN + (b - g + 255)).reshape(-1)
-    known = Reading._make(looked_up(x, index, r) for x in _reading(name, bias))
-    return known, (r + g + b).float().div_(3 * 255).sub_(known.grey)
+    return (r - g).mul_(_SPAN).add_(b).sub_(g).add_(255 * _SPAN + 255)
+
+
+def pair_offset(levels: tuple[int, ...]) -> int:
+    """By how much :func:`pair_index` moves where R, G and B rise by so many levels."""
+    r, g, b = levels
+    return (r - g) * _SPAN + b - g
 
 
 @lru_cache(maxsize=8)
-def _reading(name: str, bias: float) -> Reading:
-    """Nearest point of the map's path for every pair of differences R - G and B - G."""
+def two_way_reading(name: str, bias: float) -> Reading:
+    """Nearest point of the map's path for every pair of differences R - G and B - G.
+
+    Returns
+    -------
+    Reading of (511 * 511,), in the order of :func:`pair_index`
+    """
     table = two_way_table(name, bias=bias)
     steps = (torch.arange(_SPAN, dtype=torch.float64) - 255) * LEVEL
     red, blue = (x.reshape(-1) for x in torch.meshgrid(steps, steps, indexing="ij"))
