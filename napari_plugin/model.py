@@ -23,6 +23,7 @@ from napari_plugin.choice import LayerChoice
 from napari_plugin.jobs import Job, Progress, Reporter
 from napari_plugin.moving import moved_by_hand
 from napari_plugin.places import index_in_layer, place_of
+from napari_plugin.positions import error_here, error_output
 from napari_plugin.preview import first_slice, fuse_slice
 from napari_plugin.readout import describe_point
 from napari_plugin.records import Aligned, Early, Fusion, PaintedSlice, Refused
@@ -255,10 +256,14 @@ class FusionModel(LayerChoice):
 
         Parameters
         ----------
-        view : {"before", "checkerboard", "edges", "overlay"}
+        view : {"before", "checkerboard", "edges", "overlay", "expected-error"}
         on : bool
         """
-        fusion, aligned = self.fusion, self._aligned
+        fusion, aligned, found = self.fusion, self._aligned, self.registration
+        if view == outputs.EXPECTED_ERROR:
+            if not on or aligned is None or found is None or found.expected is None:
+                return None
+            return Job("Expected error", lambda _: error_output(found, aligned.pair.anatomical))
         if view == BEFORE:
             if not on or aligned is None or self.registration is None:
                 return None
@@ -272,8 +277,8 @@ class FusionModel(LayerChoice):
         """Switch a view, with what its job has made."""
         if view == BEFORE:
             self._show_before(made)
-        elif made is not None and self.fusion is not None:
-            yield from outputs.show(self.viewer, (made,), self.fusion.pair.anatomical)
+        elif made is not None and (of := self._aligned or self.fusion) is not None:
+            yield from outputs.show(self.viewer, (made,), of.pair.anatomical)
         layer = outputs.find(self.viewer, view)
         if layer is not None:
             layer.visible = on
@@ -324,7 +329,12 @@ class FusionModel(LayerChoice):
         if self.result is None or layer is None:
             return ""
         index = layer.world_to_data(np.asarray(position)[-layer.ndim :])
-        return self.result.headed(describe_point(readable(self.result.fusion), index))
+        fusion = self.result.fusion
+        parts = (
+            describe_point(readable(fusion), index),
+            error_here(fusion.registration, fusion.pair.anatomical, index),
+        )
+        return self.result.headed("  |  ".join(part for part in parts if part))
 
     # -- private -----------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
 PAINTED = "painted"  # only of networks that make the luminance themselves
 CONTRADICTION = "contradiction"  # only where the audit has flagged one
 CHECKER, EDGES, OVERLAY = "checkerboard", "edges", "overlay"
+EXPECTED_ERROR = "expected-error"
 SLAB = 32  # voxels at a time
 # Masks are images: a Labels layer takes napari 0.16 s to add, and invites to paint into it.
 MASK_COLORS = Colormap(

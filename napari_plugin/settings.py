@@ -17,6 +17,7 @@ WIDGETS = frozenset(
         "window",
         "anatomical_window",
         "registration",
+        "choose",
         "accept_suspect",
         "allow_patient_mismatch",
         "accept_pair",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medfuse.imaging.grid import Matrix, transform_points
+from medfuse.imaging.grid import Grid, Matrix, transform_points
 
 CONFIDENCE = 0.9
 #: Set on persons by cross-validation: workflows/benchmarks/persons.py, docs/lab/registration.md.
@@ -78,6 +78,22 @@ class ExpectedError:
     def within_mm(self, points: ArrayLike) -> NDArray[np.float64]:
         """(N,) 90 % bound of the error at (N, 3) points of the fixed world, RAS mm."""
         return np.asarray(np.hypot(self.least_mm, self.factor * self.spread_mm(points)))
+
+    def on_grid(self, grid: Grid) -> NDArray[np.float32]:
+        """(X, Y, Z) 90 % bound of the error at every voxel of a grid in the fixed world, mm.
+
+        The squared distance of two linear maps is a quadratic form of the position, which the
+        voxels of a grid fill plane by plane.
+        """
+        gaps = [(w.matrix - self.matrix)[:3] @ grid.affine for w in self.witnesses]
+        form = np.mean([gap.T @ gap for gap in gaps], axis=0)
+        x, y = np.indices(grid.shape[:2], dtype=np.float64)
+        within = np.empty(grid.shape, np.float32)
+        for z in range(grid.shape[2]):
+            at = np.stack([x, y, np.full_like(x, z), np.ones_like(x)], axis=-1)
+            spread = np.sqrt(np.maximum(((at @ form) * at).sum(axis=-1), 0.0))
+            within[..., z] = np.hypot(self.least_mm, self.factor * spread)
+        return within
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

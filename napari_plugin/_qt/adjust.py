@@ -7,6 +7,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
     QGridLayout,
+    QHBoxLayout,
     QPushButton,
     QToolButton,
     QVBoxLayout,
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin._qt.fields import NumberSlider
+from napari_plugin._qt.positions import PositionsBox
 from napari_plugin.model import FusionModel
 
 CLOSED, OPENED = "\u25b8 Adjust by hand", "\u25be Adjust by hand"
@@ -59,7 +61,12 @@ class AdjustBox(QWidget):
         self.sliders.setVisible(False)
         self.toggle.toggled.connect(self._on_toggled)
         box.addLayout(checks)
-        box.addWidget(self.toggle)
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        self.positions = PositionsBox(model)
+        row.addWidget(self.toggle)
+        row.addWidget(self.positions, 1)
+        box.addLayout(row)
         box.addWidget(self.sliders)
 
     def refresh(self) -> None:

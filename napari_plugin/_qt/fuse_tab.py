@@ -121,6 +121,7 @@ class FuseTab(QWidget):
         self.accept_pair = _choice("accept_pair", {NOT_ACCEPTED: "", **ACCEPTED})
         self.accept_label = _label("accept_pair")
         self.adjust = AdjustBox(self.model)
+        self.positions = self.adjust.positions
         form.addRow(_label("registration"), row)
         form.addRow(self.registration_text)
         form.addRow(self.accept)
@@ -234,6 +235,8 @@ class FuseTab(QWidget):
         """What was stated of one pair is not stated of another."""
         self.accept_pair.setCurrentText(NOT_ACCEPTED)
         self.mismatch.setChecked(False)
+        self.model.choose(choose=None)
+        self.positions.refresh()
         self._refused = False
         self._show_statements()
 

@@ -145,6 +145,8 @@ class FusePanel(QWidget):
         tab.look_changed.connect(self._on_look)
         tab.adjust.nudged.connect(self._on_look)
         tab.adjust.view_changed.connect(self._on_view)
+        tab.positions.view_changed.connect(self._on_view)
+        tab.positions.chosen.connect(self._on_position)
         self.overlay.toggled.connect(lambda on: self._on_view(outputs.OVERLAY, on))
         self.model.fusion_changed.connect(lambda: self.overlay.setEnabled(True))
         self.record_tab.save_clicked.connect(self._on_save)
@@ -177,6 +179,10 @@ class FusePanel(QWidget):
         """Register where needed and fuse the chosen layers in a thread."""
         self._refuse_timer.stop()
         self._start(self.model.fusion_job, self.model.show)
+
+    def _on_position(self) -> None:
+        """Measure the pair at the position that was taken; fuse there what was fused before."""
+        (self.start_registration if self.model.fusion is None else self.start_fusion)()
 
     def _start(self, make: Any, then: Any) -> None:
         try:
@@ -284,7 +290,8 @@ class FusePanel(QWidget):
         self.fuse_tab.adjust.refresh()
 
     def _allow(self, start: bool) -> None:
-        for widget in (self.fuse, self.fuse_tab.register, self.fuse_tab.registration):
+        tab = self.fuse_tab
+        for widget in (self.fuse, tab.register, tab.registration, tab.positions):
             widget.setEnabled(start)
 
     def _on_result(self) -> None:
