@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.errors import InputError
+from medfuse.report.embedded import places, viewer_data
 from medfuse.report.figures import INDEX, ReportVolumes, write_figures
 from medfuse.report.page import inline_pictures, number, render
 from medfuse.report.study import write_study_report
@@ -66,9 +67,13 @@ def report_page(folder: Path) -> str:
         _read(folder, name)
         for name in ("audit.json", "provenance.json", "transform.json", f"figures/{INDEX}")
     )
+    viewer = viewer_data(folder / "figures", figures)
     return render(
         "report.html.j2",
-        "report.js",
+        *("report.js", "viewer.js") if viewer else ("report.js",),
+        others=[viewer["niivue_sha256"]] if viewer else [],
+        viewer=viewer,
+        jumps=places(audit, transform, figures) if viewer else {},
         case=provenance["case"],
         audit=audit,
         provenance=provenance,

@@ -34,6 +34,7 @@ from medfuse.report.panels import (
     side_by_side,
 )
 from medfuse.report.positions import ErrorAt, write_error_map
+from medfuse.report.viewer import write_viewer
 from medfuse.results.export import LUMA, Bytes, plane_orders, to_bytes, write_png
 from medfuse.results.folder import writing
 
@@ -96,6 +97,10 @@ class ReportVolumes:
         :func:`medfuse.audit.contradiction_map`, where the audit has flagged one.
     overlay : str, optional
         Colour map of the customary overlay that stands beside the fused image; None leaves it out.
+    regions : (X, Y, Z) uint8, optional
+        Labels of regions whose contours the viewer can show, 0 outside; the values are 1 ... n.
+    region_names : tuple of str
+        Name of each label, label 1 first.
     """
 
     anatomical: Floats
@@ -114,6 +119,8 @@ class ReportVolumes:
     anatomical_window: WindowLike | None = None
     contradiction: NDArray[np.uint8] | None = None
     overlay: str | None = OVERLAY_MAP
+    regions: NDArray[np.uint8] | None = None
+    region_names: tuple[str, ...] = ()
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -172,6 +179,7 @@ def write_figures(folder: Path, volumes: ReportVolumes) -> dict[str, Any]:
         target, volumes.contradiction, grid, foreground, draw, volumes.shown[:3]
     )
     index |= {"contradiction": place} if place else {}
+    index["viewer"] = write_viewer(target, volumes, grid, foreground, hottest=spot_facts["value"])
     text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
     with writing(target / INDEX):
         (target / INDEX).write_text(text, encoding="utf-8")

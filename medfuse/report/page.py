@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,17 @@ from PIL import Image
 
 from medfuse.errors import InputError
 
-# A page stays under 6 MB: base64 makes 4 bytes of 3, and some room is left for the text.
-PICTURE_BUDGET = 4_200_000
+# A page stays under 8 MB: base64 makes 4 bytes of 3, and some room is left for the text and viewer.
+PICTURE_BUDGET = 3_300_000
 #: Figures of a case are far smaller together.
 _MAX_PICTURE_BYTES = 1 << 28
 
 
-def render(template: str, script: str, **content: Any) -> str:
+def render(template: str, *scripts: str, others: Sequence[str] = (), **content: Any) -> str:
     """Fill a template; everything that is not the template's own text is escaped.
 
-    The page forbids itself every connection, and every script but its own, by its hash.
+    The page forbids itself every connection, and every script but its own and those with the
+    sha256 (hexadecimal) in `others`, by their hashes.
     """
     environment = Environment(
         loader=PackageLoader("medfuse.report"),
@@ -36,10 +37,12 @@ def render(template: str, script: str, **content: Any) -> str:
     )
     environment.filters |= {"num": number, "measured": measured}
     assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, script)
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    sources = [environment.loader.get_source(environment, name)[0] for name in scripts]
+    source = "".join(sources)
+    digests = [hashlib.sha256(source.encode()).digest(), *map(bytes.fromhex, others)]
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return environment.get_template(template).render(
-        **content, script=Markup(source), script_sha256=digest
+        **content, script=Markup(source), allowed=Markup(allowed)
     )
 
 
@@ -57,7 +60,9 @@ def inline_pictures(paths: Iterable[Path]) -> dict[str, str]:
     files = {path.name: path.read_bytes() for path in paths}
     total = sum(map(len, files.values()))
     if total > PICTURE_BUDGET:
-        scale = math.sqrt(PICTURE_BUDGET / total)
+        scale = (
+            PICTURE_BUDGET / total
+        )  # of a side: enlarged pictures hold no more when they are larger
         files = {name: _shrink(content, scale) for name, content in files.items()}
     return {name: data_uri(content, "image/png") for name, content in files.items()}
 
@@ -94,5 +99,5 @@ def _shrink(content: bytes, scale: float) -> bytes:
         size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
         small = picture.resize(size, Image.Resampling.LANCZOS) if picture.height > 1 else picture
         buffer = io.BytesIO()
-        small.save(buffer, "PNG", compress_level=9)
+        small.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()

@@ -127,7 +127,7 @@ def _files(
 def _shows_unmoved(name: str) -> bool:
     """Figures of the functional image elsewhere: MONAI's chain has it at its last place only."""
     return name.startswith("figures/") and (
-        name.endswith("_before.png") or Path(name).name.startswith("position_")
+        name.endswith(("_before.png", "_before.nii.gz")) or Path(name).name.startswith("position_")
     )
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,8 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-QUIET = ("gpu", "quic", "background-networking", "component-update", "sync", "dev-shm-usage")
+SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+QUIET = ("quic", "background-networking", "component-update", "sync", "dev-shm-usage")
 
 
 def find_browser() -> str | None:
@@ -31,8 +33,9 @@ def find_browser() -> str | None:
 class Browser:
     """One browser with one page; `complaints` and `requests` collect what the page did."""
 
-    def __init__(self, executable: str) -> None:
+    def __init__(self, executable: str, *, with_gl: bool = True) -> None:
         self._executable = executable
+        self._gl = SOFTWARE_GL if with_gl else ("--disable-gpu", "--disable-3d-apis")
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._buffer, self._count, self._session = b"", 0, ""
         self.complaints: list[str] = []
@@ -53,6 +56,7 @@ class Browser:
                 self._executable,
                 *("--headless", "--no-sandbox", "--no-first-run", "--remote-debugging-pipe"),
                 *(f"--disable-{name}" for name in QUIET),
+                *self._gl,
                 *(f"--user-data-dir={self._profile.name}", "about:blank"),
             ],
             preexec_fn=connect, close_fds=False, stdout=subprocess.DEVNULL,
@@ -117,6 +121,17 @@ class Browser:
             "return [b.left, b.top, b.width, b.height]; })()"
         )
         return x, y, width, height
+
+    def wait(self, script: str, seconds: float = 30) -> None:
+        """Until a JavaScript expression is true."""
+        end = time.monotonic() + seconds
+        while not self.run(script):
+            assert time.monotonic() < end, f"in vain: {script}"
+            time.sleep(0.05)
+
+    def move(self, x: float, y: float) -> None:
+        """Put the mouse at a place without pressing it."""
+        self("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def drag(self, *points: tuple[float, float]) -> None:
         """Press the mouse at the first point, move over the others, let it go at the last."""

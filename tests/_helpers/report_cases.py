@@ -189,7 +189,7 @@ class PageText(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._hidden = tag in ("script", "style")
-        self.scripts += tag == "script"
+        self.scripts += tag == "script" and "type" not in dict(attrs)  # else it holds data
         self.addresses += [v or "" for k, v in attrs if k in ("src", "href")]
 
     def handle_endtag(self, tag: str) -> None:

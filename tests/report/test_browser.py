@@ -98,6 +98,7 @@ def test_dragging_in_the_picture_moves_the_border_between_the_images(
     browser: Browser, report: Path
 ) -> None:
     browser.open(report)
+    browser.wait("document.querySelector('.viewer').dataset.ready === 'yes'")  # nothing moves then
     x, y, width, height = browser.place(".stage")
     middle = y + height / 2
 
@@ -109,8 +110,9 @@ def test_dragging_in_the_picture_moves_the_border_between_the_images(
     assert browser.run("document.querySelector('.swipe input[type=range]').value") == "80"
     columns = np.abs(left - right).sum(axis=(0, 2))
     edge = round(0.03 * width)
-    assert columns[: round(0.2 * width) - edge].max() == 0
-    assert columns[round(0.8 * width) + edge :].max() == 0
+    rounding = 6  # of three colors: where the picture is drawn by a GPU
+    assert columns[: round(0.2 * width) - edge].max() <= rounding
+    assert columns[round(0.8 * width) + edge :].max() <= rounding
     assert np.median(columns[round(0.3 * width) : round(0.7 * width)]) > 1000
 
 
@@ -123,8 +125,8 @@ def test_arrow_keys_move_the_border_and_choices_change_the_images(
         browser.key("ArrowRight", 39)
     clip = "getComputedStyle(document.querySelector('.over')).clipPath"
     assert browser.run(clip) == "inset(0px 47% 0px 0px)"
-    browser.click("input[value=functional]")
-    browser.click("input[value=coronal]")
+    browser.click(".swipe input[value=functional]")
+    browser.click(".swipe input[value=coronal]")
     same = "document.querySelector('.{}').src === document.getElementById('coronal-{}').src"
     assert browser.run(same.format("over", "functional"))
     assert browser.run(same.format("under", "fused"))
