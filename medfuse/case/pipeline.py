@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from monai.data import MetaTensor
+from typing import TYPE_CHECKING, Any
 
 import medfuse
 from medfuse.case.record import (
@@ -40,10 +38,11 @@ from medfuse.errors import (
 from medfuse.fusion import FusionResult, fuse
 from medfuse.fusion.choice import AUTO, CANDIDATES
 from medfuse.imaging.grid import Matrix
+from medfuse.imaging.located import located
 from medfuse.imaging.pairing import require_pair
 from medfuse.imaging.pet.body_weight import find_weight
 from medfuse.imaging.progress import listening
-from medfuse.imaging.reader import load
+from medfuse.imaging.reader import read_volume
 from medfuse.imaging.volume import disk_for_case
 from medfuse.kernel.devices import find_device
 from medfuse.kernel.scratch import on_disk, require_disk, set_aside
@@ -62,6 +61,9 @@ from medfuse.settings import (
     fusion_keywords,
     pair_keywords,
 )
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 __all__ = [
     "CaseResult",
@@ -308,7 +310,8 @@ def load_image(path: Path, role: Role, settings: CaseSettings) -> MetaTensor:
     if role == "functional":
         names |= {"unit": "unit", "frame": "frame", "values_in": "functional_unit"}
     try:
-        return load(path, **{name: getattr(settings, chosen) for name, chosen in names.items()})
+        given = {name: getattr(settings, chosen) for name, chosen in names.items()}
+        return located(read_volume(path, **given))
     except MedfuseError as error:
         raise error.renamed(names) from error
 

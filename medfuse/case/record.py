@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from monai.data import MetaTensor
 
 import medfuse
 from medfuse.audit import Audit, Check
@@ -38,6 +37,9 @@ from medfuse.report.figures import ReportVolumes, write_figures
 from medfuse.report.positions import ErrorAt
 from medfuse.results.export import LUMA, SLICES, band_name, write_mip, write_nifti, write_pngs
 from medfuse.settings import CaseSettings, Progress
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 ROUNDING = 1e-6  # of luminance, float32
 APART_MM, APART_DEG = 3.0, 3.0  # of positions that are shown beside the result
@@ -211,7 +213,7 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
     affines = dict.fromkeys(volumes, affine)
     for level, weights in enumerate(result.band_weights):
         volumes[band_name(level)] = weights
-        affines[band_name(level)] = np.asarray(cast(MetaTensor, weights).affine, dtype=float)
+        affines[band_name(level)] = np.asarray(cast("MetaTensor", weights).affine, dtype=float)
 
     def write(name: str) -> None:
         array = np.asarray(volumes[name])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.fusion.sources import Gamut
+from medfuse.imaging.located import is_located
 from medfuse.imaging.windows import Window
 from medfuse.kernel.colormaps import COLORMAPS, READABLE
 from medfuse.kernel.two_way_maps import MAPS
@@ -40,9 +40,7 @@ class Choice:
 
 def modality_of(image: Tensor) -> str:
     """Modality of a loaded image; "unknown" for arrays."""
-    return (
-        str(image.meta.get("modality", "unknown")) if isinstance(image, MetaTensor) else "unknown"
-    )
+    return str(image.meta.get("modality", "unknown")) if is_located(image) else "unknown"
 
 
 def choose_colormap(

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from medfuse.fusion.guide import slice_orders
 from medfuse.fusion.planes import Planes, Windowed, in_slices
 from medfuse.fusion.sources import Sources, plain, windowed
 from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.located import is_located
 from medfuse.kernel import blend
 from medfuse.kernel.color import luma
 from medfuse.kernel.scratch import empty
@@ -64,7 +64,7 @@ def evidence_of_picture(
     """
     values, window, grid = in_slices(sources.functional, order), sources.window, sources.grid
     func = sources.functional
-    facts = func.meta if isinstance(func, MetaTensor) else {}
+    facts = func.meta if is_located(func) else {}
     return Evidence(
         a=pair.a,
         b=pair.b,

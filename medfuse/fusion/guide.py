@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Literal, cast
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import estimated_weights
@@ -14,6 +13,7 @@ from medfuse.fusion.bands import ask_bands, cover_bands, given_maps, shown_map
 from medfuse.fusion.planes import Painting, Weights, Windowed
 from medfuse.fusion.sources import Sources
 from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.located import is_located
 from medfuse.kernel.blend import slabs
 from medfuse.kernel.scratch import empty
 from medfuse.kernel.threads import share_out
@@ -32,7 +32,7 @@ def slice_orders(image: Tensor, mode: Mode) -> list[DisplayOrder]:
     image : (1, X, Y, Z) tensor or MetaTensor
     mode : {"slices", "volume"}
     """
-    if isinstance(image, MetaTensor):
+    if is_located(image):
         grid = Grid.from_volume(image)
         first = DisplayOrder.from_grid(grid)
         others = [DisplayOrder.from_grid(grid, axis=a) for a in range(3) if a != first.axes[0]]

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import Audit, audit_fusion
@@ -37,6 +36,7 @@ from medfuse.fusion.sources import (
 )
 from medfuse.imaging.fingerprint import as_read
 from medfuse.imaging.grid import Grid
+from medfuse.imaging.located import is_located, like
 from medfuse.imaging.pairing import Acceptance, require_pair
 from medfuse.imaging.windows import Window
 from medfuse.kernel.devices import Device, exact_convolutions, find_device
@@ -346,7 +346,7 @@ def _result(
 
 def _grid(sources: Sources) -> Grid | None:
     image = sources.anatomical
-    return Grid.from_volume(image) if isinstance(image, MetaTensor) else None
+    return Grid.from_volume(image) if is_located(image) else None
 
 
 def _finish(volume: Tensor, sources: Sources, affine: np.ndarray | None = None) -> Tensor:
@@ -354,9 +354,9 @@ def _finish(volume: Tensor, sources: Sources, affine: np.ndarray | None = None) 
     if sources.flat:
         return volume[..., 0]
     image = sources.anatomical
-    if not isinstance(image, MetaTensor):
+    if not is_located(image):
         return volume
     if affine is not None:
-        return MetaTensor(volume, affine=torch.as_tensor(affine))
+        return like(image, volume, torch.as_tensor(affine))
     meta = {key: image.meta[key] for key in ("spacing",) if key in image.meta}
-    return MetaTensor(volume, affine=image.affine.clone(), meta=meta)
+    return like(image, volume, image.affine.clone(), meta)

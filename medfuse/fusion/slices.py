@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.fusion.bands import given_maps
@@ -23,6 +22,7 @@ from medfuse.fusion.planes import (
 )
 from medfuse.fusion.sources import Sources, plain, windowed
 from medfuse.imaging.grid import SLICE_ANISOTROPY, DisplayOrder, Grid
+from medfuse.imaging.located import is_located
 from medfuse.kernel.blend import Fused, bound_luminance, fuse_luminance, fuse_volume, slabs
 from medfuse.kernel.pyramid import Kernel
 from medfuse.kernel.scratch import empty
@@ -45,7 +45,7 @@ def resolve_mode(mode: Mode, anatomical: Tensor, *, paints: bool = False) -> Mod
     """
     if mode != "auto":
         return mode
-    if paints or not isinstance(anatomical, MetaTensor) or min(anatomical.shape[1:]) < MIN_SIDE:
+    if paints or not is_located(anatomical) or min(anatomical.shape[1:]) < MIN_SIDE:
         return "slices"
     spacing = Grid.from_volume(anatomical).spacing
     return "volume" if max(spacing) <= SLICE_ANISOTROPY * min(spacing) else "slices"

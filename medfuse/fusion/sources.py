@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.errors import GeometryError
 from medfuse.imaging.grid import Grid, coverage
+from medfuse.imaging.located import is_located
 from medfuse.imaging.pictures import over_black
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import rgb_to_ycbcr
@@ -66,7 +66,7 @@ class Sources:
     def grid(self) -> Grid | None:
         """Of the anatomical image; None for arrays and 2-D images."""
         image = self.anatomical
-        return Grid.from_volume(image) if isinstance(image, MetaTensor) and not self.flat else None
+        return Grid.from_volume(image) if is_located(image) and not self.flat else None
 
     def ycbcr(self, functional: Tensor) -> Tensor:
         """(N, C, R, K) functional values -> (N, 3, R, K) Y, Cb, Cr."""
@@ -100,7 +100,7 @@ def windowed(x: Tensor, window: Window | None) -> Tensor:
 
 def plain(x: Tensor) -> Tensor:
     """The same values without geometry."""
-    return x.as_tensor() if isinstance(x, MetaTensor) else x
+    return x.as_tensor() if is_located(x) else x
 
 
 def channel_first(image: Any, role: str, *, has_window: bool = False) -> Tensor:
@@ -156,7 +156,7 @@ def _from_bytes(image: Tensor, role: str) -> Tensor:
 
 
 def _has_unit(image: Tensor) -> bool:
-    return isinstance(image, MetaTensor) and image.meta.get("unit") is not None
+    return is_located(image) and image.meta.get("unit") is not None
 
 
 def given_weights(weights: Any, anat: Tensor) -> tuple[Tensor, ...]:
@@ -184,7 +184,7 @@ def check_pair(func: Tensor, anat: Tensor) -> None:
             f"both images must be on one grid, got {tuple(func.shape[1:])} functional and "
             f"{tuple(anat.shape[1:])} anatomical; use registration.resample(functional)"
         )
-    if not (isinstance(func, MetaTensor) and isinstance(anat, MetaTensor)):
+    if not (is_located(func) and is_located(anat)):
         return
     if not Grid.from_volume(func).same_as(Grid.from_volume(anat)):
         raise GeometryError(
@@ -197,13 +197,13 @@ def check_pair(func: Tensor, anat: Tensor) -> None:
 
 def window_of(image: Tensor, given: tuple[float, float] | None, role: str) -> Window | None:
     """The window that is given, or that of unit and modality; None for values in [0, 1]."""
-    unit = image.meta.get("unit") if isinstance(image, MetaTensor) else None
+    unit = image.meta.get("unit") if is_located(image) else None
     if given is not None:
         low, high = given
         if not low < high:
             raise ValueError(f"the {role} window must rise, got {low:g} to {high:g}")
         return Window(float(low), float(high), unit or "a.u.", "given")
-    if isinstance(image, MetaTensor) and unit is not None and image.shape[0] == 1:
+    if is_located(image) and unit is not None and image.shape[0] == 1:
         return default_window(image)
     low, high = (float(x) for x in torch.aminmax(plain(image)))
     if not (low >= 0 and high <= 1):  # also catches NaN
@@ -217,9 +217,9 @@ def window_of(image: Tensor, given: tuple[float, float] | None, role: str) -> Wi
 
 def coverage_of(func: Tensor, anat: Tensor) -> Tensor | None:
     """(X, Y, Z) bool from the geometry that ``Registration.resample`` recorded, else None."""
-    if not isinstance(func, MetaTensor) or not (view := func.meta.get("field_of_view")):
+    if not is_located(func) or not (view := func.meta.get("field_of_view")):
         return None
     source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
-    grid = Grid.from_volume(anat if isinstance(anat, MetaTensor) else func)
+    grid = Grid.from_volume(anat if is_located(anat) else func)
     inside = coverage(grid, source, np.asarray(view["moving_from_fixed"]))
     return torch.from_numpy(inside)

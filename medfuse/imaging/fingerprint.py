@@ -211,9 +211,7 @@ def _restated(
 
 
 def _with_meta(image: MetaTensor, meta: dict[str, Any]) -> MetaTensor:
-    from monai.data.meta_tensor import MetaTensor
-
-    return MetaTensor(
+    return type(image)(
         image.as_tensor(),
         affine=image.affine,
         meta={key: value for key, value in meta.items() if key != "affine"},

@@ -110,18 +110,15 @@ def load(
     >>> pet.meta["modality"], pet.meta["unit"]  # doctest: +SKIP
     ('PET', 'SUVbw')
     """
-    import torch
     from monai.data.meta_tensor import MetaTensor
 
-    volume = read_volume(
+    from medfuse.imaging.located import located
+
+    volume = located(read_volume(
         path, series=series, unit=unit, frame=frame, modality=modality, values_in=values_in,
         tilt_correction=tilt_correction, assume_identity=assume_identity,
-    )  # fmt: skip
-    return MetaTensor(
-        torch.from_numpy(volume.values[None]),
-        affine=torch.from_numpy(volume.affine),
-        meta=volume.meta,
-    )
+    ))  # fmt: skip
+    return MetaTensor(volume.as_tensor(), affine=volume.affine, meta=volume.meta)
 
 
 def read_volume(

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import Check, Evidence
 from medfuse.audit.structure import invented
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.located import is_located, like
 from medfuse.imaging.windows import Window, apply_window, default_window
 from medfuse.kernel.color import desaturate, rgb_to_ycbcr
 from medfuse.kernel.threads import share_out
@@ -25,6 +25,9 @@ from medfuse.methods.base import Method, MethodInfo, Painter
 from medfuse.methods.gifnet import GifnetPainter
 from medfuse.methods.registry import get_method
 from medfuse.settings import Progress
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 WARNING: Final = (
     "Every enhanced pixel was painted by a network that learned from street scenes. The picture "
@@ -96,7 +99,7 @@ def enhance(
         If the shape is another, or a picture leaves [0, 1].
     """
     painter = find_painter(method)
-    if isinstance(image, MetaTensor) and image.ndim == 4:
+    if is_located(image) and image.ndim == 4:
         return _enhance_volume(image, painter, window, progress)
     if image.ndim != 3 or image.shape[0] not in (1, 3) or window is not None:
         raise ValueError(
@@ -163,7 +166,7 @@ def _enhance_volume(
     painted = order.invert(found.image.transpose(0, 1)).contiguous()
     return replace(
         found,
-        image=MetaTensor(painted, affine=image.affine),
+        image=like(image, painted, image.affine),
         window=window,
         spacing=order.spacing[1:],
     )

@@ -155,8 +155,8 @@ class Registration:
             On the fixed grid; modality, unit, suv, source and notes are kept.
         """
         import torch
-        from monai.data.meta_tensor import MetaTensor
 
+        from medfuse.imaging.located import like
         from medfuse.kernel.scratch import empty
 
         if interpolation not in INTERPOLATIONS:
@@ -188,7 +188,7 @@ class Registration:
         }
         if FINGERPRINT in moving.meta:
             meta = with_fingerprint(meta, values.numpy()[0], self.fixed_grid.affine)
-        return MetaTensor(values, affine=torch.tensor(self.fixed_grid.affine), meta=meta)
+        return like(moving, values, torch.tensor(self.fixed_grid.affine), meta)
 
     def error_within_mm(self, points: ArrayLike) -> NDArray[np.float64]:
         """(N,) bound under which the error lies in nine cases of ten, at (N, 3) points, RAS mm.

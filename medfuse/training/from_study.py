@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from monai.data import MetaTensor
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +16,9 @@ from medfuse.fusion import fuse
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.results.export import to_bytes
 from medfuse.study import Case, discover
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 CONTRAST = 8  # of 255; slices with less in either image teach nothing
 DIGITS = 3  # of the slice number at the end of names; what stands before is the case

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from monai.data import MetaTensor
+from typing import TYPE_CHECKING, Any
 
 from medfuse.case.pipeline import case_key
 from medfuse.case.record import (
@@ -27,13 +25,16 @@ from medfuse.verification.finding import Finding, agreement, listed, not_checked
 from medfuse.verification.inputs import Source
 from medfuse.verification.records import STATED, other_version
 
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
 #: Compared with the files themselves, or entry by entry.
 _RECORDS = ("provenance.json", "provenance.prov.json", "report.html")
 #: What follows from other entries, or that `check_records` compares.
 _ELSEWHERE = (*STATED, "case", "key", "outputs", "audit", "medfuse")
 _TYPED = ("anatomical_series", "functional_series", "initial", "initial_kind")
 _SALTED = "hashed with a study salt"
-Run = tuple[MetaTensor, MetaTensor, Registration, MetaTensor, Any]
+Run = tuple["MetaTensor", "MetaTensor", Registration, "MetaTensor", Any]
 
 
 def same_files(

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from medfuse.audit import (
@@ -30,6 +29,7 @@ from medfuse.fusion.paint import chroma_drift
 from medfuse.fusion.planes import Windowed, covered_slices, in_slices
 from medfuse.fusion.sources import Gamut, Sources, coverage_of, plain, windowed
 from medfuse.imaging.grid import DisplayOrder
+from medfuse.imaging.located import is_located
 from medfuse.imaging.pairing import doubts
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import luma, rgb_to_ycbcr
@@ -204,7 +204,7 @@ def _windowed(
 
 
 def _window(image: Tensor, given: tuple[float, float] | None) -> Window | None:
-    unit = image.meta.get("unit", "a.u.") if isinstance(image, MetaTensor) else "a.u."
+    unit = image.meta.get("unit", "a.u.") if is_located(image) else "a.u."
     if given is not None:
         if not given[0] < given[1]:
             raise UsageError(
@@ -214,7 +214,7 @@ def _window(image: Tensor, given: tuple[float, float] | None) -> Window | None:
                 remedy=f"Give {option('window', 'LOW HIGH')}",
             )
         return Window(*given, unit, "given")
-    return default_window(image) if isinstance(image, MetaTensor) else None
+    return default_window(image) if is_located(image) else None
 
 
 def _colour(values: Tensor, window: Window | None, colormap: str | None) -> Tensor | None:

@@ -9,13 +9,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from torch import Tensor
 
 from medfuse.case.pipeline import load_pair
 from medfuse.errors import GeometryError, InputError, UsageError, option
 from medfuse.imaging.grid import Grid
+from medfuse.imaging.located import is_located
 from medfuse.imaging.nifti.stream import NiftiStream
 from medfuse.imaging.pictures import IMAGE_SUFFIXES, open_picture, read_picture
 from medfuse.imaging.volume import Place
@@ -42,7 +42,7 @@ class SourcePair:
     def grid(self) -> Grid | None:
         """Of the scans; pictures have none."""
         image = self.anatomical
-        return Grid.from_volume(image) if isinstance(image, MetaTensor) else None
+        return Grid.from_volume(image) if is_located(image) else None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from monai.data import MetaTensor
+from typing import TYPE_CHECKING, Any
 
 from medfuse.case.pipeline import load_image
 from medfuse.errors import InputError, MedfuseError, option
@@ -24,6 +22,9 @@ from medfuse.results.folder import file_sha256
 from medfuse.settings import CaseSettings
 from medfuse.study import Case, discover
 from medfuse.verification.finding import Finding, not_checked
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 ROLES: tuple[Role, Role] = ("anatomical", "functional")
 

@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 
 from medfuse.audit import audit_fusion
 from medfuse.case.pipeline import align, fuse_case
@@ -26,6 +25,7 @@ from medfuse.fusion.planes import image_axes
 from medfuse.fusion.restate import TOLD, restated_evidence
 from medfuse.fusion.slices import Repainted, Sources, repaint
 from medfuse.imaging.grid import Grid, coverage, transform_points
+from medfuse.imaging.located import Located
 from medfuse.imaging.windows import Window
 from medfuse.kernel.devices import find_device
 from medfuse.record.provenance import Role, software
@@ -38,6 +38,9 @@ from medfuse.verification.finding import Finding, agreement, not_checked, read_j
 from medfuse.verification.inputs import ROLES, Inputs, Source
 from medfuse.verification.records import other_version
 from medfuse.verification.volumes import result_grid, stored, stored_maps
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 SHARE_TOLERANCE = 1e-5  # luminance: float32 sums in another order
 ADDED = ("bound_change", "painted")
@@ -108,8 +111,8 @@ def _stored_sources(
     grid, window = transform.fixed_grid, steps["window"]["functional"]
     meta = {name: func[name] for name in ("modality", "unit")}
     sources = Sources(
-        functional=MetaTensor(values[None], affine=torch.tensor(grid.affine), meta=meta),
-        anatomical=MetaTensor(luminance[None], affine=torch.tensor(grid.affine)),
+        functional=Located(torch.from_numpy(values[None]), torch.tensor(grid.affine), meta),
+        anatomical=Located(torch.from_numpy(luminance[None]), torch.tensor(grid.affine)),
         window=Window(**window) if window else None,
         anatomical_window=None,
         colormap=steps["colour"]["colormap"],
