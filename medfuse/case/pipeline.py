@@ -13,19 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medfuse
+from medfuse.case.early import EarlyPair, read_image
 from medfuse.case.record import (
     CaseRecord,
     registration_check,
     start_matrix,
     unit_check,
     write_case,
-)
-from medfuse.dicom_out import (
-    SourceSeries,
-    limits,
-    read_patient,
-    require_highdicom,
-    source_uids,
 )
 from medfuse.errors import (
     InputError,
@@ -42,7 +36,6 @@ from medfuse.imaging.located import located
 from medfuse.imaging.pairing import require_pair
 from medfuse.imaging.pet.body_weight import find_weight
 from medfuse.imaging.progress import listening
-from medfuse.imaging.reader import read_volume
 from medfuse.imaging.volume import disk_for_case
 from medfuse.kernel.devices import find_device
 from medfuse.kernel.scratch import on_disk, require_disk, set_aside
@@ -126,6 +119,7 @@ def run_case(
     uid_salt: Path | None = None,
     max_memory_gb: float | None = None,
     replace_other: bool = True,
+    early: EarlyPair | None = None,
     progress: Progress | None = None,
 ) -> CaseResult:
     """Load, register, fuse, audit and write one case.
@@ -149,6 +143,8 @@ def run_case(
         nameless files beside `out`: slower, and the same bytes. Default: the machine's memory.
     replace_other : bool
         Also replace a finished result of other images; one of the same images always is.
+    early : EarlyPair, optional
+        What `read_early` has read of these files with these settings.
     progress : callable (fraction, text), optional
         Raise from it to cancel; then nothing is written.
 
@@ -167,13 +163,17 @@ def run_case(
     case = shown_name(case)
     _require_apart(out, anatomical, functional)
     if settings.dicom:
+        from medfuse.dicom_out import SourceSeries, limits, read_patient, source_uids
+        from medfuse.dicom_out.origin import require_highdicom
+
         require_highdicom()
     find_device(settings.device)
     key = case_key(anatomical, functional, settings)
     salt = study_salt(uid_salt) if uid_salt and not settings.keep_uids else None
     with clock("load"), listening(lambda _, text: notify(0.0, text)):
         notify(0.0, "loading")
-        anat, func = load_pair(anatomical, functional, settings)
+        anat, func = load_pair(anatomical, functional, settings, early)
+        clock.seconds["load"] = early.seconds if early else 0.0
     if not replace_other:
         _require_same_images(out, anat, func)
     wanted = disk_for_case(
@@ -281,9 +281,9 @@ def _on_disk(
 
 
 def load_pair(
-    anatomical: Path, functional: Path, settings: CaseSettings
+    anatomical: Path, functional: Path, settings: CaseSettings, early: EarlyPair | None = None
 ) -> tuple[MetaTensor, MetaTensor]:
-    """Read both images of a case as the settings say.
+    """Read both images of a case as the settings say, or take what was read early.
 
     Raises
     ------
@@ -294,26 +294,18 @@ def load_pair(
     MedfuseError
         As ``medfuse.load``.
     """
-    anat = load_image(anatomical, "anatomical", settings)
-    func = load_image(functional, "functional", settings)
+    if early is None:
+        anat = load_image(anatomical, "anatomical", settings)
+        func = load_image(functional, "functional", settings)
+    else:
+        anat, func = (located(volume) for volume in early.take())
     require_pair(anat, func, **pair_keywords(settings))
     return anat, func
 
 
 def load_image(path: Path, role: Role, settings: CaseSettings) -> MetaTensor:
-    """Read one image of a case as the settings say; errors as ``medfuse.load``.
-
-    Errors name the settings of the case, not the keywords of the loader.
-    """
-    names = {"series": f"{role}_series", "modality": f"{role}_modality"}
-    names |= {name: name for name in ("tilt_correction", "assume_identity")}
-    if role == "functional":
-        names |= {"unit": "unit", "frame": "frame", "values_in": "functional_unit"}
-    try:
-        given = {name: getattr(settings, chosen) for name, chosen in names.items()}
-        return located(read_volume(path, **given))
-    except MedfuseError as error:
-        raise error.renamed(names) from error
+    """Read one image of a case as the settings say; errors as `read_image`."""
+    return located(read_image(path, role, settings))
 
 
 def align(

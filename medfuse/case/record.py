@@ -15,7 +15,6 @@ import numpy as np
 import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.audit.model import Verdict
-from medfuse.dicom_out import Layout, Origin, Pictures, SourceSeries, write_dicom
 from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
 from medfuse.fusion.choice import OVERLAY_MAP
@@ -40,6 +39,8 @@ from medfuse.settings import CaseSettings, Progress
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
+
+    from medfuse.dicom_out import Layout
 
 ROUNDING = 1e-6  # of luminance, float32
 APART_MM, APART_DEG = 3.0, 3.0  # of positions that are shown beside the result
@@ -235,6 +236,8 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
 
 
 def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
+    from medfuse.dicom_out import Origin, Pictures, SourceSeries, write_dicom
+
     result = record.result
     sources = [image.meta.get("source") or {} for image in (record.anat, record.func)]
     origin = Origin(

@@ -95,11 +95,14 @@ def fuse(
         _describe_pair(anatomical, functional, out)
         return
     _require_there(anatomical, functional)
-    from medfuse.case.pipeline import run_case
-
     derivative = _derivative(out, anatomical, functional, settings) if layout == "bids" else None
     folder = derivative.folder_of(functional) if derivative else out
     with terminal.progress_bar("medfuse fuse") as progress:
+        from medfuse.case.early import read_early
+
+        early = read_early(anatomical, functional, settings, progress)
+        from medfuse.case.pipeline import run_case
+
         result = run_case(
             anatomical,
             functional,
@@ -110,6 +113,7 @@ def fuse(
             uid_salt=uid_salt,
             max_memory_gb=max_memory,
             replace_other=force,
+            early=early,
             progress=progress,
         )
     if derivative:

@@ -138,7 +138,7 @@ def evaluate(
             gamut="clip" if settings.gamut == "clip" else "desaturate", fused=folders, save=save,
             device=settings.device, keep_names=settings.keep_names, on_progress=progress,
         )  # fmt: skip
-    terminal.answer(table.to_dict(), lambda: terminal.out.print(evaluation.render(table)))
+    terminal.answer(table.to_dict(), lambda: terminal.console().print(evaluation.render(table)))
 
 
 def methods() -> None:

@@ -35,9 +35,12 @@ def demo(
 
     folder = sample_folder()
     anatomical, functional = (folder / name for name in PAIRS["brain"])
-    from medfuse.case.pipeline import run_case
-
     with terminal.progress_bar("medfuse demo") as progress:
+        from medfuse.case.early import read_early
+
+        early = read_early(anatomical, functional, CaseSettings(), progress)
+        from medfuse.case.pipeline import run_case
+
         result = run_case(
             anatomical,
             functional,
@@ -46,6 +49,7 @@ def demo(
             case="simulated-brain",
             command="medfuse demo",
             replace_other=False,
+            early=early,
             progress=progress,
         )
     terminal.answer_result(result)

@@ -9,21 +9,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from medfuse.imaging.pet.header import NO_UNIT_STATED
 from medfuse.results.folder import shown_name
 from medfuse.settings import Progress
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 COLOURS = {"pass": "green", "look": "yellow", "fail": "red", "good": "green", "suspect": "red"}
 
@@ -44,6 +40,14 @@ class Mode:
 
 
 mode = Mode()
+
+
+@cache
+def console(*, stderr: bool = False) -> Console:
+    """Standard output, or standard error, to print on; `rich` is imported when it is needed."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def answer(content: Any, show: Callable[[], None]) -> None:
@@ -71,12 +75,12 @@ def _json(content: Any) -> str:
 def say(text: str, *, style: str = "") -> None:
     """One line for the user, on standard error so that pipes stay clean; no markup is read."""
     if not mode.quiet:
-        err.print(printable(text), style=style, markup=False)
+        console(stderr=True).print(printable(text), style=style, markup=False)
 
 
 def complain(text: str) -> None:
     """One line about what went wrong; it is printed in every mode."""
-    err.print(printable(f"error: {text}"), style="red", markup=False)
+    console(stderr=True).print(printable(f"error: {text}"), style="red", markup=False)
 
 
 def take_any_text() -> None:
@@ -102,9 +106,12 @@ def progress_bar(title: str, *, after: float = 0.0) -> Iterator[Progress]:
     if mode.verbose:
         yield _steps(title)
         return
-    if not mode.shows or not err.is_terminal:
+    if not mode.shows or not console(stderr=True).is_terminal:
         yield lambda fraction, text: None
         return
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -112,7 +119,7 @@ def progress_bar(title: str, *, after: float = 0.0) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[stage]}"),
     )
-    bar, begun = Bar(*columns, console=err, transient=True), time.monotonic()
+    bar, begun = Bar(*columns, console=console(stderr=True), transient=True), time.monotonic()
     task = bar.add_task(title, total=1.0, stage="")
 
     def update(fraction: float, text: str) -> None:
@@ -142,12 +149,14 @@ def _steps(title: str) -> Progress:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table; verdict words are coloured."""
+    from rich.table import Table
+
     grid = Table(title=title, title_justify="left", title_style="bold", expand=False)
     for name in columns:
         grid.add_column(name, overflow="fold")
     for row in rows:
         grid.add_row(*(_cell(cell) for cell in row))
-    out.print(grid)
+    console().print(grid)
 
 
 def audit_table(audit: dict[str, Any]) -> None:

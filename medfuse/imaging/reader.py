@@ -135,7 +135,7 @@ def read_volume(
     """Read what `load` loads, as numpy values; parameters and errors as there."""
     path = Path(path)
     modality, values_in = parse_modality(modality), parse_unit(values_in)
-    if _kind(path) == "nifti":
+    if kind_of(path) == "nifti":
         volume = read_nifti(
             path, frame=frame, modality=modality, values_in=values_in,
             assume_identity=assume_identity,
@@ -170,7 +170,7 @@ def describe(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         Nothing at `path` is an image.
     """
     path = Path(path)
-    return [describe_nifti(path)] if _kind(path) == "nifti" else describe_dicom(path)
+    return [describe_nifti(path)] if kind_of(path) == "nifti" else describe_dicom(path)
 
 
 def _as_proportion(volume: Volume, name: str) -> Volume:
@@ -203,7 +203,7 @@ def _no_suv(volume: Volume, name: str) -> MedfuseError:
     )
 
 
-def _kind(path: Path) -> Literal["dicom", "nifti"]:
+def kind_of(path: Path) -> Literal["dicom", "nifti"]:
     """Decide by content what `path` is; names count for nothing.
 
     Raises

@@ -14,7 +14,6 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
-from medfuse.dicom_out import SourceSeries, limits, read_patient, source_uids
 from medfuse.errors import MedfuseError
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.result import Registration
@@ -73,6 +72,8 @@ def _record(
     notes = (*anat.meta["notes"], *func.meta["notes"], *reasons)
     patient = None
     if settings.dicom:
+        from medfuse.dicom_out import SourceSeries, limits, read_patient, source_uids
+
         series = SourceSeries.from_volume(anat), SourceSeries.from_volume(func)
         # Older versions did not say which UIDs the files hold.
         told = [note for note in source_uids(*series) if note in provenance["notes"]]

@@ -1,0 +1,81 @@
+"""Images read before everything else is imported: what is wrong with a file is said at once.
+
+Imports numpy and the readers alone. PyTorch, which takes longer to import than most files take to
+read, is imported meanwhile by a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+from medfuse.errors import MedfuseError
+from medfuse.imaging.progress import Listener, listening
+from medfuse.imaging.reader import kind_of, read_volume
+from medfuse.imaging.volume import Volume
+from medfuse.settings import CaseSettings
+
+Role = Literal["anatomical", "functional"]
+
+
+@dataclass(frozen=True)
+class EarlyPair:
+    """Both images of a case as they were read, and how long that took, in seconds."""
+
+    seconds: float
+    volumes: list[Volume]
+
+    def take(self) -> tuple[Volume, Volume]:
+        """The anatomical and the functional image, once: no other reference is kept."""
+        anatomical, functional = self.volumes
+        self.volumes.clear()
+        return anatomical, functional
+
+
+def read_early(
+    anatomical: Path, functional: Path, settings: CaseSettings, listener: Listener
+) -> EarlyPair:
+    """Read a pair while PyTorch is imported.
+
+    Parameters
+    ----------
+    listener : callable (fraction, text)
+        Told how far the reading is.
+
+    Raises
+    ------
+    MedfuseError
+        As ``medfuse.load``.
+    """
+    begun = time.perf_counter()
+    for path in (anatomical, functional):
+        kind_of(path)  # refuses what is no image before anything is imported
+    importing = threading.Thread(target=import_module, args=("torch",))
+    importing.start()
+    try:
+        with listening(listener):
+            volumes = [read_image(anatomical, "anatomical", settings)]
+            volumes.append(read_image(functional, "functional", settings))
+        seconds = time.perf_counter() - begun
+    finally:
+        importing.join()
+    return EarlyPair(seconds, volumes)
+
+
+def read_image(path: Path, role: Role, settings: CaseSettings) -> Volume:
+    """Read one image of a case as the settings say; errors as ``medfuse.load``.
+
+    Errors name the settings of the case, not the keywords of the loader.
+    """
+    names = {"series": f"{role}_series", "modality": f"{role}_modality"}
+    names |= {name: name for name in ("tilt_correction", "assume_identity")}
+    if role == "functional":
+        names |= {"unit": "unit", "frame": "frame", "values_in": "functional_unit"}
+    try:
+        return read_volume(path, **{name: getattr(settings, names[name]) for name in names})
+    except MedfuseError as error:
+        raise error.renamed(names) from error
