@@ -46,7 +46,7 @@ def demo(
             functional,
             out,
             CaseSettings(),
-            case="simulated-brain",
+            case=out.resolve().name,
             command="medfuse demo",
             replace_other=False,
             early=early,
