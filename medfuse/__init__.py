@@ -19,6 +19,7 @@ _PUBLIC = {
     "register": "medfuse.registration",
     "Registration": "medfuse.registration",
     "fuse": "medfuse.fusion.pair",
+    "measure": "medfuse.measurement.measure",
     "FusionResult": "medfuse.fusion.pair",
     "MedfuseError": "medfuse.errors",
 }
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "fuse",
     "load",
+    "measure",
     "register",
 ]
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from medfuse.errors import MedfuseError
     from medfuse.fusion import FusionResult, fuse
     from medfuse.imaging.reader import load
+    from medfuse.measurement import measure
     from medfuse.registration import Registration, register
 
 

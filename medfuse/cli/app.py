@@ -13,6 +13,7 @@ import typer
 from medfuse.cli import about, cases, describe, images, learn, samples, terminal, trust
 from medfuse.cli import audit as audit_command
 from medfuse.cli import enhance as enhance_command
+from medfuse.cli import measure as measure_command
 from medfuse.cli.options import Commands, add_command
 from medfuse.errors import NOTICE, MedfuseError, Words
 from medfuse.kernel.cores import wait_asleep
@@ -55,7 +56,18 @@ def explain(
     raise typer.Exit(run([*([command] if command else []), "--help"]))
 
 
-for room in (samples, cases, audit_command, learn, describe, images, enhance_command, trust, about):
+for room in (
+    samples,
+    cases,
+    measure_command,
+    audit_command,
+    learn,
+    describe,
+    images,
+    enhance_command,
+    trust,
+    about,
+):
     room.add_commands(app)
 add_command(app, explain, name="help", examples=("medfuse help fuse",))
 

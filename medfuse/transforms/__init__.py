@@ -33,6 +33,7 @@ from medfuse.transforms.fusion import (
     FuseLuminanced,
     FuseLuminanceDict,
 )
+from medfuse.transforms.measure import MeasureRegionsD, MeasureRegionsd, MeasureRegionsDict
 from medfuse.transforms.output import SaveFusionD, SaveFusiond, SaveFusionDict
 
 __all__ = [
@@ -46,6 +47,9 @@ __all__ = [
     "FuseLuminanceD",
     "FuseLuminanceDict",
     "FuseLuminanced",
+    "MeasureRegionsD",
+    "MeasureRegionsDict",
+    "MeasureRegionsd",
     "RGBToYCbCr",
     "RGBToYCbCrD",
     "RGBToYCbCrDict",

@@ -101,6 +101,13 @@ class Inputs:
         return self._cases
 
 
+def known_settings(provenance: dict[str, Any]) -> CaseSettings:
+    """Settings on record, but for those that named files and series: they are not there."""
+    own = {"initial": None, "initial_kind": "auto"}
+    own |= {"anatomical_series": None, "functional_series": None}
+    return CaseSettings(**{**provenance["settings"], **own})
+
+
 def _first(
     images: Iterable[tuple[str, Source]], role: Role, record: dict[str, Any], settings: CaseSettings
 ) -> tuple[MetaTensor, Source] | None:

@@ -35,7 +35,7 @@ from medfuse.settings import CaseSettings, Progress
 from medfuse.verification.again import same_files
 from medfuse.verification.compare import differences
 from medfuse.verification.finding import Finding, agreement, not_checked, read_json
-from medfuse.verification.inputs import ROLES, Inputs, Source
+from medfuse.verification.inputs import ROLES, Inputs, Source, known_settings
 from medfuse.verification.records import other_version
 from medfuse.verification.volumes import result_grid, stored, stored_maps
 
@@ -142,7 +142,7 @@ def replay_inputs(
     salt: bytes | None,
 ) -> Iterator[Finding]:
     """The whole run again: transform, resampling, kernel from stored weights, guide, all files."""
-    settings = _settings(provenance)
+    settings = known_settings(provenance)
     notify(0.2, "inputs")
     case = provenance["case"]
     found = {r: inputs.load(r, provenance["inputs"][r], settings, case) for r in ROLES}
@@ -210,12 +210,6 @@ def _as_chosen(provenance: dict[str, Any], settings: CaseSettings) -> CaseSettin
     if settings.method == AUTO:
         known["method"] = fuse["method"]
     return settings.model_copy(update=known)
-
-
-def _settings(provenance: dict[str, Any]) -> CaseSettings:
-    own = {"initial": None, "initial_kind": "auto"}
-    own |= {"anatomical_series": None, "functional_series": None}
-    return CaseSettings(**{**provenance["settings"], **own})
 
 
 def _with_start(settings: CaseSettings, provenance: dict[str, Any], folder: Path) -> CaseSettings:

@@ -136,7 +136,7 @@ def verify_study(
         The entry of the empty name is about what lies beside the results and, with a public key,
         about the signature over the study.
     """
-    folders = _result_folders(study)
+    folders = result_folders(study)
     if not folders:
         raise not_a_result(study, f"no {MANIFEST} is in it or in its folders")
     notify = progress or (lambda fraction, text: None)
@@ -161,7 +161,7 @@ def _one(folder: Path, **chosen: Any) -> tuple[Finding, ...]:
         return (Finding("result", False, failure_text(error)),)
 
 
-def _result_folders(study: Path) -> list[Path]:
+def result_folders(study: Path) -> list[Path]:
     """Folders of a study that hold a result, whole or not, by name."""
     if not study.is_dir():
         return []

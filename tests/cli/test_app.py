@@ -32,7 +32,18 @@ def test_help_answers_without_heavy_imports():
 
 @pytest.mark.parametrize(
     "command",
-    ["fuse", "batch", "register", "train", "evaluate", "methods", "info", "fuse-images", "enhance"],
+    [
+        "fuse",
+        "batch",
+        "register",
+        "measure",
+        "train",
+        "evaluate",
+        "methods",
+        "info",
+        "fuse-images",
+        "enhance",
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     assert run([command, "--help"]) == 0

@@ -1,0 +1,275 @@
+"""Regions measured on a finished result, with its inputs where they are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medfuse.errors import InputError, MedfuseError, UsageError, option
+from medfuse.imaging.grid import Grid
+from medfuse.imaging.located import located
+from medfuse.imaging.volume import Volume
+from medfuse.imaging.windows import Window
+from medfuse.measurement import measure
+from medfuse.measurement.back import ReadBack, is_readable
+from medfuse.measurement.files import Images, Named, read_regions
+from medfuse.measurement.region import Isocontour, Region, Space, Sphere, Threshold
+from medfuse.measurement.table import RegionTable, columns_json, head, line
+from medfuse.registration.result import Registration
+from medfuse.results.folder import MANIFEST, whole_file, write_through, writing
+from medfuse.settings import Progress
+from medfuse.verification.finding import not_a_result, read_json
+from medfuse.verification.inputs import ROLES, Inputs, known_settings
+from medfuse.verification.verify import result_folders
+from medfuse.verification.volumes import result_grid, stored
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+#: Stands for the name of a case in the path of its regions.
+CASE = "{case}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be measured.
+
+    Attributes
+    ----------
+    files : sequence of Named
+    shapes : sequence of Sphere or Isocontour
+    reference : str, optional
+    mtv_threshold : Threshold
+    drawn_on : {"anatomical", "functional"}, optional
+        Image on which the regions were drawn, where a file does not tell.
+    names : str, optional
+        Table with the names of labels, or "freesurfer".
+    keep_names : bool
+    allow_patient_mismatch : bool
+    """
+
+    files: Sequence[Named] = ()
+    shapes: Sequence[Sphere | Isocontour] = ()
+    reference: str | None = None
+    mtv_threshold: Threshold
+    drawn_on: Space | None = None
+    names: str | None = None
+    keep_names: bool = False
+    allow_patient_mismatch: bool = False
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """How many cases and rows a table of a study holds, and what failed in which case."""
+
+    cases: int
+    rows: int
+    failures: tuple[tuple[str, MedfuseError], ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The table of a result, and what of the regions could not be read."""
+
+    table: RegionTable
+    failures: tuple[MedfuseError, ...]
+
+
+def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None) -> Measured:
+    """Measure regions on the images of a result folder.
+
+    Parameters
+    ----------
+    folder : Path
+    wanted : Wanted
+    inputs : Inputs, optional
+        Where the images lie from which the result was made: the functional image is measured as it
+        was acquired, and the anatomical one too. Without them the functional image is that of the
+        result, which was interpolated, and every row says so.
+
+    Raises
+    ------
+    MedfuseError
+        ``E_NOT_A_RESULT``; ``E_NO_INPUT``: the inputs hold other images; ``E_SETTINGS``: the
+        functional image came in colors, or the reference is no region; what reading regions raises
+        if none can be read.
+    """
+    record = read_json(folder, "provenance.json")
+    registration = Registration.from_dict(read_json(folder, "transform.json"))
+    if record["colormap"] is None:
+        raise UsageError(
+            "E_SETTINGS",
+            what="Cannot measure",
+            where=folder.name,
+            cause="the functional image came in colors, which are no values",
+            remedy="Fuse the scalar image",
+        )
+    on_grid = stored(folder, "functional_on_anatomical", grid=result_grid(folder))
+    pair = _loaded(folder, record, inputs) if inputs is not None else None
+    if pair is None:
+        functional, images = _resampled(on_grid, record, registration), _images(record)
+        anatomical = None
+    else:
+        anatomical, functional = pair
+        images = Images.of(functional, anatomical)
+    regions, failures = gathered(wanted, images)
+    table = measure(
+        functional,
+        [*regions, *wanted.shapes],
+        anatomical=anatomical,
+        registration=registration,
+        share=stored(folder, "anatomical_share"),
+        read_back=_read_back(folder, record, on_grid),
+        reference=wanted.reference,
+        mtv_threshold=wanted.mtv_threshold,
+    )
+    return Measured(table, tuple(failures))
+
+
+def measure_study(
+    study: Path,
+    out: Path,
+    wanted: Wanted,
+    *,
+    inputs: Inputs | None = None,
+    progress: Progress | None = None,
+) -> StudySummary:
+    """Measure every result of a batch into one table, a row for each case and region.
+
+    Each case is written as soon as it is measured; none stops the others. In the path of a file
+    with regions ``{case}`` stands for the name of the case.
+
+    Raises
+    ------
+    MedfuseError
+        ``E_NOT_A_RESULT``: no result is there; ``E_USAGE``: files that do not name the case;
+        ``E_WRITE``.
+    """
+    folders = result_folders(study)
+    if not folders:
+        raise not_a_result(study, f"no {MANIFEST} is in it or in its folders")
+    if any(CASE not in str(file.path) for file in wanted.files):
+        raise UsageError(
+            "E_USAGE",
+            what="Cannot measure a batch",
+            cause="one file with regions would be used for all cases",
+            remedy=f"Put {CASE} where its path has the name of the case",
+        )
+    failures: list[tuple[str, MedfuseError]] = []
+    rows = 0
+    with writing(out), whole_file(out) as file:
+        file.write(f"{head('case')}\n".encode())
+        for number, folder in enumerate(folders):
+            if progress:
+                progress(number / len(folders), folder.name)
+            try:
+                found = measure_result(folder, _of_case(wanted, folder.name), inputs=inputs)
+            except MedfuseError as error:
+                failures.append((folder.name, error))
+                continue
+            failures += [(folder.name, error) for error in found.failures]
+            file.writelines(f"{line(row, folder.name)}\n".encode() for row in found.table)
+            rows += len(found.table)
+    case = {"case": {"Description": "Name of the case, as of its result folder."}}
+    write_through(out.with_suffix(".json"), columns_json(case).encode())
+    return StudySummary(len(folders), rows, tuple(failures))
+
+
+def _of_case(wanted: Wanted, case: str) -> Wanted:
+    files = [replace(f, path=Path(str(f.path).replace(CASE, case))) for f in wanted.files]
+    return replace(wanted, files=files)
+
+
+def gathered(wanted: Wanted, images: Images) -> tuple[list[Region], list[MedfuseError]]:
+    """Regions of all files, and the errors of those that cannot be used.
+
+    Raises
+    ------
+    MedfuseError
+        The first of the errors, if there is nothing to measure.
+    """
+    regions: list[Region] = []
+    failures: list[MedfuseError] = []
+    for number, file in enumerate(wanted.files, start=1):
+        try:
+            regions += read_regions(
+                file,
+                images,
+                drawn_on=wanted.drawn_on,
+                names=wanted.names,
+                keep_names=wanted.keep_names,
+                number=number,
+                allow_patient_mismatch=wanted.allow_patient_mismatch,
+            )
+        except MedfuseError as error:
+            failures.append(error)
+    if failures and not regions and not wanted.shapes:
+        raise failures[0]
+    return regions, failures
+
+
+def _loaded(folder: Path, record: dict[str, Any], inputs: Inputs) -> tuple[MetaTensor, MetaTensor]:
+    settings = known_settings(record)
+    found = []
+    for role in ROLES:
+        image = inputs.load(role, record["inputs"][role], settings, record["case"])
+        if image is None:
+            raise InputError(
+                "E_NO_INPUT",
+                what="Cannot measure",
+                where=folder.name,
+                cause=f"the {role} image of this result is not among the inputs (by its content)",
+                remedy=f"Give the folder that holds it with {option('inputs', 'DIR')}",
+            )
+        found.append(image[0])
+    return found[0], found[1]
+
+
+def _resampled(
+    values: np.ndarray, record: dict[str, Any], registration: Registration
+) -> MetaTensor:
+    source = record["inputs"]["functional"]
+    grid = registration.fixed_grid
+    meta = {
+        "modality": source["modality"],
+        "unit": source["unit"],
+        "field_of_view": {
+            "shape": source["shape"],
+            "affine": source["affine"],
+            "moving_from_fixed": registration.matrix.tolist(),
+        },
+    }
+    return located(Volume(values, grid.affine.copy(), meta))
+
+
+def _images(record: dict[str, Any]) -> Images:
+    """Grids as on record; UIDs only where they were kept."""
+    grids, sources = {}, {}
+    for role in ROLES:
+        entry = record["inputs"][role]
+        grids[role] = Grid(tuple(entry["shape"]), np.asarray(entry["affine"], dtype=np.float64))
+        kept = record["identifiers"] == "kept"
+        uids = {name: entry[name] for name in ("frame_of_reference", "series")}
+        sources[role] = {"uids": uids} if kept else {}
+    return Images(grids["functional"], grids["anatomical"], sources)
+
+
+def _read_back(folder: Path, record: dict[str, Any], on_grid: np.ndarray) -> ReadBack | None:
+    steps = {step["name"]: step["parameters"] for step in record["steps"]}
+    window, fuse = steps["window"]["functional"], steps["fuse"]
+    colormap = steps["colour"]["colormap"]
+    if window is None or not is_readable(colormap, fuse["gamut"]):
+        return None
+    picture = stored(folder, "fused_rgb")
+    return ReadBack(
+        np.stack([picture[name] for name in ("R", "G", "B")]),
+        on_grid,
+        Window(**window),
+        colormap,
+        two_way=fuse["gamut"] == "band",
+        bias=float(fuse["bias"]),
+    )
