@@ -2,13 +2,14 @@
 # make test  - the same set-up with the test tools, then all tests
 # make quick - the same set-up, then fast tests of every room (under 90 s on two cores)
 # make fuzz  - feed mutated files to the readers for MINUTES=5
+# make docs  - build the documentation in site/ (strict: a broken link stops it)
 # make bench - print the benchmarks (speed and memory, registration)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick fuzz bench lint packages clean
+.PHONY: demo test quick fuzz bench lint docs packages clean
 
 demo: $(VENV)/.demo
 	$(BIN)/medfuse batch sample_data/study --out demo_out
@@ -31,6 +32,10 @@ bench: $(VENV)/.test
 	$(BIN)/python workflows/benchmarks/read_back.py
 	$(BIN)/python workflows/benchmarks/volume_mode.py
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open site/index.html in a browser."
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 
@@ -48,8 +53,12 @@ $(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
 	$(PIP) -e '.[test]'
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e '.[docs]'
+	touch $@ $(VENV)/.demo
+
 packages:
 	@.ci/qt-packages
 
 clean:
-	rm -rf $(VENV) demo_out demo_out.uid-salt build *.egg-info
+	rm -rf $(VENV) site demo_out demo_out.uid-salt build *.egg-info

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 import typer.main
 
+from medfuse.settings import CaseSettings
+
 ROOT = Path(__file__).resolve().parents[1]
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -136,3 +138,42 @@ def test_pages_have_code_to_check() -> None:
     assert len(RUN) >= 3
     assert len(CALLS) >= 40
     assert {"README.md", "docs/monai.md"} <= {block.page for block in RUN}
+
+
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_pictures_of_a_page_are_there(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.fixture(scope="module")
+def site() -> Any:
+    return import_module("tools.docs_site")
+
+
+def test_the_site_has_every_error_with_its_remedy_and_every_command(site: Any) -> None:
+    from medfuse.cli.app import app
+
+    found = site.errors()
+    assert len(found) > 90
+    raised = {code: [p for p in places if p.remedy.strip("… /")] for code, places in found.items()}
+    assert sum(bool(places) for places in raised.values()) > 0.9 * len(found)
+    tilt = next(iter(found["E_TILT"]))
+    assert "gantry" in tilt.cause
+    assert "tilt_correction" in " ".join(p.remedy for p in found["E_TILT"])
+    commands = site.commands_page()
+    for name in typer.main.get_command(app).commands:
+        assert f"## medfuse {name}\n" in commands
+    assert "--accept-suspect" in commands
+    settings = site.settings_page()
+    assert all(f"| `{name}` |" in settings for name in CaseSettings.model_fields)
+
+
+def test_every_page_stands_in_the_navigation(site: Any) -> None:
+    listed = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    written = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
+    assert listed == written | {f"reference/{name}.md" for name in site.PAGES}
