@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfuse.audit import Check
+from medfuse.errors import UsageError
 from napari_plugin.jobs import Job, Progress
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def export_job(fusion: Fusion, out: Path) -> Job:
         from medfuse.case.record import write_case
         from medfuse.results.export import ResultFolder
 
+        _require_unedited(fusion)
         record = _record(fusion, case=out.name, key=case_key(fusion))
         with ResultFolder(out, case=record.case, key=record.key) as folder:
             write_case(folder.path, record, progress=progress)
@@ -69,6 +71,20 @@ def export_job(fusion: Fusion, out: Path) -> Job:
         return out
 
     return Job(f"Writing {out.name}", work, commits=True)
+
+
+def _require_unedited(fusion: Fusion) -> None:
+    """Refuse to write what was fused from voxels that are no longer there."""
+    sources = (fusion.pair.anatomical, fusion.pair.functional)
+    for source, content in zip(sources, fusion.contents, strict=True):
+        if source.checksum() != content:
+            raise UsageError(
+                "E_EDITED",
+                what="Cannot write the result",
+                where=source.name,
+                cause="the voxels of the layer were changed after it was fused",
+                remedy="Press Fuse, and export the new result",
+            )
 
 
 def case_name(fusion: Fusion) -> str:

@@ -21,7 +21,8 @@ from napari_plugin.values import state
 FUNCTIONAL_FIRST = ("PET", "SPECT", "CT")
 ANATOMICAL_FIRST = ("MRI", "CT")
 #: What tells that a layer holds other voxels, or lies elsewhere.
-_EVENTS = ("data", "set_data", "scale", "translate", "rotate", "shear", "affine", "units")
+_PLACE = ("scale", "translate", "rotate", "shear", "affine")
+_EVENTS = ("data", "set_data", *_PLACE, "units")
 _PROBES = 24  # voxels along an axis that are compared
 
 
@@ -39,6 +40,7 @@ class LayerChoice:
     """
 
     layers_changed = Signal()
+    outputs_changed = Signal()  # layers of ours came, went, were renamed, moved, hidden or shown
     _layer_changed = Signal()  # which are chosen, or voxels or place of one of them
 
     def __init__(self, viewer: Any) -> None:
@@ -152,9 +154,8 @@ class LayerChoice:
             event.disconnect(self._on_layers)
         events.inserted.disconnect(self._on_inserted)
         for layer in self.viewer.layers:
-            layer.events.name.disconnect(self._on_name)
-            for name in _events_of(layer):
-                getattr(layer.events, name).disconnect(self._on_layer)
+            for name, react in self._reactions(layer).items():
+                getattr(layer.events, name).disconnect(react)
 
     def _alive(self, reference: weakref.ref[Any] | None) -> Any | None:
         layer = reference() if reference is not None else None
@@ -166,6 +167,7 @@ class LayerChoice:
 
     def _on_layers(self, event: Any = None) -> None:
         if event is not None and outputs.role_of(event.value) is not None:
+            self.outputs_changed.emit()
             return
         self.guess_pair()
         self.layers_changed.emit()
@@ -174,12 +176,18 @@ class LayerChoice:
         self._watch(event.value)
 
     def _watch(self, layer: Any) -> None:
-        """Notice when a layer is renamed, moved or holds other voxels; our outputs never do."""
+        """Notice when a layer is renamed, moved or holds other voxels."""
+        for name, react in self._reactions(layer).items():
+            getattr(layer.events, name).connect(react)
+
+    def _reactions(self, layer: Any) -> dict[str, Any]:
+        """What is done at which event of a layer."""
         if outputs.role_of(layer) is not None:
-            return
-        layer.events.name.connect(self._on_name)
-        for name in _events_of(layer):
-            getattr(layer.events, name).connect(self._on_layer)
+            names = ("name", "visible", *_PLACE)
+            return {name: self._on_output for name in names if name in layer.events}
+        events = _EVENTS if isinstance(layer, Image) else ()
+        found = {name: self._on_layer for name in events if name in layer.events}
+        return {"name": self._on_name, **found}
 
     def _on_name(self, event: Any = None) -> None:
         self.layers_changed.emit()
@@ -187,11 +195,8 @@ class LayerChoice:
     def _on_layer(self, event: Any = None) -> None:
         self._layer_changed.emit()
 
-
-def _events_of(layer: Any) -> list[str]:
-    if not isinstance(layer, Image) or outputs.role_of(layer) is not None:
-        return []
-    return [name for name in _EVENTS if name in layer.events]
+    def _on_output(self, event: Any = None) -> None:
+        self.outputs_changed.emit()
 
 
 def _layer_key(layer: Any | None) -> LayerKey | None:
@@ -201,10 +206,10 @@ def _layer_key(layer: Any | None) -> LayerKey | None:
     said = (str(meta.get("modality")), str(meta.get("unit")))
     place = linear_map(layer).tobytes()
     data = layer.data[0] if layer.multiscale else layer.data
-    return LayerKey(str(layer.unique_id), id(data), _content(data), place, str(layer.units), said)
+    return LayerKey(str(layer.unique_id), id(data), content_of(data), place, str(layer.units), said)
 
 
-def _content(data: Any) -> int:
+def content_of(data: Any) -> int:
     """Checksum of some voxels all over an array in memory, by which an edit in place is noticed."""
     if not isinstance(data, np.ndarray):
         return 0

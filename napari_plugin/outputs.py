@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,17 +13,14 @@ from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 
 from medfuse.fusion import FusionResult
-from medfuse.fusion.choice import OVERLAY_MAP
-from medfuse.fusion.paint import lay_over
-from medfuse.fusion.sources import plain, windowed
-from medfuse.imaging.grid import DisplayOrder
+from medfuse.fusion.sources import plain
 from medfuse.imaging.windows import default_window
-from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.results.export import to_bytes
 from napari_plugin.colors import WEIGHTS, napari_colormap
-from napari_plugin.layers import TAG, TRANSFORM, Source, shown
+from napari_plugin.layers import TAG, TRANSFORM, Source, linear_map, shown
 
 GREY_LEVEL = 1 / 255
+MOVED = " (moved away from its place)"
 PICTURE, WEIGHTS_MAP, SHARE = "picture", "weights", "share"
 OUT_OF_RANGE, CLIPPED = "out-of-range", "clipped-colour"
 ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
@@ -31,7 +28,6 @@ PAINTED = "painted"  # only of networks that make the luminance themselves
 CONTRADICTION = "contradiction"  # only where the audit has flagged one
 CHECKER, EDGES, OVERLAY = "checkerboard", "edges", "overlay"
 EXPECTED_ERROR = "expected-error"
-SLAB = 32  # voxels at a time
 # Masks are images: a Labels layer takes napari 0.16 s to add, and invites to paint into it.
 MASK_COLORS = Colormap(
     [[0, 0, 0, 0], [1.0, 0.25, 0.85, 1], [0.2, 0.9, 1.0, 1]],
@@ -159,72 +155,13 @@ def clipped(result: FusionResult) -> torch.Tensor:
     return (plain(result.gamut_change) > GREY_LEVEL).to(torch.uint8)
 
 
-def checkerboard(result: FusionResult, source: Source, *, blocks: int = 8) -> Output:
-    """Both sources in turns: structures must run on across the fields."""
-    anatomical = np.asarray(result.anatomical)[0]
-    size = max(1, max(anatomical.shape) // blocks)
-    index = np.indices(anatomical.shape, sparse=True)
-    odd = sum(i // size for i in index) % 2 == 1
-    covered = odd & np.asarray(result.coverage)[0]
-    functional = np.asarray(result.functional_luminance)[0]
-    bright = to_bytes(functional / max(float(functional.max()), GREY_LEVEL))
-    covered, bright, grey = (
-        np.ascontiguousarray(shown(volume[None], source.order, flat=source.flat))
-        for volume in (covered, bright, to_bytes(anatomical))
-    )
-    data = to_bytes(COLORMAPS["ember"])[bright]
-    np.copyto(data, grey[..., None], where=~covered[..., None])
-    return Output(CHECKER, "Check: checkerboard", data, {"rgb": True})
-
-
-def edges(result: FusionResult, source: Source) -> Output:
-    """Strong edges of the functional image, to lay over the anatomical one."""
-    image = np.asarray(result.functional_luminance)[0]
-    steps = [np.gradient(image, axis=a) for a in range(image.ndim) if image.shape[a] > 1]
-    strength = np.sqrt(sum(step**2 for step in steps))
-    strength = np.where(np.asarray(result.coverage)[0], strength, 0)
-    positive = strength[strength > GREY_LEVEL]
-    limit = np.quantile(positive[:: max(1, positive.size // 200_000)], 0.85) if positive.size else 1
-    mask = (strength > limit).astype(np.uint8)[None]
-    return Output(
-        EDGES, "Check: edges", shown(mask, source.order, flat=source.flat),
-        {"opacity": 0.7, "interpolation2d": "nearest"}, MASK,
-    )  # fmt: skip
-
-
-def overlay(result: FusionResult, source: Source, on_grid: MetaTensor) -> Output:
-    """The customary overlay, as the style ``overlay`` paints it, to compare with the picture."""
-    grey, inside, values = (plain(x) for x in (result.anatomical, result.coverage, on_grid))
-    colormap = None if result.colormap is None else OVERLAY_MAP
-    data = np.empty((3, *grey.shape[1:]), np.uint8)
-    for x in range(0, grey.shape[1], SLAB):
-        part = np.s_[:, x : x + SLAB]
-        uptake = torch.where(inside[part], windowed(values[part], result.window), -1.0)
-        data[part] = to_bytes(lay_over(grey[part][None], uptake[None], colormap)[0])
-    picture = np.ascontiguousarray(shown(data, source.order, flat=source.flat))
-    return Output(OVERLAY, "Compare: customary overlay", picture, {"rgb": True})
-
-
-def contradiction(found: NDArray[np.uint8], source: Source) -> Output:
-    """Lines around the places at which the picture contradicts both sources.
-
-    ``found``: (X, Y, Z), as :func:`medfuse.audit.contradiction_map`.
-    """
-    order = DisplayOrder.from_grid(source.grid)
-    places = order.apply(found) > 0
-    wide = np.pad(places, ((0, 0), (1, 1), (1, 1)))
-    near = [wide[:, i : i + places.shape[1], j : j + places.shape[2]]
-            for i in range(3) for j in range(3)]  # fmt: skip
-    lines = order.invert(np.logical_or.reduce(near) & ~places)
-    data = shown(lines.astype(np.uint8)[None], source.order, flat=source.flat)
-    style = {"interpolation2d": "nearest"}
-    return Output(CONTRADICTION, "Audit: contradicts both sources", data, style, MASK)
-
-
-def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> Iterator[Output]:
+def show(
+    viewer: Any, outputs: tuple[Output, ...], source: Source, *, of: str = ""
+) -> Iterator[Output]:
     """Put outputs into the viewer, one at each step: update its layer, or add and then show it.
 
-    Stepwise, so that a window stays alive between two layers.
+    Stepwise, so that a window stays alive between two layers. ``of``: token of the fusion or
+    alignment that the outputs come from.
     """
     chosen, is_new = viewer.layers.selection.active, False
     for output in outputs:
@@ -233,25 +170,35 @@ def show(viewer: Any, outputs: tuple[Output, ...], source: Source) -> Iterator[O
             viewer.layers.remove(layer)
             layer = None
         if layer is None:
-            layer = _add(viewer, output, source)
+            layer = _add(viewer, output, source, of)
             is_new = is_new or output.role == PICTURE
             yield output
             layer.visible = output.is_visible
         else:
-            _update(layer, output, source)
+            _update(layer, output, source, of)
         yield output
     if is_new or chosen in viewer.layers:
         viewer.layers.selection.active = find(viewer, PICTURE) if is_new else chosen
 
 
-def mark(viewer: Any, suffix: str) -> None:
-    """Add to the names of all outputs what they are results of; "" takes that away again."""
+def mark(viewer: Any, say: Callable[[str], str]) -> None:
+    """Add to the names of all outputs what they are results of.
+
+    ``say`` gives the words for the token of a fusion or alignment; "" for what is chosen now.
+    """
     for layer in viewer.layers:
         if role_of(layer) is None:
             continue
         entry = layer.metadata[TAG]
         name = layer.name.removesuffix(entry["suffix"])
-        layer.metadata[TAG] = {**entry, "suffix": suffix}
+        suffix = say(entry["of"])
+        if entry["unregistered"]:
+            suffix = f" (where its file has it){suffix}"
+        at = entry["shown_at"]
+        if at is not None and not np.allclose(linear_map(layer), at):
+            suffix += MOVED
+        if suffix != entry["suffix"]:
+            layer.metadata[TAG] = {**entry, "suffix": suffix}
         if name + suffix != layer.name:
             layer.name = name + suffix
 
@@ -267,16 +214,19 @@ def role_of(layer: Any) -> str | None:
     return entry.get("role") if isinstance(entry, dict) else None
 
 
-def metadata(role: str, source: Source) -> dict[str, Any]:
-    """Metadata of an output layer: its role, grid and true affine.
+def metadata(role: str, source: Source, of: str = "") -> dict[str, Any]:
+    """Metadata of an output layer: its role, grid and true affine, and what it comes from.
 
     ``title`` and ``suffix`` are of its name: what it was called, and what `mark` added.
     """
     return {
         TAG: {
             "role": role,
+            "of": of,
             "title": "",
             "suffix": "",
+            "unregistered": False,
+            "shown_at": None,
             "affine": source.affine.tolist(),
             "shape": list(source.grid.shape),
             "order": asdict(source.order),
@@ -289,15 +239,16 @@ def _fits(layer: Any, output: Output) -> bool:
     return layer.rgb == is_rgb and layer.ndim == output.data.ndim - is_rgb
 
 
-def _add(viewer: Any, output: Output, source: Source) -> Any:
+def _add(viewer: Any, output: Output, source: Source, of: str) -> Any:
     options = {**source.transform, **output.style, **output.fixed, "name": output.name}
-    options |= {"metadata": metadata(output.role, source), "visible": False}
+    options |= {"metadata": metadata(output.role, source, of), "visible": False}
     layer = viewer.add_image(output.data, **options)
     layer.metadata[TAG]["title"] = layer.name  # another layer may have had that name
+    layer.metadata[TAG]["shown_at"] = linear_map(layer)
     return layer
 
 
-def _update(layer: Any, output: Output, source: Source) -> None:
+def _update(layer: Any, output: Output, source: Source, of: str) -> None:
     layer.data = output.data
     for name in TRANSFORM:
         if not _same(getattr(layer, name), source.transform[name]):
@@ -305,13 +256,14 @@ def _update(layer: Any, output: Output, source: Source) -> None:
     for name, value in output.fixed.items():
         setattr(layer, name, value)
     before = layer.metadata[TAG]
-    layer.metadata = {**layer.metadata, **metadata(output.role, source)}
+    layer.metadata = {**layer.metadata, **metadata(output.role, source, of)}
     name = layer.name.removesuffix(before["suffix"])
     if name == before["title"]:  # else the user gave it another
         name = output.name
     if name != layer.name:
         layer.name = name
     layer.metadata[TAG]["title"] = output.name if name == output.name else before["title"]
+    layer.metadata[TAG]["shown_at"] = linear_map(layer)
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from medfuse.results.export import to_bytes
 from napari_plugin.colors import read_colour
 from napari_plugin.layers import Source
 
@@ -17,7 +18,7 @@ class Readable:
     """The arrays of one result in display order, and what is needed to say their values.
 
     ``anatomical``, ``functional``, ``weights``, ``share``: (slices, rows, columns);
-    ``picture``: the same with three bytes last. ``window`` maps colours back to values;
+    ``picture``: the same with RGB in [0, 1] last. ``window`` maps colours back to values;
     ``bias``: the emphasis of a two-way map, else None.
     """
 
@@ -63,7 +64,7 @@ def describe_point(shown: Readable, index: Sequence[float]) -> str:
 def _colour_value(shown: Readable, where: tuple[int, ...]) -> str:
     if shown.colormap is None:
         return "no value"
-    rgb = np.asarray(shown.picture[where], dtype=np.float32) / 255
+    rgb = to_bytes(shown.picture[where]).astype(np.float32) / 255  # as it is on the screen
     found = read_colour(rgb, shown.colormap, shown.bias)
     if found is None:
         return "no single value"

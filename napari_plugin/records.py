@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,13 @@ from medfuse.settings import CaseSettings
 from napari_plugin.layers import Source
 from napari_plugin.outputs import Output
 
+EARLY = "early"  # token of the first slice of a run that goes on
+
+
+def new_token() -> str:
+    """A word by which layers find the fusion or alignment that they come from."""
+    return secrets.token_hex(6)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -25,6 +33,11 @@ class Pair:
     anatomical: Source
     functional: Source
     key: Any
+
+    @property
+    def title(self) -> str:
+        """Names of both layers."""
+        return f"{self.anatomical.name} + {self.functional.name}"
 
     @property
     def words(self) -> tuple[str, str]:
@@ -53,6 +66,7 @@ class Aligned:
     pair: Pair
     registration: Registration
     on_grid: MetaTensor
+    token: str = field(default_factory=new_token)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +91,15 @@ class Charts:
 
 @dataclass(frozen=True, eq=False)
 class Fusion:
-    """A finished fusion and all that belongs to it; ``record`` is its provenance as text."""
+    """A finished fusion and all that belongs to it.
+
+    Attributes
+    ----------
+    record : str
+        Its provenance as text.
+    contents : (int, int)
+        Checksums of the voxels of both layers, by which an edit in place is found.
+    """
 
     aligned: Aligned
     settings: CaseSettings
@@ -86,6 +108,8 @@ class Fusion:
     outputs: tuple[Output, ...]
     charts: Charts
     record: str = ""
+    contents: tuple[int, int] = (0, 0)
+    token: str = field(default_factory=new_token)
 
     @property
     def pair(self) -> Pair:

@@ -12,7 +12,7 @@ import numpy as np
 
 from medfuse.registration.result import Registration
 from medfuse.settings import PAIR_SETTINGS, CaseSettings
-from napari_plugin.records import Fusion
+from napari_plugin.records import Fusion, Pair
 
 HEADLINES = {"pass": "every check passed", "look": "worth a look", "fail": "do not use"}
 #: Settings that decide nothing in a picture, or that stand on the layers.
@@ -85,9 +85,22 @@ class Result:
         """What is added to the names of its layers."""
         return "" if self.is_current else f" ({self.why})"
 
+    @property
+    def question(self) -> str:
+        """What is asked before a result is written that is not of what is chosen."""
+        return (
+            f"What you are about to write is {self.why}. It does not show what is chosen now. "
+            "Press Fuse first to write the present choice. Write the earlier result nevertheless?"
+        )
+
     def headed(self, text: str) -> str:
         """A text about it; it says first of what it is, where that is not what is chosen."""
         return text if self.is_current else f"{self.why[0].upper()}{self.why[1:]}: {text}"
+
+
+def earlier_pair(pair: Pair) -> str:
+    """What is said of something that was made of other layers than those that are chosen."""
+    return f"of an earlier pair ({pair.title})"
 
 
 def _difference(fusion: Fusion, now: Now) -> str:
@@ -95,7 +108,7 @@ def _difference(fusion: Fusion, now: Now) -> str:
     sources = (pair.anatomical, pair.functional)
     for then, key in zip(pair.key, now.key, strict=True):
         if key is None or then is None or key.layer != then.layer:
-            return f"of an earlier pair ({' + '.join(source.name for source in sources)})"
+            return earlier_pair(pair)
     for then, key, source in zip(pair.key, now.key, sources, strict=True):
         if what := _changed(then, key):
             return f"made before {what} of {source.name} changed"

@@ -24,7 +24,7 @@ from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import get_method
 from medfuse.registration.result import Registration, register
 from medfuse.settings import CaseSettings, pair_keywords
-from napari_plugin import outputs
+from napari_plugin import check_layers, outputs
 from napari_plugin.case import case_checks, contradiction, record_text
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
@@ -124,9 +124,11 @@ def fuse_aligned(
     layers = outputs.fusion_outputs(result, pair.anatomical, aligned.on_grid, words=pair.words)
     found = contradiction(aligned, result)
     if found is not None:
-        layers = (*layers, outputs.contradiction(found, pair.anatomical))
+        layers = (*layers, check_layers.contradiction(found, pair.anatomical))
     progress(0.95, "record")
-    fusion = Fusion(aligned, settings, result, audit, layers, count_charts(result, pair.anatomical))
+    charts = count_charts(result, pair.anatomical)
+    contents = (pair.anatomical.checksum(), pair.functional.checksum())
+    fusion = Fusion(aligned, settings, result, audit, layers, charts, contents=contents)
     checks = tuple(check_view(view, fusion) for view in sorted(views))
     return replace(
         fusion, outputs=(*layers, *checks), record=record_text(fusion), result=_lean(result)
@@ -159,8 +161,10 @@ def check_view(view: str, fusion: Fusion) -> outputs.Output:
     """Layer of a check: checkerboard, edges or overlay."""
     result, source = fusion.result, fusion.pair.anatomical
     if view == outputs.OVERLAY:
-        return outputs.overlay(result, source, fusion.on_grid)
-    return (outputs.checkerboard if view == outputs.CHECKER else outputs.edges)(result, source)
+        return check_layers.overlay(result, source, fusion.on_grid)
+    return (check_layers.checkerboard if view == outputs.CHECKER else check_layers.edges)(
+        result, source
+    )
 
 
 def before_view(aligned: Aligned) -> NDArray[Any]:
@@ -173,6 +177,8 @@ def readable(fusion: Fusion) -> Readable:
     """What the read-out needs of a fusion; views, no copies."""
     source, result = fusion.pair.anatomical, fusion.result
     by_role = {output.role: output.data for output in fusion.outputs}
+    # Not the layer, into which previews of other settings are painted.
+    picture = outputs.shown(result.rgb, source.order, flat=source.flat)
     units = tuple(s.meta.get("unit", "") for s in (fusion.pair.functional, source))
     return Readable(
         source=source,
@@ -180,7 +186,7 @@ def readable(fusion: Fusion) -> Readable:
         functional=by_role[outputs.ON_GRID],
         weights=by_role[outputs.WEIGHTS_MAP],
         share=by_role[outputs.SHARE],
-        picture=by_role[outputs.PICTURE],
+        picture=picture,
         names=fusion.pair.words,
         units=units,
         window=(result.window.low, result.window.high) if result.window else (0.0, 1.0),

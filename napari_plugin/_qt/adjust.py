@@ -16,7 +16,9 @@ from qtpy.QtWidgets import (
 
 from napari_plugin._qt.fields import NumberSlider
 from napari_plugin._qt.positions import PositionsBox
+from napari_plugin.looking import BEFORE
 from napari_plugin.model import FusionModel
+from napari_plugin.outputs import CHECKER, EDGES
 
 CLOSED, OPENED = "\u25b8 Adjust by hand", "\u25be Adjust by hand"
 SHIFTS = {"Left": "to the patient's left", "Posterior": "to the back", "Inferior": "to the feet"}
@@ -44,13 +46,14 @@ class AdjustBox(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         checks = QGridLayout()
-        self.before = self._check("before", "&Before", "Show the functional image where the file "
+        self.before = self._check(BEFORE, "&Before", "Show the functional image where the file "
                                   "has it, without registration.")  # fmt: skip
-        self.checker = self._check("checkerboard", "Chec&kerboard", "Both images in turns: "
+        self.checker = self._check(CHECKER, "Chec&kerboard", "Both images in turns: "
                                    "structures must run on across the fields.")  # fmt: skip
-        self.edges = self._check("edges", "Ed&ges", "Strong edges of the functional image over "
+        self.edges = self._check(EDGES, "Ed&ges", "Strong edges of the functional image over "
                                  "the picture.")  # fmt: skip
-        for column, check in enumerate((self.before, self.checker, self.edges)):
+        self.checks = {BEFORE: self.before, CHECKER: self.checker, EDGES: self.edges}
+        for column, check in enumerate(self.checks.values()):
             checks.addWidget(check, 0, column)
         self.toggle = QToolButton()
         self.toggle.setText(CLOSED)
@@ -75,6 +78,10 @@ class AdjustBox(QWidget):
         for check in (self.checker, self.edges):
             check.setEnabled(self.model.fusion is not None and is_registered)
         self.before.setEnabled(is_registered)
+        for view, check in self.checks.items():
+            check.blockSignals(True)
+            check.setChecked(self.model.is_on(view))
+            check.blockSignals(False)
         self.toggle.setEnabled(is_registered)
         shift, turn = self.model.nudged
         for slider, value in zip((*self.shifts, *self.turns), (*shift, *turn), strict=True):

@@ -291,6 +291,17 @@ class WindowField(QWidget):
             box.setToolTip(f"Automatic: {rule}")
             box.blockSignals(False)
 
+    def forget(self) -> None:
+        """Show no window, because none is known of what is chosen."""
+        self.setEnabled(False)
+        self.unit.setText("")
+        self.auto.setChecked(True)
+        for box in (self.low, self.high):
+            box.blockSignals(True)
+            box.setValue(0.0)
+            box.setToolTip("Known once both images are chosen.")
+            box.blockSignals(False)
+
     def _number(self, name: str) -> NumberBox:
         box = NumberBox()
         box.setRange(-1e9, 1e9)

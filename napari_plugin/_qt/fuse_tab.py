@@ -205,8 +205,7 @@ class FuseTab(QWidget):
         ):
             label.setText(self.model.word(layer) or word)
         self._say_colours()
-        if ready:
-            self.windows_stale.emit()
+        self.windows_stale.emit()
 
     def _show_registration(self) -> None:
         text, suspect = self.model.registration_text()

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer, QUrl
-from qtpy.QtGui import QDesktopServices, QKeySequence
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QApplication,
-    QFileDialog,
     QHBoxLayout,
-    QMenu,
     QProgressBar,
     QPushButton,
     QTabWidget,
@@ -23,11 +21,11 @@ from qtpy.QtWidgets import (
 from napari_plugin import outputs, views
 from napari_plugin._qt.audit_tab import AuditTab
 from napari_plugin._qt.fields import Scroller, small
+from napari_plugin._qt.files import Files
 from napari_plugin._qt.fuse_tab import FuseTab
 from napari_plugin._qt.napari_tasks import NapariTask
 from napari_plugin._qt.record_tab import RecordTab
 from napari_plugin._qt.runner import REST_MS, JobRunner, report
-from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 from napari_plugin.model import FusionModel
 from napari_plugin.records import Early
@@ -35,6 +33,7 @@ from napari_plugin.records import Early
 if TYPE_CHECKING:
     import napari
 
+NO_VALUES = "Move the mouse over the fused image to read values."
 PREVIEW_MS = 20  # a slider that is dragged sends many values; the last of these counts
 REFUSE_MS = 700  # rest after a change before the whole volume is fused again
 
@@ -56,7 +55,8 @@ class FusePanel(QWidget):
         # Short work without a progress bar: default windows, previews, checks of the alignment.
         self.quiet, self.previews, self.views = JobRunner(), JobRunner(), JobRunner()
         self._wanted_views: dict[str, bool] = {}
-        self.result_folder: Path | None = None
+        self._windows_stale = False
+        self.files = Files(self)
         self._closed = False
         self._task = NapariTask(napari_viewer)
         self.setAcceptDrops(True)
@@ -92,7 +92,7 @@ class FusePanel(QWidget):
         self.progress.setAccessibleName("Progress")
         self.status = small("Ready.")
         self.status.setAccessibleName("Status")
-        self.cursor = small("Move the mouse over the fused picture to read values.", lines=2)
+        self.cursor = small(NO_VALUES, lines=2)
         self.cursor.setAccessibleName("Values under the cursor")
         self.cursor.setAlignment(Qt.AlignmentFlag.AlignTop)
         box = QVBoxLayout(self)
@@ -139,7 +139,7 @@ class FusePanel(QWidget):
 
     def _connect(self) -> None:
         tab = self.fuse_tab
-        tab.open_clicked.connect(self._on_open)
+        tab.open_clicked.connect(self.files.choose)
         tab.register_clicked.connect(self.start_registration)
         tab.windows_stale.connect(self._find_windows)
         tab.look_changed.connect(self._on_look)
@@ -148,10 +148,11 @@ class FusePanel(QWidget):
         tab.positions.view_changed.connect(self._on_view)
         tab.positions.chosen.connect(self._on_position)
         self.overlay.toggled.connect(lambda on: self._on_view(outputs.OVERLAY, on))
-        self.model.fusion_changed.connect(lambda: self.overlay.setEnabled(True))
-        self.record_tab.save_clicked.connect(self._on_save)
-        self.record_tab.export_clicked.connect(self._on_export)
-        self.record_tab.report_clicked.connect(self._on_report)
+        self.model.fusion_changed.connect(self._on_fusion)
+        self.model.outputs_changed.connect(self._show_views)
+        self.record_tab.save_clicked.connect(self.files.save_record)
+        self.record_tab.export_clicked.connect(self.files.choose_export)
+        self.record_tab.report_clicked.connect(self.files.open_report)
         self.fuse.clicked.connect(self.start_fusion)
         self.cancel.clicked.connect(self.runner.cancel)
         self.runner.started.connect(self._on_started)
@@ -160,6 +161,7 @@ class FusePanel(QWidget):
         self.runner.ended.connect(self._on_ended)
         self.views.ended.connect(self._on_view_ended)
         self.previews.ended.connect(self._on_quiet_failure)
+        self.quiet.ended.connect(self._on_windows_ended)
         self.viewer.cursor.events.position.connect(self._on_cursor)
         self.model.fusion_changed.connect(self._on_cursor)
         self.model.result_changed.connect(self._on_result)
@@ -193,21 +195,40 @@ class FusePanel(QWidget):
         self.runner.start(job, then)
 
     def _find_windows(self) -> None:
-        try:
-            job = self.model.windows_job()
-        except Exception:  # said when the user presses Fuse
+        """Default windows of what is chosen; a search for another pair is done again."""
+        if self.quiet.is_busy:
+            self._windows_stale = True
             return
-        self.quiet.start(job, self._show_windows)
+        try:
+            job, key = self.model.windows_job(), self.model.pair_key()
+        except Exception:  # said when the user presses Fuse
+            self._forget_windows()
+            return
+        self.quiet.start(job, lambda windows: self._show_windows(windows, key))
 
-    def _show_windows(self, windows: Any) -> None:
+    def _forget_windows(self) -> None:
+        for field in (self.fuse_tab.window_field, self.fuse_tab.anatomical_window):
+            field.forget()
+
+    def _show_windows(self, windows: Any, key: Any) -> None:
+        if self._windows_stale or key != self.model.pair_key():
+            self._windows_stale = True
+            return
         fields = (self.fuse_tab.window_field, self.fuse_tab.anatomical_window)
         for field, window in zip(fields, windows, strict=True):
             field.setEnabled(window is not None)
             if window is not None:
                 field.show_window(window.low, window.high, window.unit, window.rule)
 
+    def _on_windows_ended(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Done):
+            self._forget_windows()
+        if self._windows_stale:
+            self._windows_stale = False
+            _later(self._find_windows)
+
     def _on_look(self) -> None:
-        if self.model.fusion is not None:
+        if self.model.is_fused_pair:
             self._preview_timer.start()
             self._refuse_timer.start()
 
@@ -244,8 +265,22 @@ class FusePanel(QWidget):
         job = self.model.view_job(view, on) or Job(view, lambda progress: None)
         self.views.start(job, lambda made: self.model.show_view(view, on, made))
 
+    def _on_fusion(self) -> None:
+        """Make the checks anew that were made of the run before."""
+        self.overlay.setEnabled(True)
+        for view in self.model.outdated_views():
+            self._on_view(view, True)
+
+    def _show_views(self) -> None:
+        """Boxes and button follow what is seen, whoever hid or deleted it."""
+        self.fuse_tab.adjust.refresh()
+        self.overlay.blockSignals(True)
+        self.overlay.setChecked(self.model.is_on(outputs.OVERLAY))
+        self.overlay.blockSignals(False)
+
     def _on_view_ended(self, outcome: Outcome) -> None:
         self._on_quiet_failure(outcome)
+        self._show_views()
         self._next_view()
 
     def _on_quiet_failure(self, outcome: Outcome) -> None:
@@ -269,6 +304,10 @@ class FusePanel(QWidget):
         """Show the slice that is looked at, unless the run was cancelled meanwhile."""
         if self.runner.is_busy:
             self.model.show_early(early)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Say how something ended, as of a job."""
+        self._on_ended(outcome)
 
     def _on_ended(self, outcome: Outcome) -> None:
         self._task.end()
@@ -303,75 +342,20 @@ class FusePanel(QWidget):
 
     # -- files -------------------------------------------------------------------------------
 
-    def _on_open(self) -> None:
-        menu = QMenu(self)
-        folder = menu.addAction("DICOM or result folder...")
-        file = menu.addAction("NIfTI or DICOM file...")
-        button = self.fuse_tab.open
-        chosen = menu.exec(button.mapToGlobal(button.rect().bottomLeft()))
-        if chosen is folder:
-            path = QFileDialog.getExistingDirectory(self, "Open folder")
-        elif chosen is file:
-            path, _ = QFileDialog.getOpenFileName(self, "Open file")
-        else:
-            return
-        if path:
-            self.open_paths([path])
-
     def open_paths(self, paths: list[str]) -> None:
-        """Load paths with medfuse's reader; each becomes one or more layers."""
-        from napari_plugin.reader import read_paths
-
-        def add(layers: list[Any]) -> None:
-            for data, options, _ in layers:
-                self.viewer.add_image(data, **options)
-            self.fuse_tab.refresh()
-
-        names = ", ".join(Path(p).name for p in paths)
-        self.runner.start(Job(f"Opening {names}", lambda progress: read_paths(paths)), add)
-
-    def _on_save(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Save provenance", "provenance.json", "JSON (*.json)"
-        )
-        result = self.model.judge()
-        if path and result is not None and result.is_current:
-            try:
-                Path(path).write_text(result.fusion.record + "\n", encoding="utf-8")
-            except OSError as error:
-                self._on_ended(failure(error))
-
-    def _on_export(self) -> None:
-        path = QFileDialog.getSaveFileName(self, "New result folder", "fusion-result")[0]
-        if path:
-            self.export(Path(path))
+        """Load paths with medfuse's reader, after what is under way."""
+        self.files.open(paths)
 
     def export(self, folder: Path) -> None:
         """Write the last fusion as a result folder."""
-        result = self.model.judge()
-        if result is None:
-            return
-        if not result.is_current:
-            self.status.setText(result.status)
-            return
-        self.runner.start(export_job(result.fusion, folder), self._exported)
-
-    def _exported(self, folder: Path) -> None:
-        self.result_folder = folder
-        self.record_tab.exported.setText(f"Written: {folder.name}")
-        self.record_tab.report.setEnabled(True)
-
-    def _on_report(self) -> None:
-        if self.result_folder is not None:
-            page = self.result_folder / "report.html"
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(page)))
+        self.files.export(folder)
 
     # -- read-out ----------------------------------------------------------------------------
 
     def _on_cursor(self, event: Any = None) -> None:
         line = self.model.read_out(self.viewer.cursor.position)
+        self.cursor.setText(line or NO_VALUES)
         if line:
-            self.cursor.setText(line)
             self._show_status(line)
 
     def _on_status(self, event: Any) -> None:

@@ -16,6 +16,10 @@ from qtpy.QtWidgets import (
 from medfuse.errors import NOTICE
 from napari_plugin._qt.fields import small
 from napari_plugin.model import FusionModel
+from napari_plugin.records import Fusion
+
+EXPORT = "Write volumes, transform, audit, provenance and report, as medfuse fuse does."
+SAVE = "Save this text as a JSON file."
 
 
 class RecordTab(QWidget):
@@ -36,11 +40,8 @@ class RecordTab(QWidget):
         self.text.setMinimumHeight(260)
         self.text.setToolTip("What was done, to what, with what. Holds no patient data.")
         self.copy = self._button("Cop&y", "Copy this text.")
-        self.save = self._button("Save te&xt...", "Save this text as a JSON file.")
-        self.export = self._button(
-            "Export result fol&der...",
-            "Write volumes, transform, audit, provenance and report, as medfuse fuse does.",
-        )
+        self.save = self._button("Save te&xt...", SAVE)
+        self.export = self._button("Export result fol&der...", EXPORT)
         self.report = self._button("Open repor&t", "Open the report of the last export.")
         grid = QGridLayout()
         grid.addWidget(self.copy, 0, 0)
@@ -60,6 +61,7 @@ class RecordTab(QWidget):
         self.save.clicked.connect(self.save_clicked)
         self.export.clicked.connect(self.export_clicked)
         self.report.clicked.connect(self.report_clicked)
+        self._written: tuple[str, Fusion] | None = None
         for button in (self.copy, self.save, self.export, self.report):
             button.setEnabled(False)
         model.fusion_changed.connect(self.refresh)
@@ -71,17 +73,32 @@ class RecordTab(QWidget):
         if fusion is None:
             return
         self.text.setPlainText(fusion.record)
-        self.copy.setEnabled(True)
+        for button in (self.copy, self.save, self.export):
+            button.setEnabled(True)
+        self._follow()
+
+    def show_written(self, name: str, fusion: Fusion) -> None:
+        """Say which folder was written, and of what."""
+        self._written = (name, fusion)
+        self.report.setEnabled(True)
         self._follow()
 
     def _follow(self) -> None:
-        """Say of what the record is; only that of what is chosen can be written."""
+        """Say of what the record is, and the folder that was written last."""
         result = self.model.result
         if result is None:
             return
         self.headline.setText(result.headed("what was done") if result.why else "What was done")
-        for button in (self.save, self.export):
-            button.setEnabled(result.is_current)
+        ask = " Asks first: it is not the result of what is chosen." if result.why else ""
+        self.export.setToolTip(f"{EXPORT}{ask}")
+        self.save.setToolTip(f"{SAVE}{ask}")
+        if self._written is None:
+            return
+        name, fusion = self._written
+        is_this = fusion is result.fusion and result.is_current
+        of = "" if is_this else f" (of an earlier result: {fusion.pair.title})"
+        self.exported.setText(f"Written: {name}{of}")
+        self.report.setToolTip(f"Open the report of {name}{of}.")
 
     @staticmethod
     def _button(text: str, tip: str) -> QPushButton:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,6 +43,7 @@ class JobRunner(QObject):
         self._job: Job | None = None
         # Not napari's worker: its pool thread outlives the job and can crash a closed window.
         self._thread: threading.Thread | None = None
+        self._waiting: deque[tuple[Job, Callable[[Any], None]]] = deque()
         self._closed = False
         self._told = ("", 0.0)
         self._arrived.connect(self._finish)  # queued: it is emitted in the thread
@@ -65,13 +67,19 @@ class JobRunner(QObject):
         self._thread.start()
         return True
 
+    def enqueue(self, job: Job, then: Callable[[Any], None]) -> None:
+        """Run a job now, or after those that run and wait already."""
+        if not self.start(job, then) and not self._closed:
+            self._waiting.append((job, then))
+
     def cancel(self) -> None:
         """Ask the running job to stop."""
         if self._job is not None:
             self._job.cancel()
 
     def stop(self) -> bool:
-        """Cancel and wait until the thread is done; True when it is."""
+        """Cancel, forget what waits, and wait until the thread is done; True when it is."""
+        self._waiting.clear()
         self.cancel()
         if self._thread is None:
             return True
@@ -124,6 +132,8 @@ class JobRunner(QObject):
     def _end(self, outcome: Outcome) -> None:
         self._job = None
         self.ended.emit(outcome)
+        if self._waiting and self._job is None:
+            self.start(*self._waiting.popleft())
 
 
 def report(outcome: Outcome) -> None:

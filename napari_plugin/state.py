@@ -1,0 +1,175 @@
+"""What is chosen in a panel, what was aligned and fused, and what is said of it.
+
+The layers of an output say where they come from; their names, like all texts, follow from the one
+`Result` and from what is chosen now.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from psygnal import Signal
+
+from medfuse.fusion.choice import default_colormap
+from medfuse.registration.result import Registration
+from medfuse.settings import CaseSettings, settings_from
+from napari_plugin import outputs
+from napari_plugin.choice import LayerChoice
+from napari_plugin.moving import moved_by_hand
+from napari_plugin.records import EARLY, Aligned, Fusion
+from napari_plugin.result import Now, Result, earlier_pair
+
+Vector = tuple[float, float, float]
+STILL: Vector = (0.0, 0.0, 0.0)
+
+
+class PanelState(LayerChoice):
+    """State of one panel.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+
+    Attributes
+    ----------
+    registration_changed, fusion_changed : Signal
+        Something that the panel shows is new.
+    result_changed : Signal
+        The result that is shown became, or is no longer, that of what is chosen.
+    """
+
+    registration_changed = Signal()
+    fusion_changed = Signal()
+    result_changed = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        self.settings = CaseSettings()
+        self.result: Result | None = None
+        self._aligned: Aligned | None = None
+        self._moved: Registration | None = None  # by hand, after it was found
+        self.nudged: tuple[Vector, Vector] = (STILL, STILL)
+        super().__init__(viewer)
+        for signal in (self.layers_changed, self._layer_changed, self.registration_changed):
+            signal.connect(self.judge)
+        self.outputs_changed.connect(self._mark)
+
+    @property
+    def fusion(self) -> Fusion | None:
+        """The last fusion; `result` says whether it is that of what is chosen."""
+        return self.result.fusion if self.result is not None else None
+
+    @property
+    def is_fused_pair(self) -> bool:
+        """Whether the last fusion is of the layers that are chosen, as they are."""
+        return self.fusion is not None and self.fusion.pair.key == self.pair_key()
+
+    def judge(self) -> Result | None:
+        """Compare the result with what is chosen now; names of all outputs follow."""
+        was = self.result
+        if was is not None:
+            now = Now(self.pair_key(), self.registration, self.settings)
+            self.result = Result.of(was.fusion, now)
+        self._mark()
+        if was is not None and self.result is not None and was.why != self.result.why:
+            self.result_changed.emit()
+        return self.result
+
+    def _mark(self) -> None:
+        outputs.mark(self.viewer, self._said_of)
+
+    def _said_of(self, token: str) -> str:
+        """What the name of a layer says of where it comes from; "" for what is chosen now."""
+        if token == EARLY:
+            return " (first slice)"
+        if self.result is not None and token == self.result.fusion.token:
+            return self.result.suffix
+        aligned = self._aligned
+        if aligned is None or token != aligned.token:
+            return " (of an earlier run)"
+        if aligned.pair.key != self.pair_key():
+            return f" ({earlier_pair(aligned.pair)})"
+        return " (made before the alignment changed)" if self._moved is not None else ""
+
+    @property
+    def registration(self) -> Registration | None:
+        """The registration of the chosen pair, moved by hand or as found; None before."""
+        if self._aligned is None or self._aligned.pair.key != self.pair_key():
+            return None
+        return self._moved or self._aligned.registration
+
+    def colormap(self) -> str:
+        """The chosen colour map, or the one that the modality gets."""
+        return self.settings.colormap or default_colormap(self.word(self.functional))
+
+    def registration_text(self) -> tuple[str, bool]:
+        """What the panel says about the registration, and whether it is suspect."""
+        found = self.registration
+        if found is None:
+            return "Not registered yet.", False
+        text = (
+            f"{found.verdict.upper()}: moved {found.shift_mm:.1f} mm, turned "
+            f"{found.rotation_deg:.1f} degrees ({found.method})."
+        )
+        if not math.isnan(found.overlap):
+            text += f" Overlap {100 * found.overlap:.0f} %."
+        if found.places:
+            text += f" {found.error_words().capitalize()} (90 % of cases)."
+        doubted = found.verdict != "good"
+        if doubted:
+            text += f" {'; '.join(found.reasons)}"
+        return text, found.verdict == "suspect"
+
+    def nudge(self, shift: Vector, turn: Vector) -> bool:
+        """Move the functional image by hand, counted from the registration that was found.
+
+        Parameters
+        ----------
+        shift : (3,) float
+            To the patient's left, posterior, inferior; mm.
+        turn : (3,) float
+            About the left-right, front-back and head-feet axis through the middle of the
+            anatomical image; degrees, right-handed in RAS.
+
+        Returns
+        -------
+        bool
+            Whether there was a registration to move.
+        """
+        if self.registration is None or self._aligned is None:
+            return False
+        found = self._aligned.registration
+        centre = self._aligned.pair.anatomical.grid.centre
+        self.nudged = (shift, turn)
+        self._moved = (
+            None if self.nudged == (STILL, STILL) else moved_by_hand(found, shift, turn, centre)
+        )
+        self.registration_changed.emit()
+        return True
+
+    def summary(self) -> str:
+        """One line on the last fusion."""
+        result = self.judge()
+        return result.status if result is not None else "Ready."
+
+    def forget_registration(self) -> None:
+        """Drop the registration, e.g. because another way of registering was chosen."""
+        self._aligned = self._moved = None
+        self.nudged = (STILL, STILL)
+        self.registration_changed.emit()
+
+    def choose(self, **changes: Any) -> None:
+        """Change settings; a new way of registering makes the old registration void.
+
+        Raises
+        ------
+        UsageError
+            ``E_SETTINGS``, which names the setting; nothing was changed.
+        """
+        before = self.settings
+        self.settings = settings_from({**dict(before), **changes})
+        ways = ("registration", "choose")
+        other_way = any(getattr(self.settings, n) != getattr(before, n) for n in ways)
+        if other_way and self.registration is not None:
+            self.forget_registration()
+        self.judge()
