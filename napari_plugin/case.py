@@ -75,6 +75,14 @@ def export_job(fusion: Fusion, out: Path) -> Job:
 
 def _require_unedited(fusion: Fusion) -> None:
     """Refuse to write what was fused from voxels that are no longer there."""
+    if fusion.opened:
+        raise UsageError(
+            "E_EDITED",
+            what="Cannot write the result",
+            where=fusion.opened,
+            cause="it was opened from its folder, which holds all of it",
+            remedy="Copy the folder; or open both images and press Fuse",
+        )
     sources = (fusion.pair.anatomical, fusion.pair.functional)
     for source, content in zip(sources, fusion.contents, strict=True):
         if source.checksum() != content:

@@ -21,7 +21,7 @@ from medfuse.imaging.fingerprint import CHANGED, FINGERPRINT
 from medfuse.imaging.grid import DisplayOrder, Grid, Matrix, transform_points
 from medfuse.imaging.pictures import over_black
 from napari_plugin.colors import napari_colormap
-from napari_plugin.private import path_of, remember, shareable, whole
+from napari_plugin.private import opened_of, path_of, remember, shareable, whole
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
 UNIT = "mm"
@@ -60,6 +60,8 @@ class Source:
         That of the fingerprint in `meta`: of the file, or the identity.
     stated : dict
         ``modality`` and ``unit``, as far as the user stated them.
+    opened : dict
+        ``series`` and ``frame``, as far as they were chosen when it was read.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Source:
     path: str | None = None
     read_affine: Matrix | None = None
     stated: dict[str, str] = field(default_factory=dict)
+    opened: dict[str, Any] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
@@ -123,10 +126,17 @@ def place(grid: Grid, order: DisplayOrder) -> dict[str, Any]:
     }
 
 
-def layer_data(volume: MetaTensor, *, name: str, path: str | None = None) -> LayerData:
+def layer_data(
+    volume: MetaTensor,
+    *,
+    name: str,
+    path: str | None = None,
+    opened: dict[str, Any] | None = None,
+) -> LayerData:
     """Turn a loaded volume into a napari LayerData tuple with its facts in the metadata.
 
-    `path`, names of files and UIDs are remembered (`napari_plugin.private`) and not in the layer.
+    `path`, what was `opened` of it (series, frame),
+    names of files and UIDs are remembered (`napari_plugin.private`) and not in the layer.
     """
     grid = Grid.from_volume(volume)
     order = axial_order(grid)
@@ -148,7 +158,7 @@ def layer_data(volume: MetaTensor, *, name: str, path: str | None = None) -> Lay
         "order": asdict(order),
         "scale": kwargs["scale"],
         "translate": kwargs["translate"],
-        **remember(volume.meta, path),
+        **remember(volume.meta, path, opened),
     }
     kwargs["metadata"] = {TAG: entry}
     return data, kwargs, "image"
@@ -184,7 +194,7 @@ def read_layer(layer: Any) -> Source:
             what="Cannot use the layer",
             where=layer.name,
             cause=f"it has {layer.ndim} axes",
-            remedy="Split the stack (right click on the layer) and choose one frame",
+            remedy='Choose a frame, or the mean, in "Frame" below the layer',
         )
     absent = missing(layer)
     if absent:
@@ -206,22 +216,22 @@ def read_layer(layer: Any) -> Source:
     return _checked(
         Source(
             layer.name, data, affine, order, layer.rgb, meta, layer.ndim == 2, transform,
-            path_of(entry), read, dict(entry.get("stated") or {}),
+            path_of(entry), read, dict(entry.get("stated") or {}), opened_of(entry),
         )
     )  # fmt: skip
 
 
 def missing(layer: Any) -> tuple[str, ...]:
-    """Name what a layer leaves unsaid: "modality", "unit", "voxel size in mm"."""
+    """Name what a layer leaves unsaid: "frame", "modality", "unit", "voxel size in mm"."""
     meta = facts(layer)
-    out = []
+    out = ["frame"] if layer.ndim == 4 else []
     if meta.get("modality", "unknown") == "unknown":
         out.append("modality")
     if not layer.rgb and meta.get("unit") is None:
         out.append("unit")
     if not is_length(layer):
         out.append("voxel size in mm")
-    return tuple(out)
+    return ("frame",) if "frame" in out else tuple(out)  # the others are asked of the frame
 
 
 def index_frame(layer: Any) -> tuple[Any, Matrix, Any]:

@@ -20,7 +20,15 @@ from napari_plugin.records import EARLY, Aligned, Early, Fusion, Refused
 from napari_plugin.result import Result
 from napari_plugin.state import STILL
 from napari_plugin.values import checked
-from napari_plugin.work import align, bring_by_hand, checked_pair, fuse_aligned, part, suspect
+from napari_plugin.work import (
+    align,
+    bring_by_hand,
+    bring_to_grid,
+    checked_pair,
+    fuse_aligned,
+    part,
+    suspect,
+)
 
 
 class FusionModel(Looking):
@@ -58,13 +66,17 @@ class FusionModel(Looking):
         pair = self.pair()
         settings = self.settings.model_copy(update=pair.statements)
         known = self._aligned if self._aligned and self._aligned.pair.key == pair.key else None
-        moved, views = self._moved, self._views
+        moved, views, opened = self._moved, self._views, self._opened
         is_first = outputs.find(self.viewer, outputs.PICTURE) is None
         index = self.anatomical.world_to_data(self.viewer.dims.point[-self.anatomical.ndim :])
 
         def work(progress: Reporter) -> Fusion | Refused:
             true = checked_pair(pair, settings)
-            aligned = known or align(true, settings, part(progress, 0.0, 0.5))
+            aligned = known
+            if aligned is None and opened is not None and opened.is_of(true):
+                aligned = bring_to_grid(true, opened.fusion.registration)
+            if aligned is None:
+                aligned = align(true, settings, part(progress, 0.0, 0.5))
             if known and moved:
                 aligned = bring_by_hand(true, moved, settings, part(progress, 0.0, 0.5))
             error = suspect(aligned.registration, settings)

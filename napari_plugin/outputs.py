@@ -203,6 +203,12 @@ def mark(viewer: Any, say: Callable[[str], str]) -> None:
             layer.name = name + suffix
 
 
+def claim(layer: Any, role: str, source: Source, of: str) -> None:
+    """Make a layer that is there already an output, e.g. one of an opened result folder."""
+    entry = metadata(role, source, of)[TAG] | {"title": layer.name, "shown_at": linear_map(layer)}
+    layer.metadata[TAG] = {**layer.metadata[TAG], **entry}
+
+
 def find(viewer: Any, role: str) -> Any | None:
     """The layer with this role, whatever its name; None where it is not there."""
     return next((layer for layer in viewer.layers if role_of(layer) == role), None)

@@ -22,17 +22,38 @@ PRIVATE = frozenset(
 @dataclass(frozen=True)
 class _Known:
     path: str | None = None
+    opened: dict[str, Any] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
 
 
 _KNOWN: dict[str, _Known] = {}
+_KEPT: dict[str, Any] = {}
 
 
-def remember(meta: dict[str, Any], path: str | None) -> dict[str, Any]:
-    """Keep what is private of an image; give what its layer has to hold to find it again."""
+def keep(value: Any) -> str:
+    """Remember anything that no layer should hold; give the word that finds it again."""
+    word = secrets.token_hex(8)
+    _KEPT[word] = value
+    return word
+
+
+def kept(word: Any) -> Any | None:
+    """What `keep` remembers; None for a word that it did not give."""
+    return _KEPT.get(word) if isinstance(word, str) else None
+
+
+def remember(
+    meta: dict[str, Any], path: str | None, opened: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Keep what is private of an image; give what its layer has to hold to find it again.
+
+    ``opened``: "series" and "frame", where one was chosen of what lies at the path.
+    """
     source = meta.get("source") or {}
     word = secrets.token_hex(8)
-    _KNOWN[word] = _Known(path, {key: source[key] for key in PRIVATE & source.keys()})
+    kept = {key: source[key] for key in PRIVATE & source.keys()}
+    chosen = {key: value for key, value in (opened or {}).items() if value is not None}
+    _KNOWN[word] = _Known(path, chosen, kept)
     return {ORIGIN: word, FROM_FILE: path is not None}
 
 
@@ -55,6 +76,11 @@ def whole(entry: dict[str, Any], name: str) -> dict[str, Any]:
 def path_of(entry: dict[str, Any]) -> str | None:
     """File or folder that a layer was read from, where its voxels are still those of the file."""
     return _known(entry).path if entry.get(FROM_FILE) else None
+
+
+def opened_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """Series and frame that were chosen when a layer was read."""
+    return dict(_known(entry).opened) if entry.get(FROM_FILE) else {}
 
 
 def _known(entry: dict[str, Any]) -> _Known:

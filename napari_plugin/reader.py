@@ -10,12 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfuse.errors import MedfuseError
+from napari_plugin.picking import (
+    NIFTI,
+    Item,
+    Pick,
+    dicom_items,
+    holds_nifti,
+    must_choose,
+    nifti_item,
+    nifti_items,
+    unasked,
+)
 
 if TYPE_CHECKING:
     from napari_plugin.layers import LayerData
 
 Reader = Callable[[Any], "list[LayerData]"]
-NIFTI = (".nii", ".nii.gz")
 LOOK_AT = 64  # files of a folder that are opened to recognise it
 
 
@@ -46,11 +56,32 @@ def read_paths(path: str | list[str]) -> list[LayerData]:
     MedfuseError
         One line; napari shows it as a notification.
     """
-    paths = [path] if isinstance(path, str | os.PathLike) else path
-    return while_window_lives(lambda: _read_parts([Path(p) for p in paths]))
+    paths = [Path(p) for p in ([path] if isinstance(path, str | os.PathLike) else path)]
+    results, others = split(paths)
+    items = while_window_lives(lambda: items_of(others)) if others else []
+    picks = _picks(items)
+    if items and not picks:
+        return [(None,)]  # napari's word for nothing to add
+    return while_window_lives(lambda: read_results(results) + read_picks(picks))
 
 
-def while_window_lives(work: Callable[[], list[LayerData]]) -> list[LayerData]:
+def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Result folders, and all other paths."""
+    results = [p for p in paths if p.is_dir() and is_result(p)]
+    return results, [p for p in paths if p not in results]
+
+
+def _picks(items: list[Item]) -> list[Pick]:
+    """What is opened: asked where there is something to choose and somebody to answer."""
+    if must_choose(items) and "qtpy.QtWidgets" in sys.modules:
+        from napari_plugin._qt.chooser import ask, can_ask
+
+        if can_ask():
+            return ask(items)
+    return unasked(items)
+
+
+def while_window_lives(work: Callable[[], list[Any]]) -> list[Any]:
     """Do work that napari waits for; where there is a window, it is painted meanwhile."""
     try:
         return _while_window_lives(work)
@@ -60,12 +91,12 @@ def while_window_lives(work: Callable[[], list[LayerData]]) -> list[LayerData]:
         raise reworded(error) from error
 
 
-def _while_window_lives(work: Callable[[], list[LayerData]]) -> list[LayerData]:
+def _while_window_lives(work: Callable[[], list[Any]]) -> list[Any]:
     if "qtpy.QtWidgets" not in sys.modules:
         return work()
     from napari_plugin._qt.beside import beside, warm_up
 
-    def work_and_warm_up() -> list[LayerData]:
+    def work_and_warm_up() -> list[Any]:
         import numpy as np
         from napari.layers import Image
 
@@ -77,12 +108,33 @@ def _while_window_lives(work: Callable[[], list[LayerData]]) -> list[LayerData]:
     return beside(work_and_warm_up)
 
 
-def _read_parts(parts: list[Path]) -> list[LayerData]:
-    folders = {p.parent for p in parts}
+def items_of(paths: list[Path]) -> list[Item]:
+    """Images that lie at paths, to choose from; result folders are none."""
+    folders = {p.parent for p in paths}
     # A DICOM series that was dropped file by file is one volume.
-    if len(parts) > 1 and len(folders) == 1 and all(_has_dicom_mark(p) for p in parts):
-        return _read_dicom(folders.pop())
-    return [layer for part in parts for layer in _read_one(part)]
+    if len(paths) > 1 and len(folders) == 1 and all(_has_dicom_mark(p) for p in paths):
+        return dicom_items(folders.pop())
+    return [item for path in paths for item in _items_at(path)]
+
+
+def _items_at(path: Path) -> list[Item]:
+    if path.is_dir():
+        return dicom_items(path) if _holds_dicom(path) else nifti_items(path)
+    return dicom_items(path) if _has_dicom_mark(path) else [nifti_item(path)]
+
+
+def read_picks(picks: list[Pick]) -> list[LayerData]:
+    """Load what was chosen."""
+    return [_load(pick) for pick in picks]
+
+
+def read_results(paths: list[Path]) -> list[LayerData]:
+    """Layers of finished result folders."""
+    if not paths:
+        return []
+    from napari_plugin.results import read_result
+
+    return [layer for path in paths for layer in read_result(path)]
 
 
 def is_result(path: Path) -> bool:
@@ -92,8 +144,12 @@ def is_result(path: Path) -> bool:
 
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
-        return is_result(path) or any(_has_dicom_mark(p) for p in islice(_files(path), LOOK_AT))
+        return is_result(path) or _holds_dicom(path) or holds_nifti(path)
     return path.is_file() and (path.name.lower().endswith(NIFTI) or _has_dicom_mark(path))
+
+
+def _holds_dicom(folder: Path) -> bool:
+    return any(_has_dicom_mark(p) for p in islice(_files(folder), LOOK_AT))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -115,43 +171,23 @@ def _has_dicom_mark(path: Path) -> bool:
         return False
 
 
-def _read_one(path: Path) -> list[LayerData]:
-    if path.is_dir() and is_result(path):
-        from napari_plugin.results import read_result
-
-        return read_result(path)
-    if path.is_dir() or _has_dicom_mark(path):
-        return _read_dicom(path)
-    return [_load(path, path.name.removesuffix(".gz").removesuffix(".nii"))]
-
-
-def _read_dicom(path: Path) -> list[LayerData]:
-    """Every readable image series of a folder; one that fails alone raises its error."""
-    from medfuse.imaging.reader import describe
-
-    found = describe(path)
-    sound = [series for series in found if not series["problems"]]
-    if len(sound) < 2:
-        return [_load(path, _series_name(*sound))]
-    return [_load(path, _series_name(series), series["uid_end"]) for series in sound]
-
-
-def _series_name(series: dict[str, Any] | None = None) -> str:
-    """Name without that of the folder, which people name after patients."""
-    number = series["series"] if series else None
-    return "DICOM" if number is None else f"series {number}"
-
-
-def _load(path: Path, name: str, series: str | None = None) -> LayerData:
+def _load(pick: Pick) -> LayerData:
     from medfuse.imaging.reader import load
     from napari_plugin.layers import layer_data
 
-    volume = load(path, series=series)
+    item = pick.item
+    volume = load(item.path, series=item.series, frame=pick.frame)
+    name = item.name if pick.frame is None else f"{item.name}, {_frame_words(pick.frame)}"
     for note in volume.meta.get("notes") or ():
         _say(f"{name}: {note}")
     modality = volume.meta["modality"]
     label = name if modality == "unknown" else f"{modality} {name}"
-    return layer_data(volume, name=label, path=str(path))
+    opened = {"series": item.series, "frame": pick.frame}
+    return layer_data(volume, name=label, path=str(item.path), opened=opened)
+
+
+def _frame_words(frame: int | str) -> str:
+    return "mean of frames" if frame == "mean" else f"frame {frame}"
 
 
 def _say(text: str) -> None:

@@ -45,12 +45,18 @@ class Pair:
         return tuple(s.meta["modality"] for s in (self.functional, self.anatomical))
 
     @property
-    def statements(self) -> dict[str, str]:
-        """What the user stated of images from files, as settings of a case."""
-        found = {}
+    def statements(self) -> dict[str, Any]:
+        """What the user stated and chose of images from files, as settings of a case."""
+        found: dict[str, Any] = {}
         for role, source in (("anatomical", self.anatomical), ("functional", self.functional)):
-            if source.path is not None and "modality" in source.stated:
+            if source.path is None:
+                continue
+            if "modality" in source.stated:
                 found[f"{role}_modality"] = source.stated["modality"]
+            if "series" in source.opened:
+                found[f"{role}_series"] = str(source.opened["series"])
+            if "frame" in source.opened:
+                found["frame"] = source.opened["frame"]
         if self.functional.path is not None and "unit" in self.functional.stated:
             found["functional_unit"] = self.functional.stated["unit"]
         return found
@@ -99,6 +105,10 @@ class Fusion:
         Its provenance as text.
     contents : (int, int)
         Checksums of the voxels of both layers, by which an edit in place is found.
+    charts : Charts or None
+        None of an opened result.
+    opened : str
+        Name of the folder it was opened from; "" where it was made here.
     """
 
     aligned: Aligned
@@ -106,9 +116,10 @@ class Fusion:
     result: FusionResult
     audit: Audit
     outputs: tuple[Output, ...]
-    charts: Charts
+    charts: Charts | None
     record: str = ""
     contents: tuple[int, int] = (0, 0)
+    opened: str = ""
     token: str = field(default_factory=new_token)
 
     @property

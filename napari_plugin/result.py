@@ -22,6 +22,9 @@ _ASIDE = {
     "anatomical_modality",
     "functional_modality",
     "functional_unit",
+    "anatomical_series",
+    "functional_series",
+    "frame",
 }
 
 
@@ -75,15 +78,17 @@ class Result:
     @property
     def status(self) -> str:
         """One line for the status of the panel."""
+        verdict = self.fusion.audit.verdict
+        if self.fusion.opened:
+            return f"Opened {self.fusion.opened}: audit {verdict.upper()}, {HEADLINES[verdict]}."
         if not self.is_current:
             return f"Not fused yet: picture, audit and record are {self.why}."
-        verdict = self.fusion.audit.verdict
         return f"Audit: {verdict.upper()}, {HEADLINES[verdict]}. See the Audit tab."
 
     @property
     def suffix(self) -> str:
         """What is added to the names of its layers."""
-        return "" if self.is_current else f" ({self.why})"
+        return "" if self.is_current or self.fusion.opened else f" ({self.why})"
 
     @property
     def question(self) -> str:
@@ -98,6 +103,11 @@ class Result:
         return text if self.is_current else f"{self.why[0].upper()}{self.why[1:]}: {text}"
 
 
+def without_statements(settings: CaseSettings) -> CaseSettings:
+    """Settings without what was stated of one pair."""
+    return CaseSettings(**_decisive(settings))
+
+
 def earlier_pair(pair: Pair) -> str:
     """What is said of something that was made of other layers than those that are chosen."""
     return f"of an earlier pair ({pair.title})"
@@ -105,6 +115,8 @@ def earlier_pair(pair: Pair) -> str:
 
 def _difference(fusion: Fusion, now: Now) -> str:
     pair = fusion.pair
+    if fusion.opened:
+        return f"of the opened result {fusion.opened}"
     sources = (pair.anatomical, pair.functional)
     for then, key in zip(pair.key, now.key, strict=True):
         if key is None or then is None or key.layer != then.layer:

@@ -27,9 +27,15 @@ WIDGETS = frozenset(
     }
 )
 
+#: What is asked when an image is opened by *Open...* or a drop on the panel.
+ASKED = {
+    "frame": "Frame",
+    "series": "Series",
+    "anatomical_series": "Series",
+    "functional_series": "Series",
+}
 # What a function calls the setting of one image, where it does not know the role of the image.
 _OF_EITHER_IMAGE = {
-    "series": ("anatomical_series", "functional_series"),
     "modality": ("anatomical_modality", "functional_modality"),
 }
 # Everything else that the panel lacks is an option of `medfuse fuse`.
@@ -52,10 +58,13 @@ def words(name: str, value: str) -> str:
     """The words of the panel: a widget and its state, or the command that has the setting.
 
     They stand where a noun can stand: ``"Registration" set to rigid``, ``"Accept suspect"
-    ticked``, ``medfuse fuse --frame mean``.
+    ticked``, ``medfuse fuse --kernel paper``.
     """
     if name in _OF_EITHER_IMAGE:
         return " or ".join(words(other, value) for other in _OF_EITHER_IMAGE[name])
+    if name in ASKED:
+        asked = f'"{ASKED[name]}" under "Open..."'
+        return asked if value.isupper() or not value else f"{asked} set to {value}"
     if name not in WIDGETS:
         return f"medfuse {_COMMANDS.get(name, 'fuse')} {as_flag(name, value)}"
     label = f'"{label_of(name)}"'

@@ -18,10 +18,14 @@ from napari_plugin import outputs
 from napari_plugin.choice import LayerChoice
 from napari_plugin.moving import moved_by_hand
 from napari_plugin.records import EARLY, Aligned, Fusion
-from napari_plugin.result import Now, Result, earlier_pair
+from napari_plugin.remembered import keep_state, kept_state
+from napari_plugin.result import Now, Result, earlier_pair, without_statements
+from napari_plugin.results import Opened, adopt, opened_by
 
 Vector = tuple[float, float, float]
 STILL: Vector = (0.0, 0.0, 0.0)
+#: What a panel that is opened again takes over from the one before.
+KEPT = ("settings", "result", "_aligned", "_moved", "nudged", "_opened", "_views", "_painted")
 
 
 class PanelState(LayerChoice):
@@ -42,6 +46,7 @@ class PanelState(LayerChoice):
     registration_changed = Signal()
     fusion_changed = Signal()
     result_changed = Signal()
+    settings_changed = Signal()  # by something else than a widget
 
     def __init__(self, viewer: Any) -> None:
         self.settings = CaseSettings()
@@ -49,15 +54,51 @@ class PanelState(LayerChoice):
         self._aligned: Aligned | None = None
         self._moved: Registration | None = None  # by hand, after it was found
         self.nudged: tuple[Vector, Vector] = (STILL, STILL)
+        self._opened: Opened | None = None  # the result that was opened last
         super().__init__(viewer)
         for signal in (self.layers_changed, self._layer_changed, self.registration_changed):
             signal.connect(self.judge)
         self.outputs_changed.connect(self._mark)
+        self.layers_changed.connect(self._adopt)
+        self._remember_again()
 
     @property
     def fusion(self) -> Fusion | None:
         """The last fusion; `result` says whether it is that of what is chosen."""
         return self.result.fusion if self.result is not None else None
+
+    def close(self) -> None:
+        """Let go of the viewer; a panel that is opened there again goes on where this one was."""
+        if self.result is not None or self._aligned is not None:
+            chosen = (self.anatomical, self.functional)
+            keep_state(self.viewer, {name: getattr(self, name) for name in KEPT}, chosen)
+        super().close()
+
+    def _remember_again(self) -> None:
+        """Go on where the last panel of this viewer was."""
+        values, (anatomical, functional) = kept_state(self.viewer)
+        for name, value in values.items():
+            setattr(self, name, value)
+        if values:
+            self.anatomical, self.functional = anatomical, functional
+        self.judge()
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Make an opened result that of the panel, where it has none of its own."""
+        if self.result is not None and not self.result.fusion.opened:
+            return
+        for layer in self.viewer.layers:
+            opened = opened_by(layer)
+            if opened is not None and outputs.role_of(layer) is None:
+                adopt(self.viewer, layer, opened)
+                self._opened = opened
+                self.settings = without_statements(opened.fusion.settings)
+                self.result = Result(opened.fusion)
+                self.judge()
+                self.settings_changed.emit()
+                self.result_changed.emit()
+                self.fusion_changed.emit()
 
     @property
     def is_fused_pair(self) -> bool:
@@ -154,7 +195,7 @@ class PanelState(LayerChoice):
 
     def forget_registration(self) -> None:
         """Drop the registration, e.g. because another way of registering was chosen."""
-        self._aligned = self._moved = None
+        self._aligned = self._moved = self._opened = None
         self.nudged = (STILL, STILL)
         self.registration_changed.emit()
 
@@ -170,6 +211,6 @@ class PanelState(LayerChoice):
         self.settings = settings_from({**dict(before), **changes})
         ways = ("registration", "choose")
         other_way = any(getattr(self.settings, n) != getattr(before, n) for n in ways)
-        if other_way and self.registration is not None:
+        if other_way and (self.registration is not None or self._opened is not None):
             self.forget_registration()
         self.judge()

@@ -42,7 +42,7 @@ def state(
         meta |= {"suv": None}
         meta.pop(CHANGED, None)
         stated["unit"] = unit
-        meta[FINGERPRINT] = _print_of(layer, unit)
+        meta[FINGERPRINT] = print_of(layer, unit)
     layer.metadata[TAG] = entry | {"meta": shareable(meta), "stated": stated}
     if scale_is_mm and not is_length(layer):
         layer.units = (UNIT,) * layer.ndim
@@ -94,7 +94,7 @@ def _filled(source: Source, place: Place) -> tuple[Any, list[str]]:
     return values, fill_nonfinite(values, fill, place)
 
 
-def _print_of(layer: Any, unit: str) -> str:
+def print_of(layer: Any, unit: str) -> str:
     """Fingerprint of the voxels of a layer at their indices."""
     invert, affine, data = index_frame(layer)
     return Fingerprint.of(_voxels(invert, data), affine, unit).to_text()

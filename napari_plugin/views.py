@@ -55,6 +55,14 @@ def look(viewer: Any, plane: str, *, later: Callable[[Callable[[], None]], None]
         _centre_on(viewer, picture)
 
 
+def plane_of(viewer: Any) -> str:
+    """Which of `PLANES` is shown."""
+    if viewer.dims.ndisplay == 3:
+        return "3d"
+    order = tuple(viewer.dims.order)
+    return next((plane for plane, axes in _ORDER.items() if axes == order), "axial")
+
+
 def go_to(viewer: Any, layer: Any, index: tuple[int, ...]) -> None:
     """Turn to a voxel of a layer and put it into the middle; the zoom stays."""
     place = np.asarray(layer.data_to_world(index), dtype=float)

@@ -101,6 +101,7 @@ class AuditTab(QWidget):
         worst = next((r for r, c in enumerate(audit.checks) if c.verdict == audit.verdict), 0)
         self.table.selectRow(worst)
         self._is_plotted = False
+        self.canvas.setVisible(fusion.charts is not None)
         self._plot_if_seen()
 
     def _show_headline(self) -> None:
@@ -119,9 +120,11 @@ class AuditTab(QWidget):
         self._plot_if_seen()
 
     def _plot_if_seen(self) -> None:
-        if self.model.fusion is not None and self.isVisible() and not self._is_plotted:
+        fusion = self.model.fusion
+        has_charts = fusion is not None and fusion.charts is not None
+        if has_charts and self.isVisible() and not self._is_plotted:
             self._is_plotted = True
-            self._plot(self.model.fusion)
+            self._plot(fusion)
 
     def _fit_table(self) -> None:
         """All lines at once: the tab scrolls, not the table in it."""

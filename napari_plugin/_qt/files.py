@@ -6,13 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
+from medfuse.errors import MedfuseError
+from napari_plugin import reader
+from napari_plugin._qt.chooser import ask
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Job, failure
+from napari_plugin.picking import Item, Pick, must_choose, unasked
+from napari_plugin.records import Fusion
 from napari_plugin.result import Result
+from napari_plugin.session import Loaded, apply_session, read_session, save_session
 
 if TYPE_CHECKING:
     from napari_plugin._qt.panel import FusePanel
@@ -29,12 +36,13 @@ class Files:
     def __init__(self, panel: FusePanel) -> None:
         self.panel = panel
         self.folder: Path | None = None  # of the last export
+        self.written: Fusion | None = None  # what it holds
 
     def choose(self) -> None:
         """Ask for a folder or a file and open it."""
         menu = QMenu(self.panel)
         folder = menu.addAction("Folder (DICOM, BIDS subject, result)...")
-        file = menu.addAction("NIfTI or DICOM file...")
+        file = menu.addAction("NIfTI, DICOM or session file...")
         button = self.panel.fuse_tab.open
         chosen = menu.exec(button.mapToGlobal(button.rect().bottomLeft()))
         if chosen is folder:
@@ -47,17 +55,60 @@ class Files:
             self.open([path])
 
     def open(self, paths: list[str]) -> None:
-        """Load paths with medfuse's reader; each becomes one or more layers."""
-        from napari_plugin.reader import read_paths
-
-        def add(layers: list[Any]) -> None:
-            for data, options, _ in layers:
-                self.panel.viewer.add_image(data, **options)
-            self.panel.fuse_tab.refresh()
-
+        """Open images and results; asks where a folder holds more than a pair."""
+        if len(paths) == 1 and paths[0].lower().endswith(".json"):
+            self.open_session(Path(paths[0]))
+            return
+        results, others = reader.split([Path(p) for p in paths])
         names = ", ".join(Path(p).name for p in paths)
-        job = Job(f"Opening {names}", lambda progress: read_paths(paths))
-        self.panel.runner.enqueue(job, add)
+
+        def choose(items: list[Item]) -> None:
+            picks = ask(items, self.panel) if must_choose(items) else unasked(items)
+            if picks or results:
+                job = Job(f"Opening {names}", lambda progress: self._read(results, picks))
+                self.panel.runner.enqueue(job, self._add)
+
+        look = Job(f"Looking at {names}", lambda progress: reader.items_of(others))
+        self.panel.runner.enqueue(look, choose)
+
+    @staticmethod
+    def _read(results: list[Path], picks: list[Pick]) -> list[Any]:
+        return reader.read_results(results) + reader.read_picks(picks)
+
+    def _add(self, layers: list[Any]) -> None:
+        for data, options, _ in layers:
+            self.panel.viewer.add_image(data, **options)
+        self.panel.fuse_tab.refresh()
+
+    def open_session(self, path: Path) -> None:
+        """Open what a session file names, and set everything as it was."""
+
+        def show(loaded: Loaded) -> None:
+            apply_session(self.panel.model, loaded)
+            for note in loaded.notes:
+                show_warning(f"{path.name}: {note}.")
+
+        job = Job(f"Opening {path.name}", lambda progress: read_session(path))
+        self.panel.runner.enqueue(job, show)
+
+    def choose_session(self) -> None:
+        """Ask for a file and save the session."""
+        path, _ = QFileDialog.getSaveFileName(
+            self.panel, "Save session", "session.json", "Session (*.json)"
+        )
+        if path:
+            self.save_session(Path(path))
+
+    def save_session(self, path: Path) -> None:
+        """Write which images are open and what was chosen."""
+        result = self.panel.model.judge()
+        is_written = result is not None and result.is_current and result.fusion is self.written
+        try:
+            save_session(self.panel.model, path, self.folder if is_written else None)
+        except (OSError, MedfuseError) as error:
+            self.panel.tell(failure(error))
+            return
+        self.panel.status.setText(f"Session saved: {path.name}.")
 
     def save_record(self) -> None:
         """Ask for a file and write the provenance into it."""
@@ -86,7 +137,7 @@ class Files:
             then = self.panel.record_tab.show_written
 
             def written(path: Path) -> None:
-                self.folder = path
+                self.folder, self.written = path, result.fusion
                 then(path.name, result.fusion)
 
             self.panel.runner.enqueue(export_job(result.fusion, folder), written)

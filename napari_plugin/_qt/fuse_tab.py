@@ -21,7 +21,8 @@ from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.methods.registry import list_methods
 from medfuse.settings import label_of, option_of
 from napari_plugin._qt.adjust import AdjustBox
-from napari_plugin._qt.fields import LayerField, NumberSlider, WindowField, narrow, small
+from napari_plugin._qt.fields import NumberSlider, WindowField, narrow, small
+from napari_plugin._qt.layer_field import LayerField
 from napari_plugin.cards import is_painter, method_card
 from napari_plugin.colors import explain
 from napari_plugin.model import FusionModel
@@ -55,12 +56,16 @@ class FuseTab(QWidget):
         Other layers were chosen: default windows have to be found.
     look_changed ()
         Something that a preview can show.
+    frame_chosen (object, object), suv_clicked (object)
+        Of a layer; the panel does it.
     """
 
     open_clicked = Signal()
     register_clicked = Signal()
     windows_stale = Signal()
     look_changed = Signal()
+    frame_chosen = Signal(object, object)
+    suv_clicked = Signal(object)
 
     def __init__(self, model: FusionModel) -> None:
         super().__init__()
@@ -72,8 +77,8 @@ class FuseTab(QWidget):
         box.addStretch(1)
         model.layers_changed.connect(self.refresh)
         model.registration_changed.connect(self._show_registration)
-        self.refresh()
-        self._show_registration()
+        model.settings_changed.connect(self.follow)
+        self.follow()
 
     # -- construction ------------------------------------------------------------------------
 
@@ -94,6 +99,10 @@ class FuseTab(QWidget):
         row.setSpacing(6)
         row.addWidget(self.open)
         row.addWidget(self.swap)
+        self.save = QPushButton("Sa&ve...")
+        self.save.setToolTip("Save the session: images, statements, settings and view, as a file "
+                             "that Open... and a drop on this panel read again.")  # fmt: skip
+        row.addWidget(self.save)
         for name, field in (("Anatomical", self.anatomical), ("Functional", self.functional)):
             form.addRow(name, field.combo)
             form.addRow(field)
@@ -103,6 +112,8 @@ class FuseTab(QWidget):
         for role, field in (("anatomical", self.anatomical), ("functional", self.functional)):
             field.chosen.connect(lambda layer, role=role: self._on_chosen(role, layer))
             field.stated.connect(self._on_stated)
+            field.frame_chosen.connect(self.frame_chosen)
+            field.suv_clicked.connect(self.suv_clicked)
         return group
 
     def _align(self) -> QGroupBox:
@@ -183,7 +194,6 @@ class FuseTab(QWidget):
         self.method.currentTextChanged.connect(self._on_method)
         self.mode.currentTextChanged.connect(lambda text: self.model.choose(mode=text))
         self.bias.changed.connect(self._on_bias)
-        self._on_method(self.method.currentText())
         return group
 
     # -- from the model ----------------------------------------------------------------------
@@ -215,6 +225,34 @@ class FuseTab(QWidget):
         if not suspect:
             self.accept.setChecked(False)
         self.adjust.refresh()
+
+    def follow(self) -> None:
+        """Show settings that were changed by something else than these widgets."""
+        chosen = self.model.settings
+        values: dict[Any, str] = {
+            self.registration: chosen.registration,
+            self.mode: chosen.mode,
+            self.method: chosen.method,
+            self.colormap: chosen.colormap or AUTO_COLORMAP,
+            self.accept_pair: chosen.accept_pair or NOT_ACCEPTED,
+        }
+        for combo, text in values.items():
+            combo.blockSignals(True)
+            if combo.findText(text) < 0:
+                combo.addItem(text)
+            combo.setCurrentText(text)
+            combo.blockSignals(False)
+        for tick, on in ((self.accept, chosen.accept_suspect),
+                         (self.mismatch, chosen.allow_patient_mismatch)):  # fmt: skip
+            tick.blockSignals(True)
+            tick.setChecked(on)
+            tick.blockSignals(False)
+        self._show_method()
+        self.bias.show_value(chosen.bias)
+        self.window_field.follow(chosen.window)
+        self.anatomical_window.follow(chosen.anatomical_window)
+        self.refresh()
+        self._show_registration()
 
     # -- from the user -----------------------------------------------------------------------
 
@@ -272,16 +310,21 @@ class FuseTab(QWidget):
         self.look_changed.emit()
 
     def _on_method(self, name: str) -> None:
+        if not self._show_method():
+            self.bias.reset()
+        self.model.choose(method=name, bias=self.bias.value)
+        self.look_changed.emit()
+
+    def _show_method(self) -> bool:
+        """Tell of the method; whether it has weights that the emphasis can shift."""
+        name = self.method.currentText()
         tip = self.method.itemData(self.method.currentIndex(), Qt.ItemDataRole.ToolTipRole)
         self.method.setToolTip(tip or "")
         has_weights = not is_painter(name)
         self.emphasis.setEnabled(has_weights)
         self.emphasis.setToolTip("" if has_weights else NO_EMPHASIS.format(name))
         self.bias.slider.setToolTip(EMPHASIS if has_weights else NO_EMPHASIS.format(name))
-        if not has_weights:
-            self.bias.reset()
-        self.model.choose(method=name, bias=self.bias.value)
-        self.look_changed.emit()
+        return has_weights
 
     def _on_bias(self, value: float) -> None:
         self.model.choose(bias=value)

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_plugin import outputs, views
 from napari_plugin._qt.audit_tab import AuditTab
+from napari_plugin._qt.describing import Describing
 from napari_plugin._qt.fields import Scroller, small
 from napari_plugin._qt.files import Files
 from napari_plugin._qt.fuse_tab import FuseTab
@@ -56,7 +57,7 @@ class FusePanel(QWidget):
         self.quiet, self.previews, self.views = JobRunner(), JobRunner(), JobRunner()
         self._wanted_views: dict[str, bool] = {}
         self._windows_stale = False
-        self.files = Files(self)
+        self.files, self.describing = Files(self), Describing(self)
         self._closed = False
         self._task = NapariTask(napari_viewer)
         self.setAcceptDrops(True)
@@ -64,6 +65,7 @@ class FusePanel(QWidget):
         self._timers()
         self._connect()
         self._find_windows()
+        self._show_kept()
 
     # -- construction ------------------------------------------------------------------------
 
@@ -140,7 +142,10 @@ class FusePanel(QWidget):
     def _connect(self) -> None:
         tab = self.fuse_tab
         tab.open_clicked.connect(self.files.choose)
+        tab.save.clicked.connect(self.files.choose_session)
         tab.register_clicked.connect(self.start_registration)
+        tab.frame_chosen.connect(self.describing.take_frame)
+        tab.suv_clicked.connect(self.describing.to_suv)
         tab.windows_stale.connect(self._find_windows)
         tab.look_changed.connect(self._on_look)
         tab.adjust.nudged.connect(self._on_look)
@@ -270,6 +275,15 @@ class FusePanel(QWidget):
         self.overlay.setEnabled(True)
         for view in self.model.outdated_views():
             self._on_view(view, True)
+
+    def _show_kept(self) -> None:
+        """Show the result of a panel that was closed, or of a folder that is open."""
+        if self.model.result is not None:
+            self.audit_tab.refresh()
+            self.record_tab.refresh()
+            self._show_views()
+            self.overlay.setEnabled(True)
+            self._on_result()
 
     def _show_views(self) -> None:
         """Boxes and button follow what is seen, whoever hid or deleted it."""

@@ -15,7 +15,7 @@ from medfuse.errors import SeriesError, UsageError, option
 from medfuse.settings import CaseSettings, label_of, option_of
 from napari_plugin.jobs import failure
 from napari_plugin.model import FusionModel
-from napari_plugin.settings import WIDGETS, choices_of, reworded, words
+from napari_plugin.settings import ASKED, WIDGETS, choices_of, reworded, words
 
 SOURCES = [Path(package.__file__).parent for package in (medfuse, napari_plugin)]
 MENTION = re.compile(r"""\boption\(\s*["'](\w+)["'](?:,\s*f?["']([^"']*)["'])?\s*\)""")
@@ -37,14 +37,11 @@ def mentions() -> list[tuple[str, str]]:
         ("window", "LOW HIGH", f'values of your own in "{label_of("window")}"'),
         ("functional_modality", "PET", f'"{label_of("functional_modality")}" set to PET'),
         ("bias", "", f'"{label_of("bias")}"'),
-        ("frame", "mean", "medfuse fuse --frame mean"),
+        ("frame", "mean", '"Frame" under "Open..." set to mean'),
+        ("frame", "NUMBER", '"Frame" under "Open..."'),
         ("assume_identity", "True", "medfuse fuse --assume-identity"),
         ("timeout", "SECONDS", "medfuse batch --timeout SECONDS"),
-        (
-            "series",
-            "NUMBER",
-            "medfuse fuse --anatomical-series NUMBER or medfuse fuse --functional-series NUMBER",
-        ),
+        ("series", "NUMBER", '"Series" under "Open..."'),
     ],
 )
 def test_errors_speak_of_widgets_and_of_the_command_that_has_what_the_panel_lacks(
@@ -65,7 +62,7 @@ def test_every_setting_that_an_error_mentions_is_a_widget_or_an_option_of_a_comm
 
     said = words(name, value)
     labels = re.findall(r'"([^"]+)"', said)
-    assert set(labels) <= {label_of(widget) for widget in WIDGETS}
+    assert set(labels) <= {label_of(widget) for widget in WIDGETS} | {*ASKED.values(), "Open..."}
     commands = typer.main.get_command(app).commands
     called = re.findall(r"medfuse (\w+) (--[\w-]+)", said)
     assert labels or called
@@ -79,7 +76,7 @@ def test_a_failed_job_and_the_reader_speak_so():
     error = SeriesError("E_X", what="Cannot", cause=f"{option('bias')} is 7", remedy=remedy)
     line = (
         f'Cannot: "{label_of("bias")}" is 7. Search with "{label_of("registration")}" set to rigid,'
-        " or use medfuse fuse --frame mean. [E_X]"
+        ' or use "Frame" under "Open..." set to mean. [E_X]'
     )
     assert failure(error).text == line
     assert str(reworded(error)) == line

@@ -92,7 +92,9 @@ class AnyUser(RuleBasedStateMachine):
         if len(self.viewer.layers) > 2:
             self.viewer.layers.pop(number % len(self.viewer.layers))
 
-    @rule(number=st.integers(0, 20), name=st.sampled_from(["x", "T1", "Fusion: PET + MRI", "a (b)"]))
+    @rule(
+        number=st.integers(0, 20), name=st.sampled_from(["x", "T1", "Fusion: PET + MRI", "a (b)"])
+    )
     def renames(self, number, name):
         if len(self.viewer.layers):
             self.viewer.layers[number % len(self.viewer.layers)].name = name
@@ -224,7 +226,9 @@ class AnyUser(RuleBasedStateMachine):
         result, is_true = model.result, self._is_true()
         assert result.is_current == is_true, result.why
         assert model.summary().startswith("Audit:") == is_true
-        assert result.headed("x") == ("x" if is_true else f"{result.why[0].upper()}{result.why[1:]}: x")
+        assert result.headed("x") == (
+            "x" if is_true else f"{result.why[0].upper()}{result.why[1:]}: x"
+        )
         point = self.viewer.layers[0].data_to_world((4, 5, 6))
         told = model.read_out(point)
         assert is_true or not told or told.lower().startswith(result.why.lower())
@@ -260,7 +264,15 @@ def _numbered(name: str, suffix: str) -> bool:
 
 def _decisive(chosen) -> dict:
     return chosen.model_dump(
-        include={"method", "mode", "bias", "colormap", "window", "anatomical_window", "registration"}
+        include={
+            "method",
+            "mode",
+            "bias",
+            "colormap",
+            "window",
+            "anatomical_window",
+            "registration",
+        }
     )
 
 
