@@ -221,6 +221,24 @@ def read_layer(layer: Any) -> Source:
     )  # fmt: skip
 
 
+def read_placed(layer: Any) -> Source | None:
+    """Grid and order of a layer of three axes, whatever its voxels mean; None where it has none."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    placed = _placed_by_us if _is_ours(layer) and "scale" in layer.metadata[TAG] else None
+    if placed is None and _is_ours(layer):  # an output of ours
+        entry = layer.metadata[TAG]
+        plain = {k: v if k == "plane" else tuple(v) for k, v in entry["order"].items()}
+        affine, order = np.array(entry["affine"], dtype=np.float64), DisplayOrder(**plain)
+    else:
+        affine, order, _ = placed(layer, data) if placed else _placed_by_napari(layer)
+    source = Source(layer.name, data, affine, order, layer.rgb, {}, False, {})
+    try:
+        _ = source.grid
+    except GeometryError:
+        return None
+    return source
+
+
 def missing(layer: Any) -> tuple[str, ...]:
     """Name what a layer leaves unsaid: "frame", "modality", "unit", "voxel size in mm"."""
     meta = facts(layer)

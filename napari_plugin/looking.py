@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from psygnal import Signal
 
 from medfuse.audit import Check
 from napari_plugin import outputs, views
 from napari_plugin.jobs import Job
 from napari_plugin.layers import TAG
-from napari_plugin.places import index_in_layer, place_of
+from napari_plugin.places import hottest, index_in_layer, place_of, worst_registered
 from napari_plugin.preview import fuse_slice
 from napari_plugin.readout import describe_point
 from napari_plugin.records import Aligned, PaintedSlice
 from napari_plugin.result import Result
+from napari_plugin.sight import Sight, sight_of
 from napari_plugin.state import PanelState
 from napari_plugin.work import before_view, check_view, readable
 
 BEFORE = "before"
+HOTTEST = "Hottest voxel"
+WORST = "Place with the largest registration error"
+CONTRADICTED = "Worst contradiction"
 SWITCHED = (outputs.CHECKER, outputs.EDGES, outputs.OVERLAY)
 
 
 class Looking(PanelState):
-    """What a panel shows of its state in the viewer."""
+    """What a panel shows of its state in the viewer.
+
+    Attributes
+    ----------
+    previewed : Signal
+        Voxels of the picture were painted anew in place.
+    """
+
+    previewed = Signal()
 
     def __init__(self, viewer: Any) -> None:
         self._views: frozenset[str] = frozenset()  # checks that are switched on
         self._painted: list[tuple[tuple[slice, ...], NDArray[Any]]] = []  # what previews hid
+        self._sight: tuple[tuple[Any, ...], Sight | None] = ((), None)
         super().__init__(viewer)
 
     def judge(self) -> Result | None:
@@ -63,6 +77,7 @@ class Looking(PanelState):
             self._painted.append((painted.where, layer.data[painted.where].copy()))
         layer.data[painted.where] = painted.rgb
         layer.refresh(extent=False, thumbnail=False)
+        self.previewed.emit()
 
     def _take_back(self) -> None:
         """Put the slices back that previews have painted over."""
@@ -73,6 +88,7 @@ class Looking(PanelState):
         for where, rgb in painted:
             layer.data[where] = rgb
         layer.refresh(extent=False, thumbnail=False)
+        self.previewed.emit()
 
     def view_job(self, view: str, on: bool) -> Job | None:
         """Make what a view shows, value for :meth:`show_view`; None where nothing has to be made.
@@ -118,15 +134,52 @@ class Looking(PanelState):
         token = self.fusion.token if self.fusion is not None else ""
         return [view for view, layer in layers.items() if layer.metadata[TAG]["of"] != token]
 
+    def sight(self) -> Sight | None:
+        """What linked views show: the last fusion, in the windows that are chosen."""
+        layer, result = outputs.find(self.viewer, outputs.PICTURE), self.result
+        if result is None or layer is None or layer.metadata[TAG]["of"] != result.fusion.token:
+            return None
+        chosen = self.settings if self.is_fused_pair else result.fusion.settings
+        what = (
+            result.fusion.token, id(layer.data), result.suffix, chosen.bias, chosen.window,
+            chosen.anatomical_window,
+        )  # fmt: skip
+        if what != self._sight[0]:
+            self._sight = (what, sight_of(result.fusion, layer.data, chosen, result.suffix))
+        return self._sight[1]
+
     def go_to(self, check: Check) -> bool:
         """Turn to the place that a check of the last fusion names; False where it names none."""
-        place, layer = place_of(check), outputs.find(self.viewer, outputs.PICTURE)
-        if place is None or layer is None or self.fusion is None:
+        place = place_of(check)
+        if place is None or self.fusion is None:
             return False
-        views.go_to(self.viewer, layer, index_in_layer(self.fusion.pair.anatomical, place))
+        self._turn_to(index_in_layer(self.fusion.pair.anatomical, place))
         lines = outputs.find(self.viewer, outputs.CONTRADICTION)
         if lines is not None and check.id == "contradiction":
             lines.visible = True
+        return True
+
+    def jumps(self) -> dict[str, Callable[[], bool]]:
+        """Places of the last fusion that a reader looks for first, and how to get there."""
+        fusion = self.fusion
+        if fusion is None or outputs.find(self.viewer, outputs.PICTURE) is None:
+            return {}
+        source, found = fusion.pair.anatomical, {}
+        if len(fusion.on_grid) == 1:
+            found[HOTTEST] = lambda: self._turn_to(hottest(fusion.on_grid, source))
+        worst = worst_registered(fusion.registration, source)
+        if worst is not None:
+            found[WORST] = lambda: self._turn_to(worst)
+        for check in fusion.audit.checks:
+            if check.id == "contradiction" and check.verdict != "pass" and place_of(check):
+                found[CONTRADICTED] = lambda check=check: self.go_to(check)
+        return found
+
+    def _turn_to(self, index: tuple[float, ...] | None) -> bool:
+        layer = outputs.find(self.viewer, outputs.PICTURE)
+        if layer is None or index is None:
+            return False
+        views.go_to(self.viewer, layer, index)
         return True
 
     def read_out(self, position: Any) -> str:

@@ -63,12 +63,17 @@ def plane_of(viewer: Any) -> str:
     return next((plane for plane, axes in _ORDER.items() if axes == order), "axial")
 
 
-def go_to(viewer: Any, layer: Any, index: tuple[int, ...]) -> None:
-    """Turn to a voxel of a layer and put it into the middle; the zoom stays."""
+def set_point(viewer: Any, layer: Any, index: tuple[float, ...]) -> None:
+    """Put the sliders, and with them the cross hair, on a voxel of a layer."""
     place = np.asarray(layer.data_to_world(index), dtype=float)
     first = viewer.dims.ndim - len(place)
     for axis, value in enumerate(place):
         viewer.dims.set_point(first + axis, value)
+
+
+def go_to(viewer: Any, layer: Any, index: tuple[float, ...]) -> None:
+    """Turn to a voxel of a layer and put it into the middle; the zoom stays."""
+    set_point(viewer, layer, index)
     centre = [float(viewer.dims.point[axis]) for axis in viewer.dims.displayed]
     camera(viewer).center = (*([0.0] * (3 - len(centre))), *centre)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medfuse.errors import MedfuseError
 from napari_plugin._qt.injection import ask_injection
 from napari_plugin.dose import to_suv
 from napari_plugin.frames import take_frame
 from napari_plugin.jobs import Job, failure
-
-if TYPE_CHECKING:
-    from napari_plugin._qt.panel import FusePanel
 
 
 class Describing:
@@ -22,7 +19,7 @@ class Describing:
     panel : FusePanel
     """
 
-    def __init__(self, panel: FusePanel) -> None:
+    def __init__(self, panel: Any) -> None:
         self.panel = panel
 
     def take_frame(self, layer: Any, frame: int | str) -> None:

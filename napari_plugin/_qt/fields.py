@@ -12,11 +12,15 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QScrollArea,
     QSizePolicy,
     QSlider,
+    QToolButton,
     QWidget,
 )
+
+from napari_plugin.presets import Preset
 
 
 class WrappedLabel(QLabel):
@@ -129,7 +133,14 @@ class WindowField(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)
-        for widget in (self.low, QLabel("-"), self.high, self.unit, self.auto):
+        self.presets = QToolButton()
+        self.presets.setText("\u25be")
+        self.presets.setToolTip(f"Windows that readers know by name, for the {role} image.")
+        self.presets.setAccessibleName(f"Presets of the {role} window")
+        self.presets.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.presets.setMenu(QMenu(self.presets))
+        self.presets.setEnabled(False)
+        for widget in (self.low, QLabel("-"), self.high, self.unit, self.presets, self.auto):
             row.addWidget(widget)
         row.setStretch(0, 1)
         row.setStretch(2, 1)
@@ -153,6 +164,27 @@ class WindowField(QWidget):
             box.setValue(number)
             box.setToolTip(f"Automatic: {rule}")
             box.blockSignals(False)
+
+    def offer(self, presets: list[Preset]) -> None:
+        """Offer the windows that fit the image."""
+        menu = self.presets.menu()
+        menu.clear()
+        for preset in presets:
+            action = menu.addAction(preset.name)
+            action.triggered.connect(
+                lambda _=False, preset=preset: self.choose(preset.low, preset.high)
+            )
+        self.presets.setEnabled(bool(presets))
+
+    def choose(self, low: float, high: float) -> None:
+        """Take a window, as if it was typed."""
+        digits = 2 if high - low < 100 else 0
+        for box, number in ((self.low, low), (self.high, high)):
+            box.blockSignals(True)
+            box.setDecimals(digits)
+            box.setValue(number)
+            box.blockSignals(False)
+        self._on_edited(low)
 
     def follow(self, window: tuple[float, float] | None) -> None:
         """Show a window that was chosen elsewhere; None is the automatic one."""

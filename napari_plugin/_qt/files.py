@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QUrl
@@ -21,9 +21,6 @@ from napari_plugin.records import Fusion
 from napari_plugin.result import Result
 from napari_plugin.session import Loaded, apply_session, read_session, save_session
 
-if TYPE_CHECKING:
-    from napari_plugin._qt.panel import FusePanel
-
 
 class Files:
     """What a panel does with files; its jobs wait for the one that runs.
@@ -33,7 +30,7 @@ class Files:
     panel : FusePanel
     """
 
-    def __init__(self, panel: FusePanel) -> None:
+    def __init__(self, panel: Any) -> None:
         self.panel = panel
         self.folder: Path | None = None  # of the last export
         self.written: Fusion | None = None  # what it holds

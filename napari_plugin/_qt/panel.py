@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_plugin import outputs, views
+from napari_plugin import views
 from napari_plugin._qt.audit_tab import AuditTab
 from napari_plugin._qt.describing import Describing
 from napari_plugin._qt.fields import Scroller, small
@@ -27,6 +27,8 @@ from napari_plugin._qt.fuse_tab import FuseTab
 from napari_plugin._qt.napari_tasks import NapariTask
 from napari_plugin._qt.record_tab import RecordTab
 from napari_plugin._qt.runner import REST_MS, JobRunner, report
+from napari_plugin._qt.view_bar import ViewBar
+from napari_plugin._qt.windows import Windows
 from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 from napari_plugin.model import FusionModel
 from napari_plugin.records import Early
@@ -53,10 +55,8 @@ class FusePanel(QWidget):
         self.viewer = napari_viewer
         self.model = FusionModel(napari_viewer)
         self.runner = JobRunner()
-        # Short work without a progress bar: default windows, previews, checks of the alignment.
-        self.quiet, self.previews, self.views = JobRunner(), JobRunner(), JobRunner()
-        self._wanted_views: dict[str, bool] = {}
-        self._windows_stale = False
+        # Short work without a progress bar.
+        self.previews = JobRunner()
         self.files, self.describing = Files(self), Describing(self)
         self._closed = False
         self._task = NapariTask(napari_viewer)
@@ -64,7 +64,7 @@ class FusePanel(QWidget):
         self._build()
         self._timers()
         self._connect()
-        self._find_windows()
+        self.windows.find()
         self._show_kept()
 
     # -- construction ------------------------------------------------------------------------
@@ -73,6 +73,8 @@ class FusePanel(QWidget):
         self.fuse_tab = FuseTab(self.model)
         self.audit_tab = AuditTab(self.model)
         self.record_tab = RecordTab(self.model)
+        self.view_bar = ViewBar(self.model)
+        self.windows = Windows(self.model, self.fuse_tab)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Fuse MRI+PET")
         for tab, name, tip in (
@@ -101,32 +103,13 @@ class FusePanel(QWidget):
         box.setContentsMargins(2, 2, 2, 2)
         box.addWidget(self.tabs, 1)
         box.addWidget(self.fuse_tab.emphasis)
-        box.addLayout(self._view_buttons())
+        box.addWidget(self.view_bar)
         row = QHBoxLayout()
         row.addWidget(self.fuse, 2)
         row.addWidget(self.cancel, 1)
         box.addLayout(row)
         for widget in (self.progress, self.status, self.cursor):
             box.addWidget(widget)
-
-    def _view_buttons(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        self.view_buttons = {}
-        for name, tip in views.PLANES.items():
-            button = QPushButton(views.LABELS[name])
-            button.setToolTip(tip)
-            button.clicked.connect(
-                lambda _=False, name=name: views.look(self.viewer, name, later=_later)
-            )
-            row.addWidget(button)
-            self.view_buttons[name] = button
-        self.overlay = QPushButton("Ov&erlay")
-        self.overlay.setCheckable(True)
-        self.overlay.setEnabled(False)
-        self.overlay.setToolTip("Show the customary overlay instead: hot colors laid half over the "
-                                "anatomical image.")  # fmt: skip
-        row.addWidget(self.overlay)
-        return row
 
     def _timers(self) -> None:
         self._preview_timer = self._timer(PREVIEW_MS, self._preview)
@@ -146,15 +129,15 @@ class FusePanel(QWidget):
         tab.register_clicked.connect(self.start_registration)
         tab.frame_chosen.connect(self.describing.take_frame)
         tab.suv_clicked.connect(self.describing.to_suv)
-        tab.windows_stale.connect(self._find_windows)
+        tab.windows_stale.connect(self.windows.find)
         tab.look_changed.connect(self._on_look)
         tab.adjust.nudged.connect(self._on_look)
-        tab.adjust.view_changed.connect(self._on_view)
-        tab.positions.view_changed.connect(self._on_view)
+        tab.adjust.view_changed.connect(self.view_bar.switch)
+        tab.positions.view_changed.connect(self.view_bar.switch)
         tab.positions.chosen.connect(self._on_position)
-        self.overlay.toggled.connect(lambda on: self._on_view(outputs.OVERLAY, on))
-        self.model.fusion_changed.connect(self._on_fusion)
-        self.model.outputs_changed.connect(self._show_views)
+        self.view_bar.failed.connect(self._on_quiet_failure)
+        self.view_bar.followed.connect(tab.adjust.refresh)
+        self.view_bar.windowed.connect(self.windows.drag)
         self.record_tab.save_clicked.connect(self.files.save_record)
         self.record_tab.export_clicked.connect(self.files.choose_export)
         self.record_tab.report_clicked.connect(self.files.open_report)
@@ -164,9 +147,7 @@ class FusePanel(QWidget):
         self.runner.progressed.connect(self._on_progress)
         self.runner.offered.connect(self._on_early)
         self.runner.ended.connect(self._on_ended)
-        self.views.ended.connect(self._on_view_ended)
         self.previews.ended.connect(self._on_quiet_failure)
-        self.quiet.ended.connect(self._on_windows_ended)
         self.viewer.cursor.events.position.connect(self._on_cursor)
         self.model.fusion_changed.connect(self._on_cursor)
         self.model.result_changed.connect(self._on_result)
@@ -199,39 +180,6 @@ class FusePanel(QWidget):
             return
         self.runner.start(job, then)
 
-    def _find_windows(self) -> None:
-        """Default windows of what is chosen; a search for another pair is done again."""
-        if self.quiet.is_busy:
-            self._windows_stale = True
-            return
-        try:
-            job, key = self.model.windows_job(), self.model.pair_key()
-        except Exception:  # said when the user presses Fuse
-            self._forget_windows()
-            return
-        self.quiet.start(job, lambda windows: self._show_windows(windows, key))
-
-    def _forget_windows(self) -> None:
-        for field in (self.fuse_tab.window_field, self.fuse_tab.anatomical_window):
-            field.forget()
-
-    def _show_windows(self, windows: Any, key: Any) -> None:
-        if self._windows_stale or key != self.model.pair_key():
-            self._windows_stale = True
-            return
-        fields = (self.fuse_tab.window_field, self.fuse_tab.anatomical_window)
-        for field, window in zip(fields, windows, strict=True):
-            field.setEnabled(window is not None)
-            if window is not None:
-                field.show_window(window.low, window.high, window.unit, window.rule)
-
-    def _on_windows_ended(self, outcome: Outcome) -> None:
-        if not isinstance(outcome, Done):
-            self._forget_windows()
-        if self._windows_stale:
-            self._windows_stale = False
-            _later(self._find_windows)
-
     def _on_look(self) -> None:
         if self.model.is_fused_pair:
             self._preview_timer.start()
@@ -257,45 +205,13 @@ class FusePanel(QWidget):
             return
         self.start_fusion()
 
-    def _on_view(self, view: str, on: bool) -> None:
-        self._wanted_views[view] = on
-        self._next_view()
-
-    def _next_view(self) -> None:
-        """Switch one view after the other; what was clicked last counts."""
-        if self.views.is_busy or not self._wanted_views:
-            return
-        view = next(iter(self._wanted_views))
-        on = self._wanted_views.pop(view)
-        job = self.model.view_job(view, on) or Job(view, lambda progress: None)
-        self.views.start(job, lambda made: self.model.show_view(view, on, made))
-
-    def _on_fusion(self) -> None:
-        """Make the checks anew that were made of the run before."""
-        self.overlay.setEnabled(True)
-        for view in self.model.outdated_views():
-            self._on_view(view, True)
-
     def _show_kept(self) -> None:
         """Show the result of a panel that was closed, or of a folder that is open."""
         if self.model.result is not None:
             self.audit_tab.refresh()
             self.record_tab.refresh()
-            self._show_views()
-            self.overlay.setEnabled(True)
+            self.view_bar.refresh()
             self._on_result()
-
-    def _show_views(self) -> None:
-        """Boxes and button follow what is seen, whoever hid or deleted it."""
-        self.fuse_tab.adjust.refresh()
-        self.overlay.blockSignals(True)
-        self.overlay.setChecked(self.model.is_on(outputs.OVERLAY))
-        self.overlay.blockSignals(False)
-
-    def _on_view_ended(self, outcome: Outcome) -> None:
-        self._on_quiet_failure(outcome)
-        self._show_views()
-        self._next_view()
 
     def _on_quiet_failure(self, outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
@@ -387,8 +303,28 @@ class FusePanel(QWidget):
         _later(lambda: views.arrange(self.viewer))
 
     @property
+    def quiet(self) -> JobRunner:
+        """Looks for default windows."""
+        return self.windows.runner
+
+    @property
+    def views(self) -> JobRunner:
+        """Makes checks of the alignment."""
+        return self.view_bar.runner
+
+    @property
+    def view_buttons(self) -> dict[str, QPushButton]:
+        """Buttons of the planes and of 3-D."""
+        return self.view_bar.planes
+
+    @property
+    def overlay(self) -> QPushButton:
+        """Button of the customary overlay."""
+        return self.view_bar.overlay
+
+    @property
     def _runners(self) -> tuple[JobRunner, ...]:
-        return self.runner, self.quiet, self.previews, self.views
+        return self.runner, self.windows.runner, self.previews, self.view_bar.runner
 
     # -- Qt ----------------------------------------------------------------------------------
 
@@ -407,6 +343,7 @@ class FusePanel(QWidget):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.shut_down()
         elif event.type() == QEvent.Type.Show:
+            self.view_bar.lay_over(self.window())
             self.window().installEventFilter(self)  # installing twice counts once
         return super().event(event)
 
@@ -424,7 +361,7 @@ class FusePanel(QWidget):
         """Cancel what runs and wait for it; True when no thread of ours is left."""
         for timer in (self._preview_timer, self._refuse_timer):
             timer.stop()
-        self._wanted_views.clear()
+        self.view_bar.forget_wishes()
         stopped = [runner.stop() for runner in self._runners]
         return all(stopped)
 
@@ -437,6 +374,7 @@ class FusePanel(QWidget):
         for runner in self._runners:
             runner.close()
         self._task.end()
+        self.view_bar.close_views()
         self.viewer.cursor.events.position.disconnect(self._on_cursor)
         self.viewer.events.status.disconnect(self._on_status)
         self.viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)

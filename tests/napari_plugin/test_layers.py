@@ -185,7 +185,7 @@ def test_a_flat_image_is_one_slice_whatever_its_pixels():
 
 
 def test_a_time_series_is_refused_with_a_remedy():
-    with pytest.raises(UsageError, match=r"4 axes.*Split the stack.*E_NOT_A_VOLUME"):
+    with pytest.raises(UsageError, match=r'4 axes.*"Frame" below the layer.*E_NOT_A_VOLUME'):
         read_layer(Image(np.zeros((2, 2, 2, 2))))
 
 

@@ -289,7 +289,9 @@ def _large(fusion):
     source = replace(source, data=_blown_up(source.data))
     aligned = replace(fusion.aligned, pair=replace(fusion.pair, anatomical=source))
     shown = tuple(replace(output, data=_blown_up(output.data)) for output in fusion.outputs)
-    return replace(fusion, aligned=aligned, outputs=shown)
+    plane = fusion.result.rgb[:, :1, :1, :1]  # of one color, which needs no memory of its own
+    result = replace(fusion.result, rgb=plane.expand(3, 512, 512, 300))
+    return replace(fusion, aligned=aligned, outputs=shown, result=result)
 
 
 def _blown_up(data):
