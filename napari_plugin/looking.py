@@ -14,6 +14,7 @@ from napari_plugin import outputs, views
 from napari_plugin.jobs import Job
 from napari_plugin.layers import TAG
 from napari_plugin.places import hottest, index_in_layer, place_of, worst_registered
+from napari_plugin.positions import error_here, error_output
 from napari_plugin.preview import fuse_slice
 from napari_plugin.readout import describe_point
 from napari_plugin.records import Aligned, PaintedSlice
@@ -95,10 +96,12 @@ class Looking(PanelState):
 
         Parameters
         ----------
-        view : {"before", "checkerboard", "edges", "overlay"}
+        view : {"before", "checkerboard", "edges", "overlay", "expected-error"}
         on : bool
         """
         fusion, aligned = self.fusion, self._aligned
+        if view == outputs.EXPECTED_ERROR:
+            return self._error_job() if on else None
         if view == BEFORE:
             if not on or aligned is None or self.registration is None:
                 return None
@@ -108,12 +111,21 @@ class Looking(PanelState):
             return None
         return Job(view.capitalize(), lambda progress: (fusion, check_view(view, fusion)))
 
+    def _error_job(self) -> Job | None:
+        """Map the expected error of what is aligned; None where it was not measured."""
+        found, aligned, fusion = self.registration, self._aligned, self.fusion
+        if found is None or found.expected is None or aligned is None:
+            return None
+        of = fusion if fusion is not None and found is not aligned.registration else aligned
+        source = aligned.pair.anatomical
+        return Job("Expected error", lambda progress: (of, error_output(found, source)))
+
     def show_view(self, view: str, on: bool, made: Any = None) -> Iterator[Any]:
         """Switch a view, with what its job has made; what is out of date by now is dropped."""
         of, shown = made if made is not None else (None, None)
         if view == BEFORE:
             self._show_before(shown if of is self._aligned else None)
-        elif of is not None and of is self.fusion:
+        elif of is not None and of in (self.fusion, self._aligned):
             yield from outputs.show(self.viewer, (shown,), of.pair.anatomical, of=of.token)
         layer = outputs.find(self.viewer, view)
         if layer is not None:
@@ -190,7 +202,12 @@ class Looking(PanelState):
         if layer.metadata[TAG]["of"] != self.result.fusion.token:
             return ""  # between two layers of a new result
         index = layer.world_to_data(np.asarray(position)[-layer.ndim :])
-        return self.result.headed(describe_point(readable(self.result.fusion), index))
+        fusion = self.result.fusion
+        parts = (
+            describe_point(readable(fusion), index),
+            error_here(fusion.registration, fusion.pair.anatomical, index),
+        )
+        return self.result.headed("  |  ".join(part for part in parts if part))
 
     def _show_before(self, unregistered: Any) -> None:
         layer, aligned = outputs.find(self.viewer, outputs.ON_GRID), self._aligned

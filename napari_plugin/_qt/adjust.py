@@ -18,7 +18,7 @@ from napari_plugin._qt.fields import NumberSlider
 from napari_plugin._qt.positions import PositionsBox
 from napari_plugin.looking import BEFORE
 from napari_plugin.model import FusionModel
-from napari_plugin.outputs import CHECKER, EDGES
+from napari_plugin.outputs import CHECKER, EDGES, EXPECTED_ERROR
 
 CLOSED, OPENED = "\u25b8 Adjust by hand", "\u25be Adjust by hand"
 SHIFTS = {"Left": "to the patient's left", "Posterior": "to the back", "Inferior": "to the feet"}
@@ -78,7 +78,8 @@ class AdjustBox(QWidget):
         for check in (self.checker, self.edges):
             check.setEnabled(self.model.fusion is not None and is_registered)
         self.before.setEnabled(is_registered)
-        for view, check in self.checks.items():
+        error_map = self.positions.error_map
+        for view, check in {**self.checks, EXPECTED_ERROR: error_map}.items():
             check.blockSignals(True)
             check.setChecked(self.model.is_on(view))
             check.blockSignals(False)
