@@ -83,7 +83,7 @@ class CanvasOverlay(QWidget):
             px_per_mm=zoom,
             bar=bar,
             cross=(x, y),
-            place=place_words(source, np.rint(layer.world_to_data(point))),
+            place=place_words(source, layer.world_to_data(point)),
         )
 
     def _title(self) -> str:

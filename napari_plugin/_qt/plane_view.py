@@ -107,7 +107,7 @@ class PlaneView(QWidget):
             px_per_mm=frame.width() / (sight.shape[right] * sight.spacing[right]),
             bar=sight.bar(self.kind),
             cross=self.pixel_of(self.at),
-            place=place_words(sight.source, np.rint(self.at)),
+            place=place_words(sight.source, self.at),
         )
 
     # -- Qt ------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class PlaneView(QWidget):
         sight = self.sight
         if sight is None:
             return
-        number = round(self.at[SLICED[self.plane]])
+        number = int(np.floor(self.at[SLICED[self.plane]] + 0.5))
         wanted = (id(sight), number)
         if wanted != self._drawn or self._image is None:
             self._image = as_image(sight.picture(self.kind, self.plane, number))
@@ -198,9 +198,9 @@ class PlaneView(QWidget):
     def _step(self, axis: int, way: int) -> None:
         if self.sight is None:
             return
-        index = [round(i) for i in self.at]
-        index[axis] = int(np.clip(index[axis] + way, 0, self.sight.shape[axis] - 1))
-        self.moved.emit((float(index[0]), float(index[1]), float(index[2])))
+        index = list(self.at)
+        index[axis] = float(np.clip(index[axis] + way, 0, self.sight.shape[axis] - 1))
+        self.moved.emit((index[0], index[1], index[2]))
 
     def _magnify(self, factor: float) -> None:
         """Zoom about the cross hair."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from napari.components import ViewerModel
@@ -22,6 +22,7 @@ from napari_plugin.looking import BEFORE
 from napari_plugin.model import FusionModel
 
 SMALL = (14, 16, 10)
+NAMES = ("x", "T1", "Fusion: PET + MRI", "a (b)")
 VIEWS = (outputs.CHECKER, outputs.EDGES, outputs.OVERLAY, BEFORE)
 
 
@@ -283,6 +284,7 @@ def test_no_text_layer_or_export_contradicts_the_state(make, tmp_path):
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
         deadline=None,
+        phases=[Phase.explicit, Phase.generate],  # a failure is told at once, not shrunk for long
         suppress_health_check=list(HealthCheck),
     )
     run().runTest()
