@@ -160,11 +160,24 @@ class Looking(PanelState):
             self._sight = (what, sight_of(result.fusion, layer.data, chosen, result.suffix))
         return self._sight[1]
 
+    def has_place(self, check: Check) -> bool:
+        """Whether `go_to` leads somewhere."""
+        fusion = self.fusion
+        is_known = fusion is not None and check.id == "registration" and fusion.registration.places
+        return place_of(check) is not None or bool(is_known)
+
     def go_to(self, check: Check) -> bool:
-        """Turn to the place that a check of the last fusion names; False where it names none."""
+        """Turn to the place that a check of the last fusion names; False where it names none.
+
+        For the registration, where its expected error is largest.
+        """
         place = place_of(check)
-        if place is None or self.fusion is None:
+        if self.fusion is None:
             return False
+        if place is None:
+            found, source = self.fusion.registration, self.fusion.pair.anatomical
+            is_known = check.id == "registration"
+            return self._turn_to(worst_registered(found, source) if is_known else None)
         self._turn_to(index_in_layer(self.fusion.pair.anatomical, place))
         lines = outputs.find(self.viewer, outputs.CONTRADICTION)
         if lines is not None and check.id == "contradiction":

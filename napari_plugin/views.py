@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from napari.layers import Image
 
 from napari_plugin import outputs
+from napari_plugin.solid import to_slices, to_solid
 
 PLANES = {
     "axial": "Axial slices: front up, patient's left on the right.",
     "coronal": "Coronal slices: head up, patient's left on the right.",
     "sagittal": "Sagittal slices: head up, front on the left.",
-    "3d": "3-D: shows the luminance, because colour pictures are slices only.",
+    "3d": "3-D: the brightest uptake along each line of sight, over a translucent anatomy.",
 }
 # Letters that napari's menus do not use.
 LABELS = {"axial": "&Axial", "coronal": "Coro&nal", "sagittal": "Sag&ittal", "3d": "&3-D"}
-WAITS = "medfuse: shown again in slices"  # in the metadata of layers that 3-D hides
 _ORDER = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
@@ -27,7 +26,13 @@ def at_once(action: Callable[[], None]) -> None:
     action()
 
 
-def look(viewer: Any, plane: str, *, later: Callable[[Callable[[], None]], None] = at_once) -> None:
+def look(
+    viewer: Any,
+    plane: str,
+    *,
+    anatomical: Any | None = None,
+    later: Callable[[Callable[[], None]], None] = at_once,
+) -> None:
     """Turn the viewer to a plane, or to 3-D.
 
     Parameters
@@ -35,20 +40,22 @@ def look(viewer: Any, plane: str, *, later: Callable[[Callable[[], None]], None]
     viewer : napari.components.ViewerModel
         With three axes in the order inferior, posterior, left; other scenes are left alone.
     plane : {"axial", "coronal", "sagittal", "3d"}
+    anatomical : layer, optional
+        What is seen through in 3-D.
     later : callable
         Gets what may be done in another turn of the event loop.
     """
     if viewer.dims.ndim != 3:
         return
     if plane == "3d":
-        _hide_all_but_luminance(viewer)  # before napari draws it
+        to_solid(viewer, anatomical)  # before napari draws it
         viewer.dims.order = _ORDER["axial"]
         viewer.dims.ndisplay = 3
         camera(viewer).angles = (0.0, 0.0, 90.0)
     else:
         viewer.dims.ndisplay = 2
         viewer.dims.order = _ORDER[plane]
-    later(lambda: arrange(viewer))
+    later(lambda: arrange(viewer, anatomical))
     viewer.reset_view()
     picture = outputs.find(viewer, outputs.PICTURE)
     if picture is not None:
@@ -78,28 +85,12 @@ def go_to(viewer: Any, layer: Any, index: tuple[float, ...]) -> None:
     camera(viewer).center = (*([0.0] * (3 - len(centre))), *centre)
 
 
-def arrange(viewer: Any) -> None:
-    """In 3-D show the luminance alone, in slices all images that were seen before.
-
-    Under the luminance nothing can be seen, but every volume takes its time to draw.
-    """
-    luminance = outputs.find(viewer, outputs.LUMINANCE)
-    if luminance is None:
-        return
-    is_solid = viewer.dims.ndisplay == 3
-    if is_solid:
-        _hide_all_but_luminance(viewer)
-    luminance.visible = is_solid
-    for layer in viewer.layers:
-        if not is_solid and layer.metadata.pop(WAITS, False):
-            layer.visible = True
-
-
-def _hide_all_but_luminance(viewer: Any) -> None:
-    luminance = outputs.find(viewer, outputs.LUMINANCE)
-    for layer in viewer.layers:
-        if luminance not in (None, layer) and layer.visible and isinstance(layer, Image):
-            layer.metadata[WAITS], layer.visible = True, False
+def arrange(viewer: Any, anatomical: Any | None = None) -> None:
+    """In 3-D show uptake over anatomy, in slices all images as they were seen before."""
+    if viewer.dims.ndisplay == 3:
+        to_solid(viewer, anatomical)
+    else:
+        to_slices(viewer)
 
 
 def _centre_on(viewer: Any, layer: Any) -> None:

@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin._qt.fields import small
+from napari_plugin.audit_rows import Row, rows_of
 from napari_plugin.model import FusionModel
-from napari_plugin.places import place_of
 from napari_plugin.records import Fusion
 
 COLORS = {"pass": "#2e9e5e", "look": "#c98a1b", "fail": "#d9433b"}  # seen on dark and on light
@@ -40,6 +40,7 @@ class AuditTab(QWidget):
     def __init__(self, model: FusionModel) -> None:
         super().__init__()
         self.model = model
+        self.rows: list[Row] = []
         self.headline = small("Nothing was fused yet.")
         self.headline.setAccessibleName("Audit verdict")
         self.table = QTableWidget(0, 3)
@@ -47,7 +48,7 @@ class AuditTab(QWidget):
         self.table.setToolTip(
             "Choose a line to read what it means. A click, or Return, also goes to its place."
         )
-        self.table.setHorizontalHeaderLabels(["Check", "Value", "Verdict"])
+        self.table.setHorizontalHeaderLabels(["Check", "Measured, limit", "Verdict"])
         self.table.verticalHeader().setVisible(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -55,7 +56,7 @@ class AuditTab(QWidget):
         self.table.setWordWrap(True)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         # Titles wrap in a narrow panel; heights are known once the columns are.
@@ -89,17 +90,18 @@ class AuditTab(QWidget):
             return
         audit = fusion.audit
         self._show_headline()
-        self.table.setRowCount(len(audit.checks))
-        for row, check in enumerate(audit.checks):
-            cells = (check.title, _short(check), check.verdict.upper())
+        self.rows = rows_of(audit)
+        self.table.setRowCount(len(self.rows))
+        for number, row in enumerate(self.rows):
+            verdict = row.check.verdict
+            cells = (row.title, row.sentence, verdict.upper())
             for column, text in enumerate(cells):
                 item = QTableWidgetItem(text)
-                item.setToolTip(check.text)
-                self.table.setItem(row, column, item)
-            item.setForeground(QBrush(QColor(COLORS[check.verdict])))
+                item.setToolTip(row.check.text)
+                self.table.setItem(number, column, item)
+            item.setForeground(QBrush(QColor(COLORS[verdict])))
         self._fit_table()
-        worst = next((r for r, c in enumerate(audit.checks) if c.verdict == audit.verdict), 0)
-        self.table.selectRow(worst)
+        self.table.selectRow(0)  # the worst
         self._is_plotted = False
         self.canvas.setVisible(fusion.charts is not None)
         self._plot_if_seen()
@@ -134,18 +136,16 @@ class AuditTab(QWidget):
         self.table.setFixedHeight(rows + self.table.horizontalHeader().height() + frame)
 
     def _explain(self) -> None:
-        fusion, row = self.model.fusion, self.table.currentRow()
-        if fusion is not None and 0 <= row < len(fusion.audit.checks):
-            check = fusion.audit.checks[row]
-            limit = "" if check.threshold is None else f" Limit: {check.threshold:g}."
-            there = "" if place_of(check) is None else " Click on the line to go there."
-            self.text.setText(f"{check.title}: {check.text}{limit}{there}")
+        number = self.table.currentRow()
+        if 0 <= number < len(self.rows):
+            row = self.rows[number]
+            there = " Click on the line to go there." if self.model.has_place(row.check) else ""
+            self.text.setText(f"{row.title}: {row.sentence}. {row.check.text}{there}")
 
     def _go(self, row: int, _: int) -> None:
         """Only where the user asks for it: a run must not turn the view away."""
-        fusion = self.model.fusion
-        if fusion is not None and 0 <= row < len(fusion.audit.checks):
-            self.model.go_to(fusion.audit.checks[row])
+        if 0 <= row < len(self.rows):
+            self.model.go_to(self.rows[row].check)
 
     def _plot(self, fusion: Fusion) -> None:
         back, ink = self._theme()
@@ -179,14 +179,3 @@ class AuditTab(QWidget):
 
         theme: Any = get_theme(self.model.viewer.theme)
         return theme.background.as_hex("long"), theme.text.as_hex("long")
-
-
-def _short(check: Any) -> str:
-    if check.id == "unit":
-        return str(check.unit)
-    if check.unit in ("overlap", "share"):
-        return f"{100 * check.value:.0f} %"
-    if "fraction" in check.unit or "of the window" in check.unit:
-        return f"{round(100 * check.value, 1) + 0:.1f} %"  # no "-0.0"
-    number = f"{check.value:.3g}"
-    return f"{number} {check.unit}" if len(check.unit) <= 8 else number

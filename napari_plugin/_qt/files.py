@@ -113,7 +113,7 @@ class Files:
             self.panel, "Save provenance", "provenance.json", "JSON (*.json)"
         )
         if path:
-            self._with_result(lambda result: self._write_record(result, Path(path)))
+            self.with_result(lambda result: self._write_record(result, Path(path)))
 
     def _write_record(self, result: Result, path: Path) -> None:
         try:
@@ -139,7 +139,7 @@ class Files:
 
             self.panel.runner.enqueue(export_job(result.fusion, folder), written)
 
-        self._with_result(start)
+        self.with_result(start)
 
     def open_report(self) -> None:
         """Show the report of the last export."""
@@ -147,8 +147,8 @@ class Files:
             page = self.folder / "report.html"
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(page)))
 
-    def _with_result(self, action: Callable[[Result], None]) -> None:
-        """Do something with the result, if it is that of what is chosen or the user agrees."""
+    def with_result(self, action: Callable[[Result], None]) -> None:
+        """Do something with the result if it is that of what is chosen or the user agrees."""
         result = self.panel.model.judge()
         if result is None:
             return

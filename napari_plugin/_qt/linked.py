@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QRect, Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_plugin import outputs, views
@@ -81,6 +81,13 @@ class LinkedViews(QWidget):
     def views(self) -> list[PlaneView]:
         """Those that are shown."""
         return list(self._views)
+
+    def views_rect(self) -> QRect:
+        """Where the views lie in this widget."""
+        area = self._views[0].geometry()
+        for view in self._views[1:]:
+            area = area.united(view.geometry())
+        return area
 
     def refresh(self) -> None:
         """Show the result as it is now, and say what it is of."""

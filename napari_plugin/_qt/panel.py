@@ -22,6 +22,7 @@ from napari_plugin import views
 from napari_plugin._qt.audit_tab import AuditTab
 from napari_plugin._qt.describing import Describing
 from napari_plugin._qt.fields import Scroller, small
+from napari_plugin._qt.figures import Figures
 from napari_plugin._qt.files import Files
 from napari_plugin._qt.fuse_tab import FuseTab
 from napari_plugin._qt.napari_tasks import NapariTask
@@ -62,6 +63,7 @@ class FusePanel(QWidget):
         self._task = NapariTask(napari_viewer)
         self.setAcceptDrops(True)
         self._build()
+        self.figures = Figures(self)
         self._timers()
         self._connect()
         self.windows.find()
@@ -300,7 +302,7 @@ class FusePanel(QWidget):
 
     def _on_ndisplay(self, event: Any) -> None:
         """Follow napari's own 2-D/3-D button."""
-        _later(lambda: views.arrange(self.viewer))
+        _later(lambda: views.arrange(self.viewer, self.model.anatomical))
 
     @property
     def quiet(self) -> JobRunner:

@@ -56,11 +56,10 @@ class ViewBar(QWidget):
 
     def _plane_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
-        viewer = self.model.viewer
         for name, tip in views.PLANES.items():
             button = QPushButton(views.LABELS[name])
             button.setToolTip(tip)
-            button.clicked.connect(lambda _=False, name=name: views.look(viewer, name, later=later))
+            button.clicked.connect(lambda _=False, name=name: self.turn(name))
             row.addWidget(button)
             self.planes[name] = button
         self.overlay = _toggle(
@@ -84,9 +83,19 @@ class ViewBar(QWidget):
         menu.aboutToShow.connect(self._fill_jumps)
         self.jump.setMenu(menu)
         self.jump.setEnabled(False)
-        for widget in (self.link, self.jump):
+        self.picture = QPushButton("Pict&ure")
+        self.picture.setToolTip("Save the canvas or the linked views as a figure, the slices or "
+                                "the turning 3-D view as a movie.")  # fmt: skip
+        self.picture.setMenu(QMenu(self.picture))
+        self.picture.setEnabled(False)
+        for widget in (self.link, self.jump, self.picture):
             row.addWidget(widget)
         return row
+
+    def turn(self, plane: str) -> None:
+        """Turn the viewer to a plane or to 3-D."""
+        model = self.model
+        views.look(model.viewer, plane, anatomical=model.anatomical, later=later)
 
     # -- what is switched on -------------------------------------------------------------------
 
@@ -102,7 +111,7 @@ class ViewBar(QWidget):
     def refresh(self) -> None:
         """Follow what is seen, whoever hid or deleted it."""
         has_result = self.model.result is not None
-        for button in (self.overlay, self.link, self.jump):
+        for button in (self.overlay, self.link, self.jump, self.picture):
             button.setEnabled(has_result)
         self.overlay.blockSignals(True)
         self.overlay.setChecked(self.model.is_on(outputs.OVERLAY))

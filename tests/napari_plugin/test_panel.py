@@ -72,8 +72,12 @@ def test_one_click_fuses_and_shows_layers_audit_and_record(fused):
 
 def test_choosing_a_check_explains_it(fused):
     _, panel = fused
-    panel.audit_tab.table.selectRow(1)
-    assert panel.audit_tab.text.text().startswith(panel.model.fusion.audit.checks[1].title)
+    tab = panel.audit_tab
+    tab.table.selectRow(1)
+    assert tab.text.text().startswith(tab.table.item(1, 0).text())
+    assert tab.rows[1].check.text in tab.text.text()
+    verdicts = [row.check.verdict for row in tab.rows]
+    assert verdicts == sorted(verdicts, key=["fail", "look", "pass"].index), "worst first"
 
 
 def test_windows_are_filled_in_with_their_unit_and_edits_are_used(fused, qtbot):
@@ -270,15 +274,19 @@ def test_plane_buttons_turn_the_viewer(fused):
     assert (viewer.dims.ndisplay, viewer.dims.order) == (2, (0, 1, 2))
 
 
-def test_3d_shows_the_luminance_alone_and_slices_what_was_seen_before(fused, qtbot):
+def test_3d_shows_uptake_over_anatomy_and_slices_what_was_seen_before(fused, qtbot):
     viewer, _ = fused
     before = {layer.name for layer in viewer.layers if layer.visible}
     assert before == {"T1", "Fusion: PET + MRI"}
     viewer.dims.ndisplay = 3  # as napari's own button does
-    qtbot.waitUntil(lambda: outputs.find(viewer, outputs.LUMINANCE).visible)
-    assert sum(layer.visible for layer in viewer.layers) == 1
+    uptake, t1 = outputs.find(viewer, outputs.ON_GRID), viewer.layers["T1"]
+    qtbot.waitUntil(lambda: uptake.visible)
+    assert {layer.name for layer in viewer.layers if layer.visible} == {t1.name, uptake.name}
+    assert (uptake.rendering, uptake.blending) == ("mip", "additive")
+    assert (t1.rendering, t1.opacity < 0.5) == ("attenuated_mip", True)
     viewer.dims.ndisplay = 2
     qtbot.waitUntil(lambda: {layer.name for layer in viewer.layers if layer.visible} == before)
+    assert (t1.opacity, t1.rendering) == (1.0, "mip")
 
 
 def test_at_900_pixels_height_every_control_is_seen_without_scrolling(fused, qtbot):
