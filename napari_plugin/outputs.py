@@ -27,7 +27,7 @@ ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
 PAINTED = "painted"  # only of networks that make the luminance themselves
 CONTRADICTION = "contradiction"  # only where the audit has flagged one
 CHECKER, EDGES, OVERLAY = "checkerboard", "edges", "overlay"
-EXPECTED_ERROR = "expected-error"
+EXPECTED_ERROR, REGIONS = "expected-error", "regions"
 # Masks are images: a Labels layer takes napari 0.16 s to add, and invites to paint into it.
 MASK_COLORS = Colormap(
     [[0, 0, 0, 0], [1.0, 0.25, 0.85, 1], [0.2, 0.9, 1.0, 1]],

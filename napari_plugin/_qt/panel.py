@@ -96,6 +96,8 @@ class FusePanel(QWidget):
         self.progress = QProgressBar()
         self.progress.setRange(0, 100)
         self.progress.setAccessibleName("Progress")
+        self.progress.setTextVisible(False)  # the status says it in words
+        self.progress.setFixedHeight(8)
         self.status = small("Ready.")
         self.status.setAccessibleName("Status")
         self.cursor = small(NO_VALUES, lines=2)
@@ -103,6 +105,7 @@ class FusePanel(QWidget):
         self.cursor.setAlignment(Qt.AlignmentFlag.AlignTop)
         box = QVBoxLayout(self)
         box.setContentsMargins(2, 2, 2, 2)
+        box.setSpacing(4)
         box.addWidget(self.tabs, 1)
         box.addWidget(self.fuse_tab.emphasis)
         box.addWidget(self.view_bar)
