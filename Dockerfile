@@ -8,9 +8,10 @@ ENV PIP_NO_CACHE_DIR=1 \
     MPLCONFIGDIR=/tmp/matplotlib
 
 WORKDIR /opt/medfuse
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY medfuse ./medfuse
 COPY napari_plugin ./napari_plugin
+COPY sample_data ./sample_data
 # The CPU build of torch: the default one brings gigabytes of GPU libraries.
 RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu -c constraints.txt '.[codecs,cluster]' \
     && useradd --create-home --uid 1000 medfuse

@@ -3,13 +3,14 @@
 # make quick - the same set-up, then fast tests of every room (under 90 s on two cores)
 # make fuzz  - feed mutated files to the readers for MINUTES=5
 # make docs  - build the documentation in site/ (strict: a broken link stops it)
+# make floors - the quick tests with the lowest versions that pyproject.toml allows
 # make bench - print the benchmarks (speed and memory, registration)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick fuzz bench lint docs packages clean
+.PHONY: demo test quick floors fuzz bench lint docs packages clean
 
 demo: $(VENV)/.demo
 	$(BIN)/medfuse batch sample_data/study --out demo_out
@@ -21,6 +22,12 @@ test: $(VENV)/.test packages
 
 quick: $(VENV)/.test packages
 	.ci/with-display $(BIN)/python -m pytest -m quick
+
+floors: $(VENV)/.test
+	$(PIP) uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" UV_INDEX_STRATEGY=unsafe-best-match \
+	  UV_EXTRA_INDEX_URL=$${UV_EXTRA_INDEX_URL-https://download.pytorch.org/whl/cpu} \
+	  $(BIN)/python tools/floors.py
 
 MINUTES ?= 5
 fuzz: $(VENV)/.test

@@ -6,16 +6,21 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+import medfuse
 from medfuse.fusion.choice import CANDIDATES
 from medfuse.imaging import downloads, sample
 from medfuse.methods import zoo
@@ -23,19 +28,27 @@ from tests.tools.test_release_files import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: What a wheel is made of.
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "medfuse", "napari_plugin", "sample_data")
+#: What is needed to build; the rest of the repository is told apart by MANIFEST.in.
+SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "CITATION.cff",
+           "LICENSE", "constraints.txt", "medfuse", "napari_plugin", "sample_data", "packaging",
+           "tools/release_files.py")  # fmt: skip
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: What a user without a clone does, in one process that sees the wheel alone.
 FIRST_MINUTE = """
-import json, sys
+import json, sys, warnings
 from pathlib import Path
 import medfuse
 assert Path(medfuse.__file__).is_relative_to(sys.argv[1]), medfuse.__file__
 from medfuse.cli.app import run
 assert run(["sample", "-o", "brain"]) == 0
-from napari_plugin import sample
+from medfuse_napari import sample
 layers = [(kwargs["name"], data.shape) for data, kwargs, _ in sample.brain()]
 assert run(["sample", "ct-mri", "-o", "thigh"]) == 0
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    from napari_plugin import sample as by_old_name
+assert by_old_name is sample
+assert any("medfuse_napari" in str(w.message) for w in told if w.category is DeprecationWarning)
 from medfuse.methods.registry import get_method
 names = [get_method(name).info.name for name in ("auto", "descent-ct", "gifnet", "unet")]
 no_file = run(["sample", "sarcoma", "-o", "sarcoma"])
@@ -44,21 +57,30 @@ json.dump({"layers": layers, "methods": names, "no_file": no_file}, open("found.
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this clone, built by what pyproject.toml names and without a network."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheel, source distribution and editable wheel of this clone, built without a network."""
     pytest.importorskip("setuptools", minversion="77")
-    out = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", out]
     source = tmp_path_factory.mktemp("source")  # so that the build leaves nothing in the clone
     for name in SOURCES:
+        (source / name).parent.mkdir(exist_ok=True)
         if (ROOT / name).is_dir():
             shutil.copytree(
                 ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
             )
         else:
-            shutil.copy(ROOT / name, source)
-    subprocess.run([*build, source], check=True, capture_output=True)
-    [path] = out.glob("medfuse-*.whl")
+            shutil.copy(ROOT / name, source / name)
+    script = "from setuptools import build_meta as b; " + "; ".join(
+        f"b.build_{kind}('out')" for kind in ("sdist", "wheel", "editable")
+    )
+    (source / "out").mkdir()
+    subprocess.run([sys.executable, "-c", script], cwd=source, check=True, capture_output=True)
+    return source / "out"
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    """The wheel alone."""
+    [path] = (path for path in built.glob("*.whl") if "editable" not in path.name)
     return path
 
 
@@ -87,6 +109,92 @@ def test_the_wheel_is_small_and_holds_the_brain_and_every_method_of_auto(wheel: 
     assert wanted | {"gifnet.safetensors"} <= taken
     assert {f"{name}.json" for name in zoo.shipped()} <= taken
     assert not [name for name in names if name.startswith(("tests/", "tools/", "workflows/"))]
+
+
+def test_the_panel_has_a_name_of_its_own_and_the_old_one_is_no_folder(built: Path) -> None:
+    by_kind = {"editable" in path.name: zipfile.ZipFile(path) for path in built.glob("*.whl")}
+    names = by_kind[False].namelist()
+    assert "napari_plugin.py" in names
+    assert not [name for name in names if name.startswith("napari_plugin/")]
+    for name in names:
+        if name.startswith("medfuse_napari/"):
+            assert "napari_plugin" not in by_kind[False].read(name).decode(), name
+    for archive in by_kind.values():
+        [entry] = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
+        assert "medfuse = medfuse_napari:napari.yaml" in archive.read(entry).decode()
+    [finder] = (name for name in by_kind[True].namelist() if name.endswith("_finder.py"))
+    found = dict(re.findall(r"'(\w+)': '([^']+)'", by_kind[True].read(finder).decode()))
+    assert found["medfuse_napari"] == found["napari_plugin"]
+    assert found["medfuse_napari"].endswith("napari_plugin")
+
+
+def test_the_readme_of_the_index_has_absolute_links_to_this_version(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    [name] = (name for name in archive.namelist() if name.endswith("METADATA"))
+    head, _, readme = archive.read(name).decode().partition("\n\n")
+    assert f"\nVersion: {medfuse.__version__}\n" in head
+    assert "\nDescription-Content-Type: text/markdown" in head
+    links = re.findall(r"\]\(([^)]+)\)", readme)
+    assert len(links) > 3
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme)
+    assert all(f"/v{medfuse.__version__}/" in link for link in pictures)
+    for link in pictures:
+        assert (ROOT / link.partition(f"/v{medfuse.__version__}/")[2]).is_file()
+
+
+def test_the_source_distribution_holds_what_the_wheel_leaves_out(built: Path) -> None:
+    [path] = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {"medfuse/methods/weights/unet.safetensors", "setup.py", "CITATION.cff"}
+    wanted |= {"packaging/medfuse.def", "constraints.txt", "tools/release_files.py"}
+    wanted |= {f"sample_data/study/simulated-brain/{name}" for name in sample.FILES}
+    assert wanted <= names
+    assert not [name for name in names if "__pycache__" in name]
+    grafted = re.findall(r"^graft (\S+)$", (ROOT / "MANIFEST.in").read_text(), re.M)
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    folders = {name.split("/")[0] for name in tracked.stdout.split() if "/" in name}
+    assert folders - {".github"} <= set(grafted)
+
+
+def test_all_that_describes_the_project_says_the_same() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    bundle = json.loads((ROOT / "workflows/bundle/configs/metadata.json").read_text())
+    conda = (ROOT / "packaging/conda/meta.yaml").read_text(encoding="utf-8")
+    conda = re.sub(r"{% set .*%}\n|{{ PYTHON }} ", "", conda)
+    recipe = yaml.safe_load(conda.replace("{{ version }}", re.findall(r'version = "(.+)"', (
+        ROOT / "packaging/conda/meta.yaml").read_text())[0]))  # fmt: skip
+    versions = {citation["version"], bundle["version"], recipe["package"]["version"]}
+    assert versions == {bundle["required_packages_version"]["medfuse"], medfuse.__version__}
+    authors = {author["name"] for author in PROJECT["authors"]}
+    assert {author["name"] for author in citation["authors"]} == authors == {bundle["authors"]}
+    assert {citation["license"], recipe["about"]["license"], PROJECT["license"]} == {"Apache-2.0"}
+    assert "Apache-2.0" in bundle["copyright"]
+    homes = {citation["url"], citation["repository-code"], recipe["about"]["home"]}
+    assert homes == {PROJECT["urls"]["Homepage"], downloads.HOME}
+    renamed = {"pytorch": "torch", "simpleitk": "SimpleITK", "matplotlib-base": "matplotlib"}
+    listed = [line.replace(" ", "") for line in recipe["requirements"]["run"]]
+    floors = {re.sub(r"^[\w-]+", lambda name: renamed.get(name[0], name[0]), x) for x in listed}
+    assert floors - {f"python{PROJECT['requires-python']}"} == set(PROJECT["dependencies"])
+
+
+def test_containers_copy_what_the_build_needs_and_take_the_cpu_build_of_torch() -> None:
+    docker = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    apptainer = (ROOT / "packaging/medfuse.def").read_text(encoding="utf-8")
+    needed = {"pyproject.toml", "setup.py", "README.md", "LICENSE", "constraints.txt"}
+    needed |= {"medfuse", "napari_plugin", "sample_data"}
+    copied = {word for line in re.findall(r"^COPY (.+)$", docker, re.M) for word in line.split()}
+    section = apptainer.partition("%files\n")[2].partition("\n\n")[0]
+    assert needed <= copied
+    assert needed == {line.split()[0] for line in section.splitlines()}
+    allowed = set((ROOT / ".dockerignore").read_text().split())
+    assert {f"!{name}" for name in needed} <= allowed
+    [image] = re.findall(r"^FROM (\S+)$", docker, re.M)
+    assert f"From: {image}\n" in apptainer
+    for text in (docker, apptainer):
+        assert "https://download.pytorch.org/whl/cpu" in text
+        assert "medfuse-bids" in text
 
 
 def test_the_first_minute_needs_the_wheel_alone(wheel: Path, release: str, tmp_path: Path) -> None:
