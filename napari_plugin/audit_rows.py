@@ -44,8 +44,8 @@ class _Words:
 
 
 _WORDS = {
-    "linearity": _Words("Exact two-source decomposition", "brightness from neither source", "of 1"),
-    "weights": _Words("Weights between 0 and 1", "largest weight", "of 1"),
+    "linearity": _Words("Exact two-source decomposition", "brightness from neither source", ""),
+    "weights": _Words("Weights between 0 and 1", "largest weight", ""),
     "finite": _Words("No missing numbers", "voxels without a number", "count"),
     "invented": _Words("No invented structure", "fine structure that neither source explains"),
     "detail": _Words(
@@ -90,6 +90,8 @@ def row_of(check: Check) -> Row:
         return _other(check)
     value = _number(check.value, words)
     limit = "" if check.threshold is None else f"limit {_number(check.threshold, words)}"
+    if limit and check.details.get("by_colour"):
+        limit = "no limit, because it is read from the color"
     return Row(check, words.title, f"{words.of}: {value}", limit)
 
 

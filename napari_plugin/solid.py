@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from napari.layers import Image
 
 from napari_plugin import outputs
 
 WAITS = "medfuse: in slices"  # in the metadata of layers that look otherwise in 3-D
-_KEPT = ("visible", "opacity", "blending", "rendering", "attenuation")
+_KEPT = ("visible", "opacity", "blending", "rendering", "attenuation", "contrast_limits")
+#: Colors begin at this part of the maximum: what is everywhere would else be all that is seen.
+FROM = 0.25
 _UPTAKE = {"visible": True, "opacity": 1.0, "blending": "additive", "rendering": "mip"}
 _ANATOMY = {
     "visible": True,
@@ -55,12 +58,15 @@ def _looks(viewer: Any, anatomical: Any | None) -> dict[str, dict[str, Any]]:
         return {}
     if uptake is None or uptake.rgb or anatomical is None or anatomical.rgb:
         return {_key(luminance): _ALONE}
-    return {_key(anatomical): _ANATOMY, _key(uptake): _UPTAKE}
+    highest = max(float(np.nanmax(uptake.data)), 1e-6)
+    hot = {"contrast_limits": (FROM * highest, highest)}
+    return {_key(anatomical): _ANATOMY, _key(uptake): _UPTAKE | hot}
 
 
 def _keep(layer: Any) -> None:
     if WAITS not in layer.metadata:
-        layer.metadata[WAITS] = {name: getattr(layer, name) for name in _KEPT}
+        names = [name for name in _KEPT if not (layer.rgb and name == "contrast_limits")]
+        layer.metadata[WAITS] = {name: getattr(layer, name) for name in names}
 
 
 def _key(layer: Any) -> str:

@@ -137,6 +137,7 @@ class WindowField(QWidget):
         self.presets.setText("\u25be")
         self.presets.setToolTip(f"Windows that readers know by name, for the {role} image.")
         self.presets.setAccessibleName(f"Presets of the {role} window")
+        self.presets.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.presets.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.presets.setMenu(QMenu(self.presets))
         self.presets.setEnabled(False)

@@ -117,7 +117,8 @@ class Files:
 
     def _write_record(self, result: Result, path: Path) -> None:
         try:
-            path.write_text(result.fusion.record + "\n", encoding="utf-8")
+            text = self.panel.record_tab.record(result.fusion)
+            path.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             self.panel.tell(failure(error))
 
@@ -135,6 +136,7 @@ class Files:
 
             def written(path: Path) -> None:
                 self.folder, self.written = path, result.fusion
+                self.panel.region_tools.write_beside(path, result.fusion)
                 then(path.name, result.fusion)
 
             self.panel.runner.enqueue(export_job(result.fusion, folder), written)

@@ -12,10 +12,10 @@ from qtpy.QtWidgets import QWidget
 from napari_plugin import outputs, views
 from napari_plugin._qt.canvas import find_canvas, pixel_of
 from napari_plugin._qt.paint import draw
-from napari_plugin.furniture import Furniture, letters, place_words
+from napari_plugin.furniture import Bar, Furniture, letters, place_words
 from napari_plugin.layers import read_placed
 from napari_plugin.model import FusionModel
-from napari_plugin.sight import FUSED, OVERLAID
+from napari_plugin.sight import FUNCTIONAL, FUSED, OVERLAID
 
 
 class CanvasOverlay(QWidget):
@@ -66,8 +66,10 @@ class CanvasOverlay(QWidget):
         model, viewer = self.model, self.model.viewer
         layer = outputs.find(viewer, outputs.PICTURE) or model.anatomical
         plane = views.plane_of(viewer)
-        if layer is None or layer.ndim != 3 or viewer.dims.ndim != 3 or plane == "3d":
+        if layer is None or layer.ndim != 3 or viewer.dims.ndim != 3:
             return None
+        if plane == "3d":
+            return self._solid()
         source = read_placed(layer)
         point = np.asarray(viewer.dims.point, dtype=float)
         at = pixel_of(viewer, self.canvas, point)
@@ -85,6 +87,15 @@ class CanvasOverlay(QWidget):
             cross=(x, y),
             place=place_words(source, layer.world_to_data(point)),
         )
+
+    def _solid(self) -> Furniture | None:
+        """In 3-D: the color bar of the uptake, whose colors begin above zero there."""
+        layer, sight = outputs.find(self.model.viewer, outputs.ON_GRID), self.model.sight()
+        if layer is None or layer.rgb or sight is None or not layer.visible:
+            return None
+        low, high = layer.contrast_limits
+        bar = Bar(sight.colors, float(low), float(high), sight.units[FUNCTIONAL])
+        return Furniture(title=self._title(), bar=bar)
 
     def _title(self) -> str:
         """Name of the uppermost layer that is seen."""

@@ -32,13 +32,13 @@ def draw(painter: QPainter, area: QRectF, what: Furniture) -> None:
     if what.title:
         _text(painter, QPointF(area.left() + EDGE, area.top() + line), what.title)
     if what.place:
-        _text(painter, QPointF(area.left() + EDGE, area.bottom() - EDGE), what.place)
+        _text(painter, QPointF(area.left() + EDGE, area.top() + 2.2 * line), what.place)
     if what.letters is not None:
         _letters(painter, area, what.letters)
     if what.bar is not None:
         _bar(painter, area, what.bar)
     if what.px_per_mm > 0:
-        _scale(painter, area, what.px_per_mm, line if what.place else 0.0)
+        _scale(painter, area, what.px_per_mm)
     painter.restore()
 
 
@@ -106,11 +106,11 @@ def _bar(painter: QPainter, area: QRectF, bar: Bar) -> None:
         _text(painter, at, text)
 
 
-def _scale(painter: QPainter, area: QRectF, px_per_mm: float, above: float) -> None:
+def _scale(painter: QPainter, area: QRectF, px_per_mm: float) -> None:
     length, text = scale_length(px_per_mm, area.width())
     metrics = QFontMetricsF(painter.font())
     stop = area.right() - EDGE
-    start, y = stop - length * px_per_mm, area.bottom() - EDGE - above
+    start, y = stop - length * px_per_mm, area.bottom() - EDGE
     for pen in (QPen(SHADE, 4.0), QPen(INK, 2.0)):
         painter.setPen(pen)
         painter.drawLine(QPointF(start, y), QPointF(stop, y))

@@ -1,4 +1,4 @@
-"""The panel "Fuse MRI+PET": three tabs, one button, one line about the cursor."""
+"""The panel "Fuse MRI+PET": four tabs, one button, one line about the cursor."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from napari_plugin._qt.files import Files
 from napari_plugin._qt.fuse_tab import FuseTab
 from napari_plugin._qt.napari_tasks import NapariTask
 from napari_plugin._qt.record_tab import RecordTab
+from napari_plugin._qt.region_tools import RegionTools
+from napari_plugin._qt.regions_tab import RegionsTab
 from napari_plugin._qt.runner import REST_MS, JobRunner, report
 from napari_plugin._qt.view_bar import ViewBar
 from napari_plugin._qt.windows import Windows
@@ -64,6 +66,7 @@ class FusePanel(QWidget):
         self.setAcceptDrops(True)
         self._build()
         self.figures = Figures(self)
+        self.region_tools = RegionTools(self, self.regions_tab)
         self._timers()
         self._connect()
         self.windows.find()
@@ -74,6 +77,7 @@ class FusePanel(QWidget):
     def _build(self) -> None:
         self.fuse_tab = FuseTab(self.model)
         self.audit_tab = AuditTab(self.model)
+        self.regions_tab = RegionsTab(self.model)
         self.record_tab = RecordTab(self.model)
         self.view_bar = ViewBar(self.model)
         self.windows = Windows(self.model, self.fuse_tab)
@@ -82,6 +86,7 @@ class FusePanel(QWidget):
         for tab, name, tip in (
             (self.fuse_tab, "Fuse", "Choose, align, fuse"),
             (self.audit_tab, "Audit", "Is the picture faithful?"),
+            (self.regions_tab, "Regions", "Numbers of both images in regions"),
             (self.record_tab, "Provenance", "What was done; export"),
         ):
             self.tabs.addTab(Scroller(tab), name)

@@ -1,6 +1,9 @@
-"""The third tab: what was done, as text; copy, save, export, open."""
+"""The fourth tab: what was done, as text; copy, save, export, open."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QFontDatabase
@@ -61,6 +64,7 @@ class RecordTab(QWidget):
         self.save.clicked.connect(self.save_clicked)
         self.export.clicked.connect(self.export_clicked)
         self.report.clicked.connect(self.report_clicked)
+        self._regions: tuple[Fusion, list[dict[str, Any]]] | None = None
         self._written: tuple[str, Fusion] | None = None
         for button in (self.copy, self.save, self.export, self.report):
             button.setEnabled(False)
@@ -72,10 +76,26 @@ class RecordTab(QWidget):
         fusion = self.model.fusion
         if fusion is None:
             return
-        self.text.setPlainText(fusion.record)
+        self.text.setPlainText(self.record(fusion))
         for button in (self.copy, self.save, self.export):
             button.setEnabled(True)
         self._follow()
+
+    def show_regions(self, fusion: Fusion, rows: list[dict[str, Any]]) -> None:
+        """Put the numbers of regions into the record of the fusion that they are of."""
+        self._regions = (fusion, rows)
+        self.refresh()
+
+    def record(self, fusion: Fusion) -> str:
+        """Provenance of a fusion, with its regions."""
+        if self._regions is None or self._regions[0] is not fusion or not self._regions[1]:
+            return fusion.record
+        rows = [
+            {key: value for key, value in row.items() if value is not None}
+            for row in self._regions[1]
+        ]
+        text = json.dumps(rows, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        return f'{fusion.record.rstrip().removesuffix("}").rstrip()},\n  "regions": {text}\n}}'
 
     def show_written(self, name: str, fusion: Fusion) -> None:
         """Say which folder was written, and of what."""

@@ -102,9 +102,10 @@ def test_the_glass_is_where_napari_draws(linked, qtbot):
     assert y == pytest.approx((viewer.dims.point[1] + 6) * 4 + glass.height() / 2)
     panel.view_buttons["sagittal"].click()
     assert glass.furniture().letters.left == "A"
-    viewer.dims.ndisplay = 3
-    assert glass.furniture() is None
-    viewer.dims.ndisplay = 2
+    panel.view_buttons["3d"].click()
+    solid = glass.furniture()
+    assert (solid.letters, solid.cross) == (None, None)
+    assert solid.bar.high == pytest.approx(outputs.find(viewer, outputs.ON_GRID).data.max())
 
 
 def test_a_marked_voxel_is_drawn_where_the_cross_hair_says(linked, qtbot):
