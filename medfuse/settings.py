@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from medfuse.errors import UsageError, option
 
@@ -242,7 +242,7 @@ class CaseSettings(BaseModel):
         Option("Reading", "Frame of a dynamic series, from 0, or mean.", metavar="N|mean"),
     ] = None
     tilt_correction: Annotated[
-        bool, Option("Reading", "Resample a stack with gantry tilt to a straight grid, or refuse.")
+        bool, Option("Reading", "Resample a stack with gantry tilt, or refuse it.")
     ] = True
     assume_identity: Annotated[
         bool,
@@ -262,16 +262,23 @@ class CaseSettings(BaseModel):
             common=True,
         ),
     ] = None
+    regions: Annotated[
+        tuple[str, ...],
+        Option(
+            "Output",
+            "Measure regions: FILE, NAME=FILE, or found: those beside the scans (docs/measure.md).",
+            metavar="FILE",
+        ),
+        BeforeValidator(lambda given: given.split(";") if isinstance(given, str) else given),
+    ] = ()
     keep_patient: Annotated[
         bool,
         Option("Output", "DICOM output keeps patient and study."),
     ] = False
-    keep_uids: Annotated[
-        bool, Option("Output", "Write DICOM UIDs unchanged instead of hashed with a secret.")
-    ] = False
+    keep_uids: Annotated[bool, Option("Output", "Write DICOM UIDs unchanged, not hashed.")] = False
     keep_names: Annotated[
         bool,
-        Option("Output", "Write names of input files into the result (they may name patients)."),
+        Option("Output", "Write names of input files (they may name patients)."),
     ] = False
 
 
@@ -308,6 +315,30 @@ def fusion_keywords(settings: CaseSettings) -> dict[str, Any]:
 def pair_keywords(settings: CaseSettings) -> dict[str, Any]:
     """What the user states of a pair, as `medfuse.fuse` and `require_pair` take it."""
     return {name: getattr(settings, name) for name in PAIR_SETTINGS}
+
+
+#: In the regions of a case: its name, and all that lie beside its images.
+CASE, FOUND = "{case}", "found"
+
+
+def regions_for(given: Iterable[str], case: str) -> tuple[str, ...]:
+    """Regions of one case, ``FILE`` or ``NAME=FILE``, with its name filled in and whole paths."""
+    texts = [text.replace(CASE, case) for text in given]
+    return tuple(text if text == FOUND else _whole(text) for text in texts)
+
+
+def split_region(text: str) -> tuple[str | None, str]:
+    """Name and path of ``NAME=FILE``; an existing path may hold the sign itself."""
+    name, equals, path = text.partition("=")
+    if equals and name.strip() and not Path(text).exists():
+        return name.strip(), path
+    return None, text
+
+
+def _whole(text: str) -> str:
+    name, path = split_region(text)
+    whole = str(Path(path).expanduser().absolute())
+    return f"{name}={whole}" if name else whole
 
 
 def settings_from(given: dict[str, Any]) -> CaseSettings:

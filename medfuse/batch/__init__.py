@@ -21,7 +21,7 @@ from medfuse.errors import UsageError
 from medfuse.kernel.cores import usable_cores, wanted_threads
 from medfuse.record.privacy import salt_beside, sanitize_text, study_salt
 from medfuse.results.folder import writing
-from medfuse.settings import CaseResult, CaseSettings
+from medfuse.settings import CaseResult, CaseSettings, regions_for
 from medfuse.study import Study
 from medfuse.study.model import place
 from medfuse.study.names import case_name
@@ -174,12 +174,14 @@ def _jobs(
     common = settings.model_dump()
     for position, case in enumerate(study.cases):
         if shard.takes(position):
+            chosen = {**common, **case.overrides}
+            chosen["regions"] = regions_for(chosen["regions"], case.name)
             yield job(
                 case.name,
                 case.anatomical.absolute(),
                 case.functional.absolute(),
                 (out / case.name).absolute(),
-                {**common, **case.overrides},
+                chosen,
             )
 
 

@@ -22,6 +22,7 @@ from medfuse.batch.ledger import (
 from medfuse.batch.lock import BatchLock
 from medfuse.batch.pool import Ended, Pool
 from medfuse.batch.shard import Shard
+from medfuse.batch.tables import write_tables
 from medfuse.batch.worker import Job, Runner
 from medfuse.errors import MedfuseError, OutputError
 from medfuse.report.study import write_study_report
@@ -152,6 +153,7 @@ class Batch:
         self.emit("batch-end", exit_code=code, not_run=list(not_run), seconds=round(spent, 3))
         with self.shard.alone(self.out):
             write_summary(self.out)
+            write_tables(self.out)
             notes = _study_report(self.out)
         with contextlib.suppress(OSError):
             (self.out / "logs").rmdir()  # stays unless it is empty

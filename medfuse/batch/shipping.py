@@ -15,6 +15,7 @@ from medfuse.batch.worker import Job
 from medfuse.imaging.bids import data_set_of
 from medfuse.imaging.pet.body_weight import table_files
 from medfuse.results.folder import MANIFEST, ResultFolder, input_files
+from medfuse.settings import split_region
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,24 @@ def pack(job: Job) -> Parcel:
         for role, single in (("initial", initial), ("uid_salt", job.uid_salt)):
             if single:
                 archive.write(single, f"{role}/{Path(single).name}")
-    return Parcel(job, buffer.getvalue())
+        regions = _pack_regions(job, archive) if job.settings.get("regions") else ()
+    return Parcel(replace(job, settings={**job.settings, "regions": regions}), buffer.getvalue())
+
+
+def _pack_regions(job: Job, archive: zipfile.ZipFile) -> list[str]:
+    """Put files with regions, and tables of their names, into a parcel; return their places."""
+    from medfuse.measurement.gather import files_of
+    from medfuse.measurement.labels import tables_beside
+
+    places = []
+    files = files_of(job.settings["regions"], job.anatomical, job.functional)
+    for number, file in enumerate(files):
+        folder = Path("regions") / str(number)
+        places.append(str(replace(file, path=folder / file.path.name)))
+        for path in (file.path, *tables_beside(file.path)):
+            if path.is_file():
+                archive.write(path, (folder / path.name).as_posix())
+    return places
 
 
 def run_parcel(parcel: Parcel, **options: Any) -> tuple[dict[str, Any], bytes]:
@@ -48,9 +66,12 @@ def run_parcel(parcel: Parcel, **options: Any) -> tuple[dict[str, Any], bytes]:
         with zipfile.ZipFile(io.BytesIO(parcel.files)) as archive:
             archive.extractall(room)
         job = parcel.job
-        settings = dict(job.settings)
+        settings = {**job.settings, "regions": list(job.settings.get("regions") or ())}
         if settings.get("initial"):
             settings["initial"] = str(room / "initial" / Path(settings["initial"]).name)
+        for number, given in enumerate(settings["regions"]):
+            region, path = split_region(given)
+            settings["regions"][number] = f"{region}={room / path}" if region else str(room / path)
         local = replace(
             job,
             anatomical=room / "anatomical" / _below(job.anatomical),

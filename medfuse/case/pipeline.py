@@ -21,6 +21,7 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
+from medfuse.case.regions import measure_case, region_files
 from medfuse.errors import (
     InputError,
     MedfuseError,
@@ -39,6 +40,7 @@ from medfuse.imaging.progress import listening
 from medfuse.imaging.volume import disk_for_case
 from medfuse.kernel.devices import find_device
 from medfuse.kernel.scratch import on_disk, require_disk, set_aside
+from medfuse.measurement.gather import fingerprint
 from medfuse.methods.registry import get_method
 from medfuse.record.privacy import study_salt
 from medfuse.record.provenance import Role, bids_fields
@@ -53,6 +55,7 @@ from medfuse.settings import (
     Progress,
     fusion_keywords,
     pair_keywords,
+    regions_for,
 )
 
 if TYPE_CHECKING:
@@ -88,8 +91,9 @@ def case_key(anatomical: Path, functional: Path, settings: CaseSettings) -> str:
     parts = {
         "anatomical": _content_hash(anatomical),
         "functional": _content_hash(functional),
-        "settings": settings.model_dump(mode="json", exclude={"initial"}),
+        "settings": settings.model_dump(mode="json", exclude={"initial", "regions"}),
         "initial": _content_hash(Path(settings.initial)) if settings.initial else None,
+        "regions": fingerprint(region_files(settings, anatomical, functional)),
         "version": medfuse.__version__,
         "weights": _weights_sha256(settings.method),
     }
@@ -161,6 +165,7 @@ def run_case(
     notify = progress or (lambda fraction, text: None)
     clock = _Clock()
     case = shown_name(case)
+    settings = settings.model_copy(update={"regions": regions_for(settings.regions, case)})
     _require_apart(out, anatomical, functional)
     if settings.dicom:
         from medfuse.dicom_out import SourceSeries, limits, read_patient, source_uids
@@ -190,6 +195,12 @@ def run_case(
             result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
             assert result.audit is not None  # fuse() was not told to leave it out
             audit = result.audit.with_checks([registration_check(registration), unit_check(func)])
+        files = region_files(settings, anatomical, functional)
+        measured = (
+            measure_case(settings, files, anat, func, registration, on_grid, result)
+            if settings.regions
+            else None
+        )
         remove_stale(out.parent)
         notes = (*anat.meta["notes"], *func.meta["notes"], *registration.reasons)
         if settings.dicom:
@@ -214,6 +225,7 @@ def run_case(
             uid_salt=salt,
             bids=bids_fields(anatomical, functional),
             patient=patient,
+            measured=measured,
         )
         with ResultFolder(out, case=case, key=key) as folder, clock("write"):
             timing = dict(clock.seconds)
@@ -225,7 +237,7 @@ def run_case(
         folder=out,
         verdict=audit.verdict,
         chosen=f"{result.method.name} ({result.chosen})" if result.chosen else None,
-        notes=tuple(notes),
+        notes=(*notes, *(measured.problems if measured else ())),
         seconds=round(sum(clock.seconds.values()), 3),
         timing=dict(clock.seconds),
     )

@@ -15,6 +15,7 @@ import numpy as np
 import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.audit.model import Verdict
+from medfuse.case.regions import TABLE, Measured
 from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
 from medfuse.fusion.choice import OVERLAY_MAP
@@ -69,6 +70,8 @@ class CaseRecord:
         From `provenance.bids_fields`.
     patient : Dataset, optional
         From `dicom_out.origin.read_patient`, for DICOM output; None blanks it.
+    measured : Measured, optional
+        The regions of the case, where some were asked for.
     """
 
     case: str
@@ -86,6 +89,7 @@ class CaseRecord:
     uid_salt: bytes | None = None
     bids: dict[str, Any] | None = None
     patient: Any = None
+    measured: Measured | None = None
 
 
 def write_case(
@@ -121,6 +125,8 @@ def write_case(
     _write_images(folder, record)
     if record.settings.dicom:
         _write_dicom(folder / "dicom", record, record.settings.dicom)
+    if record.measured is not None:
+        record.measured.table.write(folder / TABLE)
     _write_json(folder / "audit.json", {**record.audit.to_dict(), "case": record.case})
     if report:
         notify(0.4, "figures")
@@ -409,6 +415,8 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
             "result": result.diagnostics,
         },
     ]
+    if record.measured is not None:
+        steps.append(record.measured.step)
     return build_provenance(
         case=record.case,
         command=record.command,

@@ -54,11 +54,13 @@ def fuse_dataset(
     """Fuse every PET of a BIDS data set with the subject's MRI, into a BIDS derivative."""
     from medfuse.batch.bids_layout import CASES, run_bids_batch
     from medfuse.batch.ledger import write_summary
+    from medfuse.batch.tables import write_tables
     from medfuse.report.study import write_study_report
     from medfuse.study import discover
 
     if analysis_level == "group":
         write_summary(output_dir / CASES)
+        write_tables(output_dir / CASES)
         terminal.say(f"Wrote {write_study_report(output_dir / CASES)}", style="green")
         return
     study = discover(bids_dir)

@@ -363,7 +363,7 @@ def command_line(context: typer.Context, *, names: bool = False) -> str:
         source = context.get_parameter_source(name)
         if source is None or source.name != "COMMANDLINE":
             continue
-        hidden = isinstance(value, Path) or name.endswith("_series")
+        hidden = isinstance(value, Path) or name == "regions" or name.endswith("_series")
         shown = [name.upper()] if hidden else [str(part) for part in _parts(value)]
         words += [*(parameter.opts[:1] if parameter.param_type_name == "option" else []), *shown]
     return shlex.join(words)

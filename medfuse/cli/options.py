@@ -175,6 +175,8 @@ def _parameter(name: str) -> inspect.Parameter:
         kind = Path | None
     elif name == "frame":
         kind = str | None
+    elif name == "regions":
+        kind = list[str]
     dashed = name.replace("_", "-")
     flags = [f"--{dashed}/--no-{dashed}" if field.default is True else f"--{dashed}"]
     low, high = (
@@ -189,11 +191,14 @@ def _parameter(name: str) -> inspect.Parameter:
         min=low,
         max=high,
         rich_help_panel=COMMON if option.common else option.group,
-        show_default=field.default is not None and not isinstance(field.default, bool),
+        show_default=not isinstance(field.default, bool | tuple | None),
     )
     annotation = Annotated[kind, about]
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=annotation,
     )
 
 

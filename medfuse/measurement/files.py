@@ -16,6 +16,7 @@ from medfuse.measurement.dicom_regions import dicom_regions, origin_of, read_dic
 from medfuse.measurement.nifti_regions import read_labels, regions_of
 from medfuse.measurement.region import Region, Space
 from medfuse.measurement.space import not_told, space_of
+from medfuse.settings import split_region
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Named:
     path: Path
     name: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.name}={self.path}" if self.name else str(self.path)
+
     @classmethod
     def parse(cls, text: str) -> Named:
         """Read ``NAME=FILE``; an existing path may hold the sign itself."""
-        name, equals, rest = text.partition("=")
-        if equals and name.strip() and not Path(text).exists():
-            return cls(Path(rest).expanduser(), name.strip())
-        return cls(Path(text).expanduser())
+        name, path = split_region(text)
+        return cls(Path(path).expanduser(), name)
 
 
 @dataclass(frozen=True, eq=False)

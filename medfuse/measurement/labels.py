@@ -77,7 +77,7 @@ def names_for(path: Path, extensions: list[bytes], stated: str | None) -> dict[i
     for content in extensions:
         if found := _of_xml(content.decode("utf-8", "replace")):
             return found
-    for beside in _beside(path):
+    for beside in tables_beside(path):
         try:
             return read_names(beside)
         except (InputError, UsageError):
@@ -122,7 +122,7 @@ def freesurfer() -> dict[int, str]:
     return names
 
 
-def _beside(path: Path) -> list[Path]:
+def tables_beside(path: Path) -> list[Path]:
     """Tables that may belong to a label map: of its name, and by BIDS of its entities."""
     stem = stem_of(path)
     own = [path.with_name(f"{stem}{suffix}") for suffix in (".tsv", ".json", ".txt", ".csv")]

@@ -30,7 +30,7 @@ class Row:
     measured_on: str = "unresampled"
     modality: str = "unknown"
     unit: str = "a.u."
-    volume_ml: float
+    volume_ml: float | None = None
     outside_fraction: float | None = None
     voxels: float | None = None
     max: float | None = None

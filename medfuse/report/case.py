@@ -10,6 +10,7 @@ from medfuse.errors import InputError
 from medfuse.report.embedded import places, viewer_data
 from medfuse.report.figures import INDEX, ReportVolumes, write_figures
 from medfuse.report.page import inline_pictures, number, render
+from medfuse.report.regions import case_regions
 from medfuse.report.study import write_study_report
 from medfuse.results.folder import MAX_JSON_BYTES, writing
 
@@ -80,6 +81,7 @@ def report_page(folder: Path) -> str:
         transform=transform,
         figures=figures,
         pictures=inline_pictures(sorted((folder / "figures").glob("*.png"))),
+        regions=case_regions(folder),
         suv=_suv(provenance["inputs"]["functional"].get("suv")),
         worries=[
             check

@@ -17,6 +17,7 @@ from PIL import Image
 
 import medfuse
 from medfuse.report.page import PICTURE_BUDGET, data_uri, render
+from medfuse.report.regions import study_regions
 from medfuse.results.folder import write_through
 from medfuse.results.ledger_files import LEDGERS, SUMMARY, ledger_events, not_paired, result_folders
 
@@ -78,6 +79,7 @@ def write_study_report(out: Path) -> Path:
     out = Path(out)
     rows = _with_oddity([row for folder in result_folders(out) if (row := _row(folder))])
     rows.sort(key=lambda row: (RANK[row.verdict], -row.oddity, row.name))
+    regions, left_out = study_regions(out)
     page = render(
         "study.html.j2",
         "study.js",
@@ -90,6 +92,8 @@ def write_study_report(out: Path) -> Path:
         thumbnails=_thumbnails(out, rows),
         min_cases=MIN_CASES,
         odd=ODD,
+        regions=regions,
+        regions_left_out=left_out,
     )
     path = out / "study.html"
     write_through(path, page.encode())

@@ -15,6 +15,8 @@ LEDGERS = "batch*.jsonl"  # each shard has its own
 
 
 SUMMARY = "summary.csv"
+#: The same, and the numbers of regions of all cases, in the form of BIDS.
+TABLES = ("summary.tsv", "summary.json", "measurements.tsv", "measurements.json")
 
 
 def result_folders(out: Path) -> Iterator[Path]:

@@ -124,6 +124,10 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
         given[name] = _two_numbers(text) if name in _PAIRS else _plain_value(name, text)
     if "initial" in given:
         given["initial"] = str(_existing(given["initial"], "initial", manifest, where))
+    if "regions" in given:
+        given["regions"] = ";".join(
+            _region(text.strip(), manifest) for text in given["regions"].split(";") if text.strip()
+        )
     try:
         settings = CaseSettings(**given)
     except ValidationError as error:
@@ -131,6 +135,13 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
         column = str(first["loc"][0])
         raise _bad_row(where, f"{column}: {first['msg']}", f"Correct the column {column}") from None
     return {name: getattr(settings, name) for name in given}
+
+
+def _region(text: str, manifest: Path) -> str:
+    """A file with regions, perhaps with a name before it, as a path from here."""
+    name, equals, path = text.rpartition("=")
+    there = find_path(path, manifest.parent)  # what is not there costs its own row of the table
+    return text if there is None else f"{name}{equals}{there}"
 
 
 def _two_numbers(text: str) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,10 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
+from medfuse.case.regions import TABLE, measure_case
 from medfuse.errors import MedfuseError
+from medfuse.measurement.files import Named
+from medfuse.measurement.gather import ABSENT, content_of
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.result import Registration
 from medfuse.results.folder import inventory
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 _RECORDS = ("provenance.json", "provenance.prov.json", "report.html")
 #: What follows from other entries, or that `check_records` compares.
 _ELSEWHERE = (*STATED, "case", "key", "outputs", "audit", "medfuse")
-_TYPED = ("anatomical_series", "functional_series", "initial", "initial_kind")
+_TYPED = ("anatomical_series", "functional_series", "initial", "initial_kind", "regions")
 _SALTED = "hashed with a study salt"
 Run = tuple["MetaTensor", "MetaTensor", Registration, "MetaTensor", Any]
 
@@ -42,6 +47,7 @@ def same_files(
     settings: CaseSettings,
     run: Run,
     sources: dict[Role, Source],
+    inputs: Path,
     *,
     scratch: Path,
     made_by: str | None,
@@ -49,11 +55,17 @@ def same_files(
 ) -> Iterator[Finding]:
     """Write the result once more and compare it."""
     record = _record(provenance, settings, run, sources, salt)
+    record, unmeasured = _measured(record, provenance, inputs)
     scratch.mkdir()
     write_case(scratch, record)
+    if unmeasured:
+        yield unmeasured
+        _keep_measurements(folder, scratch)
     salted = provenance["identifiers"] == _SALTED and salt is None
     yield from _files(folder, scratch, provenance, made_by, salted=salted)
     made, found = read_json(scratch, "provenance.json"), dict(provenance)
+    if unmeasured:
+        made["steps"] += [step for step in found["steps"] if step["name"] == "measure"]
     if salted:
         yield from _pseudonyms(made, found)
     yield from _entries(made, found, made_by)
@@ -99,6 +111,40 @@ def _record(
         bids=bids_fields(sources["anatomical"].path, sources["functional"].path),
         patient=patient,
     )
+
+
+def _measured(
+    record: CaseRecord, provenance: dict[str, Any], inputs: Path
+) -> tuple[CaseRecord, Finding | None]:
+    """The record with its regions measured again, if their files are among the inputs."""
+    step = next((s for s in provenance["steps"] if s["name"] == "measure"), None)
+    if step is None:
+        return record, None
+    wanted = step["parameters"]["files"]
+    files = [Named(path, f["name"]) for f in wanted if (path := _found(f["sha256"], inputs))]
+    if len(files) < len(wanted):
+        lacking = f"{len(wanted) - len(files)} file(s) with regions are not among the inputs"
+        return record, not_checked("measurements", lacking)
+    measured = measure_case(
+        record.settings, files, record.anat, record.func, record.registration,
+        record.on_grid, record.result,
+    )  # fmt: skip
+    return replace(record, measured=measured), None
+
+
+def _keep_measurements(folder: Path, scratch: Path) -> None:
+    """Take over what could not be measured again: a finding names it as not checked."""
+    for path in folder.glob(f"{Path(TABLE).stem}.*"):
+        shutil.copyfile(path, scratch / path.name)
+
+
+def _found(sha256: str, inputs: Path) -> Path | None:
+    """The file with regions of this content, with the tables beside it."""
+    folder = inputs if inputs.is_dir() else inputs.parent
+    if sha256 == ABSENT:  # nor was it there then
+        return folder / ABSENT / ABSENT
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return next((path for path in paths if content_of(path) == sha256), None)
 
 
 def _files(
@@ -155,7 +201,7 @@ def _entries(made: dict[str, Any], found: dict[str, Any], made_by: str | None) -
     version = found["medfuse"]
     older = version != software()["medfuse"]
     kept = {name: value for name, value in found["settings"].items() if name in _TYPED}
-    kept = {name: value for name, value in kept.items() if value not in (None, "auto")}
+    kept = {name: value for name, value in kept.items() if value not in (None, "auto", [])}
     names = [role for role, source in found["inputs"].items() if source.get("name")]
     for record in (made, found):
         for name in _ELSEWHERE:

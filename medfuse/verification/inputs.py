@@ -103,7 +103,7 @@ class Inputs:
 
 def known_settings(provenance: dict[str, Any]) -> CaseSettings:
     """Settings on record, but for those that named files and series: they are not there."""
-    own = {"initial": None, "initial_kind": "auto"}
+    own: dict[str, Any] = {"initial": None, "initial_kind": "auto", "regions": ()}
     own |= {"anatomical_series": None, "functional_series": None}
     return CaseSettings(**{**provenance["settings"], **own})
 

@@ -16,12 +16,13 @@ from medfuse.imaging.volume import Volume
 from medfuse.imaging.windows import Window
 from medfuse.measurement import measure
 from medfuse.measurement.back import ReadBack, is_readable
-from medfuse.measurement.files import Images, Named, read_regions
-from medfuse.measurement.region import Isocontour, Region, Space, Sphere, Threshold
+from medfuse.measurement.files import Images, Named
+from medfuse.measurement.gather import read_all
+from medfuse.measurement.region import Isocontour, Space, Sphere, Threshold
 from medfuse.measurement.table import RegionTable, columns_json, head, line
 from medfuse.registration.result import Registration
 from medfuse.results.folder import MANIFEST, whole_file, write_through, writing
-from medfuse.settings import Progress
+from medfuse.settings import CASE, Progress
 from medfuse.verification.finding import not_a_result, read_json
 from medfuse.verification.inputs import ROLES, Inputs, known_settings
 from medfuse.verification.verify import result_folders
@@ -29,9 +30,6 @@ from medfuse.verification.volumes import result_grid, stored
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
-
-#: Stands for the name of a case in the path of its regions.
-CASE = "{case}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +114,16 @@ def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None
     else:
         anatomical, functional = pair
         images = Images.of(functional, anatomical)
-    regions, failures = gathered(wanted, images)
+    regions, failures = read_all(
+        wanted.files,
+        images,
+        drawn_on=wanted.drawn_on,
+        names=wanted.names,
+        keep_names=wanted.keep_names,
+        allow_patient_mismatch=wanted.allow_patient_mismatch,
+    )
+    if failures and not regions and not wanted.shapes:
+        raise failures[0].error
     table = measure(
         functional,
         [*regions, *wanted.shapes],
@@ -127,7 +134,7 @@ def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None
         reference=wanted.reference,
         mtv_threshold=wanted.mtv_threshold,
     )
-    return Measured(table, tuple(failures))
+    return Measured(table, tuple(failure.error for failure in failures))
 
 
 def measure_study(
@@ -182,34 +189,6 @@ def measure_study(
 def _of_case(wanted: Wanted, case: str) -> Wanted:
     files = [replace(f, path=Path(str(f.path).replace(CASE, case))) for f in wanted.files]
     return replace(wanted, files=files)
-
-
-def gathered(wanted: Wanted, images: Images) -> tuple[list[Region], list[MedfuseError]]:
-    """Regions of all files, and the errors of those that cannot be used.
-
-    Raises
-    ------
-    MedfuseError
-        The first of the errors, if there is nothing to measure.
-    """
-    regions: list[Region] = []
-    failures: list[MedfuseError] = []
-    for number, file in enumerate(wanted.files, start=1):
-        try:
-            regions += read_regions(
-                file,
-                images,
-                drawn_on=wanted.drawn_on,
-                names=wanted.names,
-                keep_names=wanted.keep_names,
-                number=number,
-                allow_patient_mismatch=wanted.allow_patient_mismatch,
-            )
-        except MedfuseError as error:
-            failures.append(error)
-    if failures and not regions and not wanted.shapes:
-        raise failures[0]
-    return regions, failures
 
 
 def _loaded(folder: Path, record: dict[str, Any], inputs: Inputs) -> tuple[MetaTensor, MetaTensor]:

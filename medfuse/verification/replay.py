@@ -189,7 +189,7 @@ def replay_inputs(
         replay = replace(replay, diagnostics=fresh.diagnostics, chosen=why)
         run = (anat, func, transform, on_grid, replay)
         yield from same_files(
-            folder, provenance, settings, run, sources,
+            folder, provenance, settings, run, sources, inputs.root,
             scratch=Path(scratch) / "again", made_by=made_by, salt=salt,
         )  # fmt: skip
 

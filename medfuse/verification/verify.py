@@ -44,6 +44,9 @@ _NEEDS_INPUTS = (
 )
 
 
+_NEEDS_REGIONS = "a run from the inputs, with the files of the regions, measures them again"
+
+
 def verify(
     folder: Path,
     *,
@@ -112,7 +115,9 @@ def verify(
                 "replay",
                 lambda: replay_inputs(folder, provenance, replay, notify, made_by, salt),
             )
-        elif not signed:
+        elif any(step["name"] == "measure" for step in provenance["steps"]):
+            findings.append(not_checked("measurements", _NEEDS_REGIONS))
+        if inputs is None and not signed:
             findings.append(not_checked("without the inputs", _NEEDS_INPUTS))
         findings += _guarded("stated by the run", lambda: [stated_alone(provenance, signed=signed)])
     notify(1.0, "verified")

@@ -269,6 +269,36 @@ def test_other_dicom_objects_and_folders_are_no_regions(tmp_path, images):
         read_regions(damaged, images)
 
 
+def test_regions_beside_the_images_are_found_where_they_belong(tmp_path):
+    from medfuse.measurement.gather import files_of, found_beside
+    from medfuse.settings import regions_for
+
+    for path in (
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/pet/sub-01_pet.nii.gz",
+        "derivatives/seg/sub-01/anat/sub-01_dseg.nii.gz",
+        "derivatives/seg/sub-01/anat/sub-01_label-GTV_mask.nii.gz",
+        "derivatives/seg/sub-01/anat/sub-01_desc-x_T1w.nii.gz",
+        "derivatives/seg/sub-02/anat/sub-02_dseg.nii.gz",
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
+    (tmp_path / "dataset_description.json").write_text("{}")
+    mri, pet = (
+        tmp_path / "sub-01" / p for p in ("anat/sub-01_T1w.nii.gz", "pet/sub-01_pet.nii.gz")
+    )
+    names = [path.name for path in found_beside(mri, pet)]
+    assert names == ["sub-01_dseg.nii.gz", "sub-01_label-GTV_mask.nii.gz"]
+    person = tmp_path / "person"
+    write_series(person / "mr", SeriesPlan())
+    (person / "rt").mkdir()
+    drawn = structure_set(person / "rt" / "rt.dcm", {"GTV": [square(z, 0, 9) for z in (0, 2)]})
+    found = files_of(("found", "x=y.nii"), person / "mr", person / "mr")
+    assert [file.path for file in found[:-1]] == [drawn]
+    given = regions_for(("a=masks/{case}.nii", "found"), "c1")
+    assert given == (f"a={Path('masks/c1.nii').absolute()}", "found")
+
+
 def test_what_is_typed_is_read_or_refused():
     from medfuse.measurement import Isocontour, Sphere, Threshold
 
