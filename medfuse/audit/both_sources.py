@@ -89,7 +89,7 @@ def judged_by_colour(check: Check, *, uptake_is_read: bool) -> Check:
         check.threshold,
         "pass",
         check.text.partition(". Below")[0]
-        + ". The functional image is told by the colour, from which it can be read back.",
+        + ". The functional image is shown by the color, from which it can be read back.",
         {**check.details, "by_colour": True},
     )
 
@@ -110,7 +110,7 @@ def _detail(a: Tensor, b: Tensor, fused: Tensor, places: Tensor) -> Iterator[Che
     lost = "functional" if of_a < of_b else "anatomical"
     yield Check(
         "detail",
-        "Detail of both sources",
+        "Fine detail of both sources",
         weaker,
         "fraction of the detail kept (weaker source)",
         FAINT,
@@ -149,17 +149,17 @@ def _contradiction(e: Evidence, found: Tensor) -> Check:
         where += "."
     return Check(
         "contradiction",
-        "No edge where both sources are flat",
+        "No edges where both sources are flat",
         most,
         "pixels of the worst slice",
         FLAGGED,
         "look" if flagged else "pass",
         (
-            f"In {flagged} slice{'s' * (flagged != 1)} the picture draws structure inside a region "
-            "that is flat in both images, which disagree about its brightness: look at both "
+            f"In {flagged} slice{'s' * (flagged != 1)} the fused image draws structure inside a "
+            "region that is flat in both images, which disagree about its brightness: look at both "
             f"sources there.{where}"
             if flagged
-            else "Nowhere does the picture draw structure inside a region that is flat in both "
+            else "Nowhere does the fused image draw structure inside a region that is flat in both "
             f"images and of different brightness (at most {most} pixels of a slice)."
         ),
         details,

@@ -52,22 +52,22 @@ def _reading(name: str, what: str, read: Tensor, true: Tensor, how: str, colorma
     half, most = (float(torch.quantile(error, q)) for q in (0.5, 0.95))
     return Check(
         name,
-        f"{what} can be read from the colour",
+        f"{what} can be read from the color",
         most,
         "fraction of the window (95th percentile)",
         READ_BACK_ERROR,
         "pass" if most <= READ_BACK_ERROR else "look",
-        f"Read from the 8-bit picture {how}, the value is off by {100 * half:.2f} % of the window "
-        f"in the median and {100 * most:.2f} % in the 95th percentile (colour map {colormap}).",
+        f"Read from the 8-bit image {how}, the value is off by {100 * half:.2f} % of the window "
+        f"in the median and {100 * most:.2f} % in the 95th percentile (color map {colormap}).",
         {"median": half, "percentile_95": most, "voxels": len(true)},
     )
 
 
 _POLICIES = {
-    "fit": "Luminance had to move into the range in which the functional colour exists",
+    "fit": "Luminance had to move into the range in which the functional color exists",
     "band": "Luminance beyond black or white was cut",
-    "desaturate": "Colours had to give up saturation, at the same hue and luminance",
-    "overlay": "The colours laid over changed the luminance",
+    "desaturate": "Colors had to give up saturation, at the same hue and luminance",
+    "overlay": "The colors laid over changed the luminance",
     "clip": "Channels were cut to the RGB range",
 }
 
@@ -79,13 +79,13 @@ def _gamut(sums: Sums, policy: str) -> Check:
     kept = policy in ("desaturate", "overlay")  # by design
     return Check(
         "gamut",
-        "Luminance that a screen can show",
+        "Displayable brightness",
         fraction,
         "fraction of voxels",
         MANY_CHANGED,
         "pass" if kept or fraction <= MANY_CHANGED else "look",
         f"{_POLICIES[policy]} in {100 * fraction:.1f} % of the voxels (largest change {size})"
-        + ("." if kept else ": there the picture differs from the luminance file."),
+        + ("." if kept else ": there the fused image differs from the luminance file."),
         {"fraction": fraction, "maximum": most, "policy": policy},
     )
 
@@ -93,19 +93,19 @@ def _gamut(sums: Sums, policy: str) -> Check:
 def _chroma(sums: Sums, before: float | None) -> Check:
     fraction = sums.chroma.count / sums.voxels
     start = (
-        "The chroma (Cb, Cr) of the picture differs from that of the coloured functional image"
+        "The chroma (Cb, Cr) of the fused image differs from that of the colored functional image"
         if before is None
-        else f"Fusing changed Cb and Cr by {before:.1g} at most (rounding). Bringing the picture "
+        else f"Fusing changed Cb and Cr by {before:.1g} at most (rounding). Bringing the image "
         "into the RGB range then changed them"
     )
     return Check(
         "chroma",
-        "Functional colour untouched",
+        "Functional color unchanged",
         fraction,
         "fraction of voxels",
         MANY_DRIFTED,
         "pass" if fraction <= MANY_DRIFTED else "look",
-        f"{start} by more than one grey level in {100 * fraction:.2f} % of the voxels (largest "
+        f"{start} by more than one gray level in {100 * fraction:.2f} % of the voxels (largest "
         f"{255 * sums.chroma.largest:.1f} of 255).",
         {
             "fraction": fraction,
@@ -125,7 +125,7 @@ def _coverage(sums: Sums) -> Check:
         LITTLE_COVERED,
         "pass" if part >= LITTLE_COVERED else "look",
         f"{100 * part:.1f} % of the anatomical grid lies inside the functional field of view. "
-        "Outside it nothing was measured and the picture is the anatomical image alone.",
+        "Outside it nothing was measured and the fused image is the anatomical image alone.",
     )
 
 
@@ -141,12 +141,12 @@ def _window(sums: Sums, e: Evidence, hot: HotSpots | None) -> Check:
     hidden = clipped > MUCH_CLIPPED and not e.window_by_design and not _in_suv(e)
     return Check(
         "window",
-        "Functional values inside the window",
+        "Functional values within the window",
         part,
         "fraction of voxels",
         MANY_SATURATED,
         "look" if many or hidden else "pass",
-        f"{100 * part:.2f} % of the voxels lie above the window and share its last colour"
+        f"{100 * part:.2f} % of the voxels lie above the window and share its last color"
         + (_BONE if e.window_by_design else _SET_WINDOW if many or hidden else ".")
         + (f" It clips the hottest 1 cm3 by {100 * clipped:.0f} %." if clipped > 0 else ""),
         {"voxels": e.saturated, "clipped_of_hottest": clipped},

@@ -28,7 +28,7 @@ def decomposition(sums: Sums, e: Evidence) -> Iterator[Check]:
         "voxels",
         0.0,
         "pass" if sums.bad == 0 else "fail",
-        "Count of NaN or infinite values in the fused picture and its weights; must be 0.",
+        "Count of NaN or infinite values in the fused image and its weights; must be 0.",
     )
 
 
@@ -41,7 +41,7 @@ def _linearity(sums: Sums, *, bounded: bool) -> Check:
     recorded = " and the recorded change of the bounds" if bounded else ""
     return Check(
         "linearity",
-        "Nothing but the two sources",
+        "Exact two-source decomposition",
         sums.residual,
         "luminance",
         ROUNDING,
@@ -57,15 +57,15 @@ def _painted(sums: Sums) -> Check:
     largest = sums.painted.largest
     return Check(
         "linearity",
-        "Nothing but the two sources",
+        "Exact two-source decomposition",
         largest,
         "luminance",
         ROUNDING,
         linearity_verdict(largest),
-        f"A network painted this picture. The weights that explain it best, in windows of 8 x 8 "
-        f"voxels, leave {255 * mean:.1f} of 255 grey levels unexplained on average and "
+        f"A network synthesized this image. The weights that explain it best, in windows of 8 x 8 "
+        f"voxels, leave {255 * mean:.1f} of 255 gray levels unexplained on average and "
         f"{255 * largest:.0f} at most; {100 * fraction:.0f} % of the voxels are off by more than "
-        "one. A guide with the fixed kernel leaves nothing.",
+        "one. A weight network with the fixed kernel leaves nothing.",
         {"painted_mean": mean, "painted_fraction": fraction},
     )
 
@@ -74,13 +74,13 @@ def _bounded(sums: Sums) -> Check:
     fraction = sums.bounded.count / sums.voxels
     return Check(
         "bounded",
-        "Overshoot taken away",
+        "Overshoot removed",
         fraction,
         "fraction of voxels",
         None,
         "pass",
         f"As asked (bounded), the luminance was moved into the range of both sources within one "
-        f"voxel: by more than one grey level in {100 * fraction:.1f} % of the voxels, by "
+        f"voxel: by more than one gray level in {100 * fraction:.1f} % of the voxels, by "
         f"{255 * sums.bounded.largest:.0f} of 255 at most. The change is recorded voxel by voxel.",
         {"fraction": fraction, "maximum": sums.bounded.largest},
     )
@@ -115,15 +115,15 @@ def overshoot(sums: Sums) -> Check:
     fraction, local = sums.beyond.count / sums.voxels, sums.beyond_local.count / sums.voxels
     return Check(
         "overshoot",
-        "Inside the range of the two sources",
+        "Within the range of both sources",
         local,
         "fraction of voxels",
         OVERSHOOT_FRACTION,
         overshoot_verdict(local, sums.patch),
         f"{100 * local:.2f} % of the voxels are brighter or darker than everything in both sources "
-        f"within one voxel, by more than one grey level (largest "
+        f"within one voxel, by more than one gray level (largest "
         f"{255 * sums.beyond_local.largest:.0f} of 255; over a patch of {PATCH} x {PATCH} voxels "
-        f"{255 * sums.patch:.1f} on average). Thin seams along edges are usual where a picture is "
+        f"{255 * sums.patch:.1f} on average). Thin seams along edges are usual where an image is "
         "blended in bands; more than 30 % of the voxels, or a patch of more than 25 levels, is "
         "not.",
         {

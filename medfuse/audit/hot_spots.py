@@ -36,8 +36,8 @@ HALF, GONE = 0.5, 0.2
 
 Reader = Callable[[Tensor], Tensor]
 _HOW = {
-    "map": "the uptake read back from its colour",
-    "fit": "the mean uptake of voxels of the same colour",
+    "map": "the uptake read back from its color",
+    "fit": "the mean uptake of voxels of the same color",
     "step": "its brightness",
 }
 
@@ -112,7 +112,7 @@ def _check(
 ) -> Check:
     return Check(
         "hot_spots",
-        "Hot spots still stand out",
+        "Hot spots remain visible",
         value,
         "fraction of the contrast (weakest spot)",
         HALF,

@@ -32,13 +32,13 @@ def laterality(e: Evidence) -> Check:
     verdict, text = judge_side(margin)
     return Check(
         "laterality",
-        "Left is left",
+        "Left-right orientation",
         margin,
-        "explained part, as it lies minus mirrored",
+        "fraction of the structure explained, as it lies minus mirrored",
         0.0,
         verdict,
-        f"The two sources explain {100 * there:.0f} % of the structure of the picture as they lie, "
-        f"{100 * mirrored:.0f} % mirrored left to right. {text}{_words(e)}",
+        f"The two sources explain {100 * there:.0f} % of the structure of the fused image as they "
+        f"lie, {100 * mirrored:.0f} % mirrored left to right. {text}{_words(e)}",
         {"explained": there, "explained_mirrored": mirrored, **_facts(e)},
     )
 
@@ -46,9 +46,9 @@ def laterality(e: Evidence) -> Check:
 def judge_side(margin: float) -> tuple[Verdict, str]:
     """Verdict on how much better the sources fit as they lie than mirrored, and its words."""
     if margin > CLEAR:
-        return "pass", "So the picture has the side of its sources."
+        return "pass", "So the fused image has the side of its sources."
     if margin < -CLEAR:
-        return "fail", "So the picture is MIRRORED: its left is the right of its sources."
+        return "fail", "So the fused image is MIRRORED: its left is the right of its sources."
     return "look", "Left and right cannot be told from that; compare an asymmetric organ by eye."
 
 
@@ -85,14 +85,14 @@ def position(e: Evidence) -> Check:
     distance = float(np.hypot(best.rows, best.columns))
     return Check(
         "position",
-        "Picture and sources lie on each other",
+        "Alignment with the sources",
         distance if moved else 0.0,
         "voxels",
         0.0,
         "fail" if moved else "pass",
-        f"The picture agrees best with its sources when they are shifted by {best.rows} rows and "
-        f"{best.columns} columns (correlation {best.peak:.2f}; {best.still:.2f} as they lie): it "
-        "was moved."
+        f"The fused image agrees best with its sources when they are shifted by {best.rows} rows "
+        f"and {best.columns} columns (correlation {best.peak:.2f}; {best.still:.2f} as they lie): "
+        "it was moved."
         if moved
         else f"Fine structure agrees best as it lies (correlation {best.still:.2f}).",
         {"rows": best.rows, "columns": best.columns, "peak": best.peak, "as_it_lies": best.still},

@@ -34,7 +34,7 @@ def share(sums: Sums, e: Evidence, *, by_colour: bool) -> Check:
     )
     return Check(
         "share",
-        "Functional signal kept in the hottest 5 %",
+        "Functional contribution in the hottest 5 %",
         kept,
         "fraction of the luminance",
         LITTLE,
@@ -42,10 +42,10 @@ def share(sums: Sums, e: Evidence, *, by_colour: bool) -> Check:
         f"The functional image {estimate} {100 * kept:.0f} % of the luminance in the hottest 5 % "
         f"of its positive voxels, {100 * (1 - whole):.0f} % over its field of view ({bands}). "
         + (
-            "Brightness shows anatomy; the uptake is carried by the colour, which was read back."
+            "Brightness shows the anatomy; color carries the uptake and was read back."
             if by_colour
             else "Below 10 % in the hottest voxels the uptake is lost from the brightness, and the "
-            "colour of this map does not tell it reliably."
+            "color of this map does not tell it reliably."
         ),
         {
             "anatomical_share_mean": whole,
@@ -53,6 +53,7 @@ def share(sums: Sums, e: Evidence, *, by_colour: bool) -> Check:
             "regions": regions,
             "by_slice": [round(value, 4) for value in sums.slice_share],
             "estimate": e.is_foreign,
+            "by_colour": by_colour,
         },
     )
 

@@ -43,7 +43,7 @@ def _enlarge(blocks: Tensor, e: Evidence) -> Tensor:
 
 
 _OWN_BANDS = (
-    " The colour map is not known, so that bands of brightness of its own count too: state it."
+    " The color map is not known, so that bands of brightness of its own count too: state it."
 )
 
 
@@ -66,14 +66,14 @@ def invented(e: Evidence) -> Check:
     worst = float(by_slice.max())
     return Check(
         "invented",
-        "No structure of its own",
+        "No invented structure",
         value,
         "fraction of the fine structure",
         LIMIT,
         invented_verdict(value, worst, may_fail=not e.colours_unknown),
         f"{100 * value:.2f} % of the fine structure, and {100 * worst:.1f} % in the worst slice, "
         "is explained by neither source in windows of 8 x 8 voxels. Weighting two sources leaves "
-        "up to 4 %; pictures that were sharpened, smoothed, shifted or painted by a network leave "
-        "more." + (_OWN_BANDS if e.colours_unknown else ""),
+        "up to 4 %; images that were sharpened, smoothed, shifted or synthesized by a network "
+        "leave more." + (_OWN_BANDS if e.colours_unknown else ""),
         {"worst_slice": worst, "slice": int(by_slice.argmax())},
     )

@@ -125,5 +125,6 @@ def _locked(holder: dict[str, Any], name: str) -> OutputError:
         "E_LOCKED",
         what="Cannot use the output folder",
         cause=f"another batch is writing to it ({who})",
-        remedy=f"Wait for it, choose another folder, or remove {name} if it is surely gone",
+        remedy=f"Wait for it, choose another folder, or remove {name} if you are sure that the "
+        "process has ended",
     )

@@ -271,7 +271,7 @@ def _description(result: FusionResult) -> str:
     shown = f"{window.low:g} to {window.high:g} {window.unit}" if window else "as given"
     sha256 = guide.weights_sha256
     return (
-        f"medfuse {medfuse.__version__}: functional image ({shown}, colour map {result.colormap}) "
+        f"medfuse {medfuse.__version__}: functional image ({shown}, color map {result.colormap}) "
         f"resampled to the anatomical grid; luminance blended by method {guide.name}"
         + (f" (weights sha256 {sha256[:16]})" if sha256 else "")
         + f". {SHORT_NOTICE}"

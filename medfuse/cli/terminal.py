@@ -161,8 +161,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 def audit_table(audit: dict[str, Any]) -> None:
     """Print ``audit.json``: all checks in brief, the meaning of those that need eyes."""
-    rows = [(c["title"], f"{c['value']:.3g} {c['unit']}", c["verdict"]) for c in audit["checks"]]
-    table(f"Audit: {audit['verdict']}", ("check", "value", "verdict"), rows)
+    from medfuse.audit.words import limit_in_words, value_in_words
+
+    rows = [
+        (c["title"], value_in_words(c), limit_in_words(c), c["verdict"]) for c in audit["checks"]
+    ]
+    table(f"Audit: {audit['verdict']}", ("check", "found", "limit", "verdict"), rows)
     for check in audit["checks"]:
         if check["verdict"] != "pass":
             say(f"{check['verdict']}: {check['title']}. {check['text']}", style="yellow")

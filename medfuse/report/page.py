@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from medfuse.audit.words import limit_in_words, value_in_words
 from medfuse.errors import InputError
 
 # A page stays under 8 MB: base64 makes 4 bytes of 3, and some room is left for the text and viewer.
@@ -35,7 +36,7 @@ def render(template: str, *scripts: str, others: Sequence[str] = (), **content: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"num": number, "measured": measured}
+    environment.filters |= {"num": number, "found": value_in_words, "limit": limit_in_words}
     assert environment.loader is not None
     sources = [environment.loader.get_source(environment, name)[0] for name in scripts]
     source = "".join(sources)
@@ -85,13 +86,6 @@ def number(value: Any) -> str:
     if 1e4 <= abs(value) < 1e7:
         return f"{value:,.0f}"
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"
-
-
-def measured(value: float | None, unit: str) -> str:
-    """A number with its unit; what is a fraction of something is said in percent."""
-    if value is not None and unit.startswith("fraction"):
-        return f"{number(100 * float(value))} %{unit.removeprefix('fraction')}"
-    return f"{number(value)} {unit}".strip()
 
 
 def _shrink(content: bytes, scale: float) -> bytes:

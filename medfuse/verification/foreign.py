@@ -117,7 +117,7 @@ def audit_picture(
         raise UsageError(
             "E_SETTINGS",
             what="Cannot audit",
-            cause=f"unknown colour map {options.settings.colormap!r}",
+            cause=f"unknown color map {options.settings.colormap!r}",
             remedy=f"Choose one of {', '.join(COLORMAPS)}, or leave it out",
         )
     matrix = None if options.transform is None else read_matrix(options.transform)
@@ -243,18 +243,18 @@ def _reproduced(pair: SourcePair, picture: Picture, weights: Weights, options: O
     ok = gap <= ROUNDING
     return Check(
         "linearity",
-        "Nothing but the two sources",
+        "Exact two-source decomposition",
         gap,
         "luminance",
         ROUNDING,
         "pass" if ok else "fail",
         (
-            f"The fixed kernel makes this very picture of the sources and the weights ({how}), to "
-            f"{255 * gap:.1f} of 255 grey levels. "
+            f"The fixed kernel makes this very image of the sources and the weights ({how}), to "
+            f"{255 * gap:.1f} of 255 gray levels. "
             if ok
-            else f"The picture is not what the fixed kernel makes of the sources and the weights: "
-            f"at best ({how}) it differs by {255 * gap:.0f} of 255 grey levels. Either something "
-            "was changed or added, or windows, colour map or kernel were others. "
+            else f"The fused image is not what the fixed kernel makes of the sources and the "
+            f"weights: at best ({how}) it differs by {255 * gap:.0f} of 255 gray levels. Either "
+            "something was changed or added, or windows, color map or kernel were others. "
         )
         + "Rounding to 8 bits explains one and a half.",
         {"settings": how},
@@ -303,12 +303,12 @@ def _notes(pair: SourcePair, picture: Picture, options: Options) -> tuple[str, .
     if options.weights is None:
         notes.append(
             "without the weight map the exact decomposition cannot be computed: the share is an "
-            "estimate, fitted to the picture"
+            "estimate, fitted to the fused image"
         )
     scalar = pair.functional.shape[0] == 1
     if scalar and picture.is_coloured and options.settings.colormap is None:
         notes.append(
-            "the colour map is not known, so that share, overshoot, chroma and read-back are left "
+            "the color map is not known, so that share, overshoot, chroma and read-back are left "
             "out; state it"
         )
     return tuple(notes)

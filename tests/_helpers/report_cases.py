@@ -85,7 +85,7 @@ def make_audit(verdict: str = "pass", value: float = 0.01) -> dict[str, Any]:
     checks = [
         {
             "id": "linearity",
-            "title": "Nothing but the two sources",
+            "title": "Exact two-source decomposition",
             "value": 2.4e-7,
             "unit": "luminance",
             "threshold": 1e-5,

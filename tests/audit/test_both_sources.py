@@ -128,7 +128,7 @@ def test_a_check_that_the_colour_excuses_keeps_its_numbers():
     assert judged_by_colour(check, uptake_is_read=False) is check
     excused = judged_by_colour(check, uptake_is_read=True)
     assert (excused.value, excused.verdict) == (0.02, "pass")
-    assert excused.text.startswith("Keeps 2 %. The functional image is told by the colour")
+    assert excused.text.startswith("Keeps 2 %. The functional image is shown by the color")
     other = Check(**{**vars(check), "details": {"kept_functional": 0.9, "kept_anatomical": 0.02}})
     assert judged_by_colour(other, uptake_is_read=True) is other
 

@@ -99,7 +99,7 @@ def test_a_plain_overlay_of_another_tool_is_no_false_alarm(case):
     found = audit_picture(case["ct"], case["pet"], case["overlay"], Options.of(window=(0, 6)))
     assert found.audit.verdict == "pass"
     assert any("estimate" in note for note in found.notes)
-    assert any("colour map is not known" in note for note in found.notes)
+    assert any("color map is not known" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_command_prints_a_table_writes_a_folder_and_says_it_by_exit_code(
         run([*arguments, "-o", str(tmp_path / "out"), "--json-file", str(tmp_path / "a.json")]) == 8
     )
     printed = capsys.readouterr()
-    assert "Left is left" in printed.out
+    assert "Left-right orientation" in printed.out
     assert "MIRRORED" in printed.err
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"audit.json", "invented.png", "manifest.json"}
@@ -191,7 +191,7 @@ def test_pictures_are_audited_like_volumes(tmp_path, capsys):
     paths = {name: str(tmp_path / f"{name}.png") for name in ("a", "b", "fused", "small")}
     sources = ["audit", "--anatomical", paths["b"], "--functional", paths["a"], "--fused"]
     assert run([*sources, paths["fused"], "-o", str(tmp_path / "out")]) == 9  # colours are halved
-    assert "Functional colour untouched" in capsys.readouterr().err
+    assert "Functional color unchanged" in capsys.readouterr().err
     assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".json", ".png"}
     assert run([*sources, paths["small"]]) == 8
     assert "it has 160 x 100 pixels, the anatomical image 160 x 192" in capsys.readouterr().err

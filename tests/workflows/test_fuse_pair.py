@@ -11,7 +11,7 @@ def test_it_fuses_a_case_of_the_sample_study(script, sample_data, tmp_path, caps
     assert script.main([*pair, "-o", str(tmp_path), "--registration", "identity"]) == 0
     said = capsys.readouterr().out
     assert is_complete(tmp_path / "case", rehash=True)
-    assert "Nothing but the two sources" in said
+    assert "Exact two-source decomposition" in said
     assert "audit: pass" in said or "audit: look" in said
 
 
