@@ -131,7 +131,10 @@ def errors_page() -> str:
         rows = [(p.what, p.cause, p.remedy) for p in dict.fromkeys(places)]
         said = "; ".join(groups)
         parts.append(f"## {code}\n\n" + (f"{said[0].upper()}{said[1:]}.\n" if said else ""))
-        parts.append(table(("what failed", "cause", "what to do"), rows))
+        if not any(p.remedy.strip("… /") for p in places):
+            parts.append("What to do depends on the case; the line itself says it.\n")
+        if rows:
+            parts.append(table(("what failed", "cause", "what to do"), rows))
     return "\n".join(parts)
 
 
@@ -142,21 +145,24 @@ def errors() -> dict[str, list[Raised]]:
         for folder in ("medfuse", "napari_plugin")
         for path in sorted((ROOT / folder).rglob("*.py"))
     ]
-    functions = {name: (f, m) for m in modules for name, f in m.functions.items()}
+    functions: Functions = defaultdict(list)
+    for module in modules:
+        for name, function in module.functions.items():
+            functions[name].append((function, module))
     found: dict[str, list[Raised]] = defaultdict(list)
     for module in modules:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Call):
-                for code in _codes([*node.args, *(word.value for word in node.keywords)]):
-                    raised = _raised(node, module, functions, {})
-                    if raised is not None:
-                        found[code].append(raised)
+                codes = _codes([*node.args, *(word.value for word in node.keywords)])
+                raised = _raised(node, module, functions, {}) if codes else None
             elif isinstance(node, ast.Tuple):  # tables of codes with their causes
+                codes = _codes(node.elts[:1])
                 texts = [_words(item, module.texts) for item in node.elts[1:]]
-                for code in _codes(node.elts[:1]):
-                    found[code].append(Raised("", "…", *[*texts, "…", "…"][:2]))
-            elif isinstance(node, ast.Constant) and _codes([node]):
-                found.setdefault(node.value, [])
+                raised = Raised("", "…", *[*texts, "…", "…"][:2])
+            else:
+                codes, raised = _codes([node]) if isinstance(node, ast.Constant) else [], None
+            for code in codes:
+                found[code] += [raised] if raised else []
     return {code: _told(places) for code, places in found.items()}
 
 
@@ -190,6 +196,9 @@ def _named(nodes: Iterable[ast.AST], texts: dict[str, str]) -> dict[str, str]:
     return {name: " / ".join(dict.fromkeys(each)) for name, each in found.items()}
 
 
+Functions = dict[str, list[tuple[ast.FunctionDef, Module]]]
+
+
 def _told(places: list[Raised]) -> list[Raised]:
     """Each text once; places that say nothing only where no other does."""
     unique = list(dict.fromkeys(places))
@@ -207,7 +216,7 @@ def _codes(nodes: list[ast.expr]) -> list[str]:
 
 
 def _raised(
-    call: ast.Call, module: Module, functions: dict[str, Any], known: dict[str, str], depth: int = 0
+    call: ast.Call, module: Module, functions: Functions, known: dict[str, str], depth: int = 0
 ) -> Raised | None:
     """What a call says of an error, by itself or by the function that it calls for that."""
     texts = module.texts_at(call) | known
@@ -216,11 +225,26 @@ def _raised(
     if "cause" in given and "remedy" in given and "what" in given:
         group = name if name in GROUPS else ""
         return Raised(group, given["what"], given["cause"], given["remedy"])
-    if depth > 3 or name not in functions:
+    if depth > 2:
         return None
-    function, there = (module.functions.get(name), module)
-    if function is None:
-        function, there = functions[name]
+    own = module.functions.get(name)
+    found = [
+        raised
+        for function, there in ([(own, module)] if own else functions.get(name, []))
+        if (raised := _raised_by(function, there, functions, (call, given, texts), depth))
+    ]
+    return max(found, key=lambda raised: len(raised.cause + raised.remedy), default=None)
+
+
+def _raised_by(
+    function: ast.FunctionDef,
+    there: Module,
+    functions: Functions,
+    called: tuple[ast.Call, dict[str, str], dict[str, str]],
+    depth: int,
+) -> Raised | None:
+    """What a function says of an error that is called for it with these texts."""
+    call, given, texts = called
     names = [a.arg for a in (*function.args.posonlyargs, *function.args.args) if a.arg != "self"]
     bound = dict(zip(names, (_words(a, texts) for a in call.args), strict=False)) | given
     for inner in ast.walk(function):
