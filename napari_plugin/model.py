@@ -6,17 +6,19 @@ thread; what it brings back is put into the viewer by the ``show_*`` methods in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from medfuse.imaging.grid import Matrix
 from medfuse.imaging.windows import Window, default_window
+from medfuse.settings import CaseSettings
 from napari_plugin import outputs
 from napari_plugin.jobs import Job, Progress, Reporter
 from napari_plugin.looking import BEFORE, Looking
-from napari_plugin.preview import first_slice
-from napari_plugin.records import EARLY, Aligned, Early, Fusion, Refused
+from napari_plugin.preview import coarse_slice, first_slice
+from napari_plugin.records import COARSE, Aligned, Early, Fusion, Pair, Refused
 from napari_plugin.result import Result
 from napari_plugin.state import STILL
 from napari_plugin.values import checked
@@ -76,7 +78,8 @@ class FusionModel(Looking):
             if aligned is None and opened is not None and opened.is_of(true):
                 aligned = bring_to_grid(true, opened.fusion.registration)
             if aligned is None:
-                aligned = align(true, settings, part(progress, 0.0, 0.5))
+                look = _first_look(true, settings, index, progress) if is_first else None
+                aligned = align(true, settings, part(progress, 0.0, 0.5), look)
             if known and moved:
                 aligned = bring_by_hand(true, moved, settings, part(progress, 0.0, 0.5))
             error = suspect(aligned.registration, settings)
@@ -112,7 +115,7 @@ class FusionModel(Looking):
     def show_early(self, early: Early) -> None:
         """Show the first fused slice; the rest of the picture is still the anatomical image."""
         self._is_early = True
-        for _ in outputs.show(self.viewer, (early.picture,), early.source, of=EARLY):
+        for _ in outputs.show(self.viewer, (early.picture,), early.source, of=early.token):
             pass
         self._mark()
 
@@ -178,3 +181,15 @@ class FusionModel(Looking):
     def _keep(self, aligned: Aligned) -> None:
         self._aligned, self._moved = aligned, None
         self.nudged = (STILL, STILL)
+
+
+def _first_look(
+    pair: Pair, settings: CaseSettings, index: Any, progress: Reporter
+) -> Callable[[Matrix], None]:
+    """Show the slice that is looked at as soon as a registration has a coarse position."""
+
+    def show(matrix: Matrix) -> None:
+        picture = coarse_slice(pair, matrix, settings, index)
+        progress.show(Early(picture, pair.anatomical, COARSE))
+
+    return show

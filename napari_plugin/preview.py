@@ -13,7 +13,7 @@ from torch import Tensor
 from medfuse.fusion import fuse
 from medfuse.fusion.choice import AUTO, choose_gamut, choose_method
 from medfuse.fusion.slices import Sources, plain, run_slices
-from medfuse.imaging.grid import Grid, coverage, slice_axis
+from medfuse.imaging.grid import Grid, Matrix, coverage, slice_axis
 from medfuse.imaging.windows import Window, apply_window, default_window
 from medfuse.registration.result import Registration
 from medfuse.results.export import to_bytes
@@ -21,7 +21,7 @@ from medfuse.settings import CaseSettings
 from napari_plugin import outputs
 from napari_plugin.layers import Source, shown
 from napari_plugin.moving import resample_on
-from napari_plugin.records import Aligned, Fusion, PaintedSlice
+from napari_plugin.records import Aligned, Fusion, PaintedSlice, Pair
 from napari_plugin.work import chosen_method, fusion_keywords, preview_guide
 
 SURE = 1e-3  # weights shifted further than 1 - SURE to one side do not tell what they were
@@ -90,16 +90,47 @@ def first_slice(aligned: Aligned, settings: CaseSettings, index: Sequence[float]
     """
     source, on_grid = aligned.pair.anatomical, aligned.on_grid
     axis, number = _slice_at(source, index)
-    whole = source.volume()
-    windows = _both_windows(settings, on_grid, whole)
-    grey = apply_window(np.asarray(whole), windows["anatomical_window"])
     plane = source if source.flat else cut(source, axis, number)
     functional = MetaTensor(
         _slice(source, plain(on_grid), axis, number),
         affine=torch.from_numpy(plane.affine.copy()),
         meta={key: value for key, value in on_grid.meta.items() if key != "affine"},
     )
-    chosen = fusion_keywords(settings, rgb=len(on_grid) == 3)
+    return _one_slice(aligned.pair, settings, functional, on_grid, (axis, number))
+
+
+def coarse_slice(
+    pair: Pair, matrix: Matrix, settings: CaseSettings, index: Sequence[float]
+) -> outputs.Output:
+    """The same at a position that a registration has found so far: only the slice is resampled.
+
+    Parameters
+    ----------
+    matrix : (4, 4) float64
+        Anatomical -> functional point, RAS mm.
+    """
+    source = pair.anatomical
+    axis, number = _slice_at(source, index)
+    plane = source if source.flat else cut(source, axis, number)
+    moving = pair.functional.volume()
+    functional = Registration.given(matrix, plane.grid).resample(moving)
+    return _one_slice(pair, settings, functional, moving, (axis, number))
+
+
+def _one_slice(
+    pair: Pair,
+    settings: CaseSettings,
+    functional: MetaTensor,
+    whole: MetaTensor,
+    at: tuple[int, int],
+) -> outputs.Output:
+    """Fuse one slice; ``whole`` gives the window of the functional image."""
+    source, (axis, number) = pair.anatomical, at
+    anatomical = source.volume()
+    windows = _both_windows(settings, whole, anatomical)
+    grey = apply_window(np.asarray(anatomical), windows["anatomical_window"])
+    plane = source if source.flat else cut(source, axis, number)
+    chosen = fusion_keywords(settings, rgb=len(whole) == 3)
     chosen |= {name: (w.low, w.high) for name, w in windows.items() if w is not None}
     result = fuse(
         functional=functional,
@@ -111,7 +142,7 @@ def first_slice(aligned: Aligned, settings: CaseSettings, index: Sequence[float]
     data = np.repeat(to_bytes(grey), 3, axis=0)
     data = np.ascontiguousarray(shown(data, source.order, flat=source.flat))
     data[_where(source, axis, number)] = shown(to_bytes(result.rgb), source.order, flat=source.flat)
-    return outputs.picture(data, aligned.pair.words)
+    return outputs.picture(data, pair.words)
 
 
 def _both_windows(

@@ -18,7 +18,8 @@ from medfuse.settings import CaseSettings
 from napari_plugin.layers import Source
 from napari_plugin.outputs import Output
 
-EARLY = "early"  # token of the first slice of a run that goes on
+#: Tokens of the first slice of a run that goes on, and of one at a coarse position.
+EARLY, COARSE = "early", "coarse"
 
 
 def new_token() -> str:
@@ -144,6 +145,7 @@ class Early:
 
     picture: Output
     source: Source
+    token: str = EARLY
 
 
 @dataclass(frozen=True, eq=False)

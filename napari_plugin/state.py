@@ -17,13 +17,14 @@ from medfuse.settings import CaseSettings, settings_from
 from napari_plugin import outputs
 from napari_plugin.choice import LayerChoice
 from napari_plugin.moving import moved_by_hand
-from napari_plugin.records import EARLY, Aligned, Fusion
+from napari_plugin.records import COARSE, EARLY, Aligned, Fusion
 from napari_plugin.remembered import keep_state, kept_state
 from napari_plugin.result import Now, Result, earlier_pair, without_statements
 from napari_plugin.results import Opened, adopt, opened_by
 
 Vector = tuple[float, float, float]
 STILL: Vector = (0.0, 0.0, 0.0)
+FIRST = {EARLY: " (first slice)", COARSE: " (first slice, coarse alignment)"}
 #: What a panel that is opened again takes over from the one before.
 KEPT = ("settings", "result", "_aligned", "_moved", "nudged", "_opened", "_views", "_painted")
 
@@ -121,8 +122,8 @@ class PanelState(LayerChoice):
 
     def _said_of(self, token: str) -> str:
         """What the name of a layer says of where it comes from; "" for what is chosen now."""
-        if token == EARLY:
-            return " (first slice)"
+        if token in FIRST:
+            return FIRST[token]
         if self.result is not None and token == self.result.fusion.token:
             return self.result.suffix
         aligned = self._aligned

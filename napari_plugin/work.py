@@ -5,6 +5,7 @@ Nothing here touches a viewer, a layer or a widget.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,7 @@ from medfuse.errors import RegistrationError, option
 from medfuse.fusion.choice import AUTO
 from medfuse.fusion.pair import FusionResult, fuse
 from medfuse.fusion.slices import plain
+from medfuse.imaging.grid import Matrix
 from medfuse.imaging.pairing import require_pair
 from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, Painter
@@ -56,13 +58,21 @@ def preview_guide(name: str) -> Method | Painter:
     return guide if isinstance(guide, Painter) else RememberingGuide(guide)
 
 
-def align(pair: Pair, settings: CaseSettings, progress: Progress) -> Aligned:
-    """Run the chosen registration; flat images that share a grid are not moved."""
+def align(
+    pair: Pair,
+    settings: CaseSettings,
+    progress: Progress,
+    found: Callable[[Matrix], None] | None = None,
+) -> Aligned:
+    """Run the chosen registration; flat images that share a grid are not moved.
+
+    ``found`` is told each better position, for a first look.
+    """
     fixed, moving = pair.anatomical.volume(), pair.functional.volume()
     flat = pair.anatomical.flat and pair.functional.flat
     still = flat and pair.anatomical.grid.same_as(pair.functional.grid)
     method = "identity" if still else settings.registration
-    found = register(
+    registration = register(
         fixed=fixed,
         moving=_grey(moving),
         method=method,
@@ -70,8 +80,9 @@ def align(pair: Pair, settings: CaseSettings, progress: Progress) -> Aligned:
         seed=settings.seed,
         choose=None if still else settings.choose,
         progress=progress,
+        found=found,
     )
-    return bring_to_grid(pair, found)
+    return bring_to_grid(pair, registration)
 
 
 def _grey(moving: MetaTensor) -> MetaTensor:

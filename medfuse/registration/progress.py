@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import SimpleITK as sitk
 
+from medfuse.imaging.grid import Matrix
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 WORKERS = 2
@@ -22,10 +24,18 @@ _itk_users: list[int] = []
 
 
 class Meter:
-    """Count work done in stages and tell it to one callback, from any thread."""
+    """Count work done in stages and tell it to one callback, from any thread.
 
-    def __init__(self, progress: Callable[[float, str], None] | None) -> None:
+    ``found`` is called with each better position, as soon as it is known.
+    """
+
+    def __init__(
+        self,
+        progress: Callable[[float, str], None] | None,
+        found: Callable[[Matrix], None] | None = None,
+    ) -> None:
         self._progress = progress
+        self.found = found or (lambda matrix: None)
         self._lock = threading.Lock()
         self._span = (0.0, 1.0)
         self._total = 1

@@ -49,6 +49,7 @@ def register(
     seed: int = 0,
     choose: str | None = None,
     progress: Callable[[float, str], None] | None = None,
+    found: Callable[[Matrix], None] | None = None,
 ) -> Registration:
     """Find the rigid (or affine) map from an anatomical to a functional volume.
 
@@ -74,6 +75,9 @@ def register(
     progress : callable, optional
         Called with (fraction, text) as the work goes on, from worker threads too, never at the same
         time. If it raises, the work stops and the exception comes out of here.
+    found : callable, optional
+        For a first look: called with a map (fixed -> moving, RAS mm) as soon as a coarse one is
+        known, and with better ones. Nothing was judged by then.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def register(
     thin = method == "identity"
     check_volume(fixed, role="fixed (anatomical)", thin_allowed=thin)
     check_volume(moving, role="moving (functional)", thin_allowed=thin)
-    meter = Meter(progress)
+    meter = Meter(progress, found)
     plan = PRESETS[preset]
     given = initial is not None
     with single_threaded_itk():
@@ -100,6 +104,8 @@ def register(
         # The image that shows less of the body is the better one to look from: the other one
         # surrounds it, and the edge of its own field of view does not pull.
         exchanged = _field_mm3(other.grid) < EXCHANGE_BELOW * _field_mm3(one.grid)
+        if exchanged and found is not None:
+            meter.found = lambda matrix: found(np.asarray(np.linalg.inv(matrix)))
         pair = Volumes(one, other, shares_frame=_shares_frame(fixed, moving))
         outcome = solve(
             pair.exchanged() if exchanged else pair,

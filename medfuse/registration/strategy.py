@@ -261,6 +261,7 @@ def _everywhere(work: _Work) -> list[Refined]:
     upright, turned_tried = tried[: len(starts)], tried[len(starts) :]
     home = upright[-1] if work.at_home else None
     hopeful = _best_distinct(pair, upright, home=home, most=HOPEFUL)
+    meter.found(_best(work, [*hopeful[:1], *upright]).matrix)
     hopeful += _still_in_the_race(turned_tried, hopeful)
     meter.stage(0.5, 0.65, total=len(hopeful) * plan.coarse.iterations, text="coarse refinement")
     rough = in_parallel(lambda r: r.then(coarse.refine(r.matrix, meter)), hopeful, meter)
@@ -269,6 +270,7 @@ def _everywhere(work: _Work) -> list[Refined]:
         pair, upright, home=rough[0] if work.at_home else None, most=FINALISTS
     )
     finalists += _still_in_the_race(turned_tried, finalists)
+    meter.found(_best(work, finalists).matrix)
     meter.stage(0.65, 0.8, total=len(finalists) * plan.fine.iterations, text="fine refinement")
     return in_parallel(lambda r: r.then(work.fine.refine(r.matrix, meter)), finalists, meter)
 
@@ -292,6 +294,7 @@ def _as_it_is(work: _Work) -> Outcome:
 
 def _near_headers(work: _Work) -> Outcome:
     before, meter, pair = work.before, work.meter, work.pair
+    meter.found(before.matrix)
     meter.stage(0.1, 0.4, total=work.coarse.level.iterations, text="checking the headers, coarse")
     rough = work.coarse.refine(before.matrix, meter)
     meter.stage(0.4, 0.8, total=work.fine.level.iterations, text="checking the headers, fine")

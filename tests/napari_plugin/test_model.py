@@ -433,3 +433,29 @@ def test_two_models_in_two_viewers_do_not_meet(viewer, make):
     assert (
         outputs.find(viewer, outputs.PICTURE).data != outputs.find(other, outputs.PICTURE).data
     ).any()
+
+
+def test_a_first_slice_is_shown_at_a_coarse_position_before_the_registration_is_judged(
+    viewer, make
+):
+    viewer.layers.remove("PET")
+    viewer.add_layer(make.layer(make.uptake(shift=(8.0, -6.0, 10.0)), "PET far"))
+    model = FusionModel(viewer)
+    model.choose(registration="rigid", method="mean", preset="fast", accept_suspect=True)
+    seen, pictures = [], []
+
+    def show(early) -> None:
+        model.show_early(early)
+        layer = outputs.find(viewer, outputs.PICTURE)
+        seen.append(layer.name)
+        pictures.append(layer.data.copy())
+
+    outcome = model.fusion_job().run(None, show)
+    assert isinstance(outcome, Done), outcome
+    coarse = "Fusion: PET + MRI (first slice, coarse alignment)"
+    assert seen == [coarse, coarse, "Fusion: PET + MRI (first slice)"]
+    colored = (pictures[0].max(-1) != pictures[0].min(-1)).any(axis=(1, 2))
+    assert colored.sum() == 1, "one slice is fused, the others are gray"
+    for _ in model.show(outcome.value):
+        pass
+    assert outputs.find(viewer, outputs.PICTURE).name == "Fusion: PET + MRI"
