@@ -15,7 +15,7 @@ import numpy as np
 import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.audit.model import Verdict
-from medfuse.case.regions import TABLE, Measured
+from medfuse.case.regions import TABLE, Measured, region_labels
 from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
 from medfuse.fusion.choice import OVERLAY_MAP
@@ -300,6 +300,8 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
     """What the report shows of a case, with the functional volume before registration."""
     result, on_grid = record.result, record.on_grid
     values = np.asarray(on_grid)[0]
+    measured, registration = record.measured, record.registration
+    regions, names = region_labels(measured, registration) if measured else (None, ())
     return ReportVolumes(
         anatomical=np.asarray(result.anatomical)[0],
         functional=_shown(values, result.window) if result.window else values,
@@ -317,6 +319,8 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
         anatomical_window=result.anatomical_window,
         contradiction=contradiction_of(result, on_grid, record.anat, record.audit),
         overlay=None if result.gamut == "overlay" else OVERLAY_MAP,
+        regions=regions,
+        region_names=names,
     )
 
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medfuse.fusion import FusionResult
 from medfuse.measurement import measure
 from medfuse.measurement.back import ReadBack
 from medfuse.measurement.files import Images, Named
 from medfuse.measurement.gather import content_of, files_of, read_all
 from medfuse.measurement.measure import MTV
+from medfuse.measurement.occupancy import occupancy
 from medfuse.measurement.region import Region
 from medfuse.measurement.table import RegionTable
 from medfuse.registration.result import Registration
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from monai.data import MetaTensor
 
 TABLE = "measurements.tsv"
+MOST_LABELS = 255  # of a byte
+HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,29 @@ def measure_case(
         tuple({"name": file.name, "sha256": content_of(file.path)} for file in files),
         tuple(f"region {f.row.region!r}: {f.row.remark}" for f in failures),
     )
+
+
+def region_labels(
+    measured: Measured, registration: Registration
+) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
+    """The regions on the anatomical grid, for the contours in the report.
+
+    Returns
+    -------
+    labels : (X, Y, Z) uint8, or None
+        1 for the first region, in voxels that lie in it by half or more; where regions overlap,
+        the later one. None without a region.
+    names : tuple of str
+        Of the labels, the first for label 1.
+    """
+    grid, shown = registration.fixed_grid, measured.regions[:MOST_LABELS]
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    for number, region in enumerate(shown, 1):
+        map_to = np.eye(4) if region.space == "anatomical" else registration.matrix
+        part = occupancy(region, grid, map_to)
+        if part is not None:
+            labels[part.slices][part.weights >= HALF] = number
+    return (labels if labels.any() else None), tuple(region.name for region in shown)
 
 
 def region_files(settings: CaseSettings, anatomical: Path, functional: Path) -> list[Named]:

@@ -180,10 +180,15 @@ def write_figures(folder: Path, volumes: ReportVolumes) -> dict[str, Any]:
     )
     index |= {"contradiction": place} if place else {}
     index["viewer"] = write_viewer(target, volumes, grid, foreground, hottest=spot_facts["value"])
-    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
-    with writing(target / INDEX):
-        (target / INDEX).write_text(text, encoding="utf-8")
+    write_index(target, index)
     return index
+
+
+def write_index(folder: Path, index: Mapping[str, Any]) -> None:
+    """Write the list of the figures into their folder."""
+    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    with writing(folder / INDEX):
+        (folder / INDEX).write_text(text, encoding="utf-8")
 
 
 def _write_planes(

@@ -22,6 +22,8 @@ from medfuse.measurement.files import Named
 from medfuse.measurement.gather import ABSENT, content_of
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.result import Registration
+from medfuse.report.figures import INDEX, write_index
+from medfuse.report.viewer import CONTOURS
 from medfuse.results.folder import inventory
 from medfuse.settings import CaseSettings
 from medfuse.verification.compare import differences, left_out
@@ -136,6 +138,12 @@ def _keep_measurements(folder: Path, scratch: Path) -> None:
     """Take over what could not be measured again: a finding names it as not checked."""
     for path in folder.glob(f"{Path(TABLE).stem}.*"):
         shutil.copyfile(path, scratch / path.name)
+    if (folder / "figures" / CONTOURS).is_file():
+        shutil.copyfile(folder / "figures" / CONTOURS, scratch / "figures" / CONTOURS)
+        made, found = (read_json(f, f"figures/{INDEX}") for f in (scratch, folder))
+        made["viewer"]["files"]["regions"] = CONTOURS
+        made["viewer"]["regions"] = found["viewer"]["regions"]
+        write_index(scratch / "figures", made)
 
 
 def _found(sha256: str, inputs: Path) -> Path | None:

@@ -83,6 +83,16 @@ def test_pages_list_the_regions_and_no_file_is_named(out, study):
     assert "block" in page
     assert "<h2>Regions</h2>" not in (out / "two" / "report.html").read_text()
     assert "<h2>Regions</h2>" in (out / "study.html").read_text()
+    figures = out / "one" / "figures"
+    assert json.loads((figures / "figures.json").read_text())["viewer"]["regions"] == [
+        "block", "corner",
+    ]  # fmt: skip
+    shown = np.asarray(nib.load(figures / "viewer_regions.nii.gz").dataobj)
+    assert set(np.unique(shown)) == {0, 1, 2}, "the contours in the viewer"
+    assert (
+        "regions"
+        not in json.loads((out / "two/figures/figures.json").read_text())["viewer"]["files"]
+    )
     names = ("measurements.tsv", "measurements.json", "provenance.json", "report.html")
     beside = ("batch.jsonl", "summary.csv", "summary.tsv", "measurements.tsv", "study.html")
     for path in [*(out / "one" / name for name in names), *(out / name for name in beside)]:
@@ -110,6 +120,11 @@ def test_verify_measures_again_and_says_where_it_cannot(out, study, tmp_path):
     found = {f.what: f for f in verify(out / "one", inputs=study)}
     assert all(f.ok for f in found.values()), [f for f in found.values() if not f.ok]
     assert "measurements" not in found
+    without = tmp_path / "study"
+    shutil.copytree(study, without, ignore=shutil.ignore_patterns("masks"))
+    partly = {f.what: f for f in verify(out / "one", inputs=without)}
+    assert not partly["measurements"].checked
+    assert all(f.ok for f in partly.values()), [f for f in partly.values() if not f.ok]
     alone = {f.what: f for f in verify(out / "one")}
     assert not alone["measurements"].checked
     altered = tmp_path / "results" / "one"
