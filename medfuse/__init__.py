@@ -16,6 +16,7 @@ __version__ = "0.2.0"
 
 _PUBLIC = {
     "load": "medfuse.imaging.reader",
+    "load_picture": "medfuse.imaging.color_volume",
     "register": "medfuse.registration",
     "Registration": "medfuse.registration",
     "fuse": "medfuse.fusion.pair",
@@ -30,6 +31,7 @@ __all__ = [
     "__version__",
     "fuse",
     "load",
+    "load_picture",
     "measure",
     "register",
 ]
@@ -37,6 +39,7 @@ __all__ = [
 if TYPE_CHECKING:
     from medfuse.errors import MedfuseError
     from medfuse.fusion import FusionResult, fuse
+    from medfuse.imaging.color_volume import load_picture
     from medfuse.imaging.reader import load
     from medfuse.measurement import measure
     from medfuse.registration import Registration, register

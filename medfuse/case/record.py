@@ -35,6 +35,7 @@ from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
 from medfuse.report.figures import ReportVolumes, write_figures
 from medfuse.report.positions import ErrorAt
+from medfuse.results.described import VOLUMES, about, volume_list
 from medfuse.results.export import LUMA, SLICES, band_name, write_mip, write_nifti, write_pngs
 from medfuse.settings import CaseSettings, Progress
 
@@ -222,12 +223,17 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         volumes[band_name(level)] = weights
         affines[band_name(level)] = np.asarray(cast("MetaTensor", weights).affine, dtype=float)
 
+    window = asdict(result.window) if result.window else None
+    meta = record.func.meta
+    facts = (window, str(meta.get("modality", "unknown")), str(meta.get("unit", "a.u.")))
+
     def write(name: str) -> None:
         array = np.asarray(volumes[name])
-        path = folder / f"{name}.nii.gz"
-        write_nifti(path, array if len(array) == 3 else array[0], affines[name])
+        path, what = folder / f"{name}.nii.gz", about(name, *facts)
+        write_nifti(path, array if len(array) == 3 else array[0], affines[name], what=what)
 
     share_out(write, list(volumes))
+    _write_json(folder / VOLUMES, volume_list(volumes, *facts))
     record.registration.write_tfm(folder / "transform.tfm")
     _write_json(folder / "transform.json", record.registration.to_dict())
     if record.settings.png:

@@ -74,7 +74,7 @@ class ClinicalReader(ImageReader):
                 cause=f"expected one path, got {len(paths)}",
                 remedy="Give the folder of a series, or one file of it",
             )
-        if (fused := _color_volume(Path(paths[0]))) is not None:
+        if (fused := color_volume(Path(paths[0]))) is not None:
             return fused
         volume = read_volume(paths[0], **options)
         meta = {
@@ -86,7 +86,7 @@ class ClinicalReader(ImageReader):
         return volume.values, meta
 
 
-def _color_volume(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
+def color_volume(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
     """RGB of a NIfTI file with three bytes a voxel; None for all that is no such file."""
     if not (path.is_file() and path.name.lower().endswith((".nii", ".nii.gz"))):
         return None

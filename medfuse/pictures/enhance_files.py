@@ -26,6 +26,7 @@ from medfuse.pictures.enhance import (
     remarks,
 )
 from medfuse.report.page import data_uri, render
+from medfuse.results.described import About
 from medfuse.results.export import encode_png, square_pixels, to_bytes, write_nifti
 from medfuse.results.folder import file_sha256, input_files, write_through
 from medfuse.settings import Progress
@@ -143,9 +144,9 @@ def _nifti(found: Enhancement, out: Path) -> bytes:
             Path(folder) / f"image{'.nii.gz' if out.name.endswith('.gz') else '.nii'}",
             found.image[0].numpy(),
             found.image.affine.numpy(),  # type: ignore[attr-defined]
-            description="medfuse enhance: painted by a network; no measurement",
-            intent="windowed 0..1",
-            display_range=(0.0, 1.0),
+            what=About(
+                "medfuse enhance: painted by a network; no measurement", "windowed 0..1", (0.0, 1.0)
+            ),
         )
         return path.read_bytes()
 

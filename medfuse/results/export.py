@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.results.described import About, describe_header
 from medfuse.results.folder import ResultFolder, is_complete, remove_stale, whole_file, writing
 
 __all__ = [
@@ -59,9 +60,7 @@ def write_nifti(
     array: ArrayLike,
     affine: ArrayLike,
     *,
-    description: str = "",
-    intent: str = "",
-    display_range: tuple[float, float] | None = None,
+    what: About | None = None,
 ) -> Path:
     """Write one volume as NIfTI-1 with sform and qform (code 1, scanner), in mm.
 
@@ -77,12 +76,8 @@ def write_nifti(
         stored as RGB24. A single slice becomes Z = 1.
     affine : (4, 4) array-like
         Index -> RAS mm.
-    description : str
-        At most 79 characters, no patient data.
-    intent : str
-        At most 15 characters, e.g. the unit.
-    display_range : (low, high), optional
-        Window that viewers open with (cal_min, cal_max).
+    what : About, optional
+        Description, unit and display window for the header; no patient data.
 
     Raises
     ------
@@ -102,10 +97,7 @@ def write_nifti(
     bytewise = voxels.dtype in (np.uint8, np.bool_)
     kind = None if is_rgb else np.dtype(np.uint8 if bytewise else "<f4")
     header = nifti_header(voxels.shape[-3:], affine, kind)
-    header["descrip"] = description.encode("ascii", "replace")[:79]
-    header["intent_name"] = intent.encode("ascii", "replace")[:15]
-    if display_range is not None:
-        header["cal_min"], header["cal_max"] = display_range
+    describe_header(header, what)
     parts = _file_parts(nifti_head(header), voxels, kind)
     with writing(path), whole_file(path) as file:
         for part in _gzip(parts) if path.name.endswith(".gz") else parts:

@@ -21,6 +21,7 @@ from medfuse.fusion.bands import level_affine, level_shape
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.nifti.stream import MAX_RATIO
 from medfuse.imaging.volume import Place, require_memory
+from medfuse.results.described import VOLUMES, about, describe_header, volume_list
 from medfuse.results.export import OFFSET, band_files, nifti_head, nifti_header
 from medfuse.verification.finding import Finding, agreement, not_a_result, read_json
 
@@ -58,6 +59,9 @@ def check_headers(folder: Path, provenance: dict[str, Any]) -> Iterator[Finding]
             _require_header(folder, name.removesuffix(_SUFFIX), grid, provenance)
         except InputError as error:
             wrong.append(error.cause)
+    if (folder / VOLUMES).is_file():  # older versions wrote none
+        listed = volume_list((name.removesuffix(_SUFFIX) for name in names), *_facts(provenance))
+        wrong += [] if read_json(folder, VOLUMES) == listed else [VOLUMES]
     yield agreement(
         "headers of the volumes", wrong, says="not as written", fine=f"all {len(names)}"
     )
@@ -94,11 +98,20 @@ def _require_header(folder: Path, name: str, grid: Grid, provenance: dict[str, A
     shape, affine = _place(folder, name, grid, provenance)
     coloured = name == _COLOURED or (name == _FUNCTIONAL and not provenance["colormap"])
     header = nifti_header(shape, affine, None if coloured else np.dtype("<f4"))
-    if _unpacked(folder, name, OFFSET, whole=False) != nifti_head(header):
+    plain = nifti_head(header)  # of versions that described nothing
+    described = nifti_head(describe_header(header, about(name, *_facts(provenance))))
+    if _unpacked(folder, name, OFFSET, whole=False) not in (plain, described):
         raise not_a_result(folder, f"{name}{_SUFFIX} (header)")
     with (folder / f"{name}{_SUFFIX}").open("rb") as file:
         if file.read(len(GZIP_HEAD)) != GZIP_HEAD:
             raise not_a_result(folder, f"{name}{_SUFFIX} (gzip header)")
+
+
+def _facts(provenance: dict[str, Any]) -> tuple[dict[str, Any] | None, str, str]:
+    """Window, modality and unit of the functional image, as `about` takes them."""
+    steps = {step["name"]: step["parameters"] for step in provenance["steps"]}
+    func = provenance["inputs"]["functional"]
+    return steps["window"]["functional"], str(func["modality"]), str(func["unit"])
 
 
 def _place(

@@ -17,6 +17,7 @@ from PIL import Image
 
 from medfuse.errors import OutputError
 from medfuse.imaging.grid import Grid, from_sitk
+from medfuse.results.described import About
 from medfuse.results.export import (
     plane_orders,
     square_pixels,
@@ -70,7 +71,7 @@ def test_rgb24_returns_from_simpleitk_with_colours_and_geometry(tmp_path: Path) 
 
 def test_float_volume_returns_bit_for_bit_from_both_libraries(tmp_path: Path) -> None:
     values = np.random.default_rng(1).normal(size=(6, 5, 4)).astype(np.float32)
-    path = write_nifti(tmp_path / "v.nii.gz", values, _rotated(), display_range=(0, 1))
+    path = write_nifti(tmp_path / "v.nii.gz", values, _rotated(), what=About("", "", (0, 1)))
     image = nib.load(path)
     assert np.array_equal(np.asanyarray(image.dataobj), values)
     assert (float(image.header["cal_min"]), float(image.header["cal_max"])) == (0, 1)
@@ -102,7 +103,7 @@ def test_single_slice_becomes_a_volume_of_one_slice(tmp_path: Path) -> None:
 
 def test_same_volume_gives_same_bytes_without_time_or_name(tmp_path: Path) -> None:
     for n in (1, 2):
-        write_nifti(tmp_path / f"{n}.nii.gz", _rgb(), AFFINE, description="fused")
+        write_nifti(tmp_path / f"{n}.nii.gz", _rgb(), AFFINE, what=About("fused"))
     first = (tmp_path / "1.nii.gz").read_bytes()
     assert first == (tmp_path / "2.nii.gz").read_bytes()
     assert first[3] == 0, "gzip flags: no name, no comment"
