@@ -24,6 +24,33 @@ if TYPE_CHECKING:
 COLOURS = {"pass": "green", "look": "yellow", "fail": "red", "good": "green", "suspect": "red"}
 
 
+#: What a person reads of each stage of a case; others are shown as they are.
+STAGES = {
+    "loading": "reading the images",
+    "preparing": "registration: preparing both images",
+    "searching for a start": "registration: searching for the position",
+    "looking near by": "registration: refining the given position",
+    "checking the headers, coarse": "registration: checking the position in the headers, coarse",
+    "checking the headers, fine": "registration: checking the position in the headers, fine",
+    "trying the starts": "registration: comparing the best positions",
+    "coarse refinement": "registration: refining the best positions, coarse",
+    "fine refinement": "registration: refining the best positions, fine",
+    "affine refinement": "registration: fitting scale and shear",
+    "checking the result": "registration: estimating its error",
+    "registered": "registration: finished",
+    "colour": "fusion: coloring the functional image",
+    "guide": "fusion: choosing the weights",
+    "kernel": "fusion: combining both images",
+    "picture": "fusion: making the fused image",
+    "audit": "fusion: checking the fused image",
+    "fused": "fusion: finished",
+    "writing": "writing the volumes",
+    "figures": "drawing the figures of the report",
+    "report": "writing the report",
+    "done": "finished",
+}
+
+
 @dataclass(frozen=True)
 class Mode:
     """What the options of every command ask of the terminal."""
@@ -125,7 +152,7 @@ def progress_bar(title: str, *, after: float = 0.0) -> Iterator[Progress]:
     def update(fraction: float, text: str) -> None:
         if time.monotonic() - begun >= after:
             bar.start()
-        bar.update(task, completed=fraction, stage=text)
+        bar.update(task, completed=fraction, stage=STAGES.get(text, text))
 
     if not after:
         bar.start()
@@ -142,7 +169,7 @@ def _steps(title: str) -> Progress:
         nonlocal last
         if text != last:
             last = text
-            say(f"{title}: {time.monotonic() - begun:6.1f} s  {text}")
+            say(f"{title}: {time.monotonic() - begun:6.1f} s  {STAGES.get(text, text)}")
 
     return update
 

@@ -232,7 +232,7 @@ def test_quiet_prints_errors_only_and_verbose_every_step(small, tmp_path, capsys
     assert capsys.readouterr() == ("", "")
     assert run([*pair, "-v"]) == 0
     said = capsys.readouterr().err
-    for step in ("loading", "kernel", "writing", "done"):
+    for step in ("reading the images", "combining both images", "writing the volumes", "finished"):
         assert re.search(rf"medfuse fuse: +\d+\.\d s +.*{step}", said), step
     assert run(["fuse", small["mri"], "missing.nii.gz", "-o", str(tmp_path / "p"), "-q"]) == 8
     out, err = capsys.readouterr()
