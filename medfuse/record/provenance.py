@@ -369,8 +369,8 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             content[name] = "given by UID"
     if content.get("initial") is not None and not settings.get("keep_names"):
         content["initial"] = "given"
-    if not settings.get("keep_names"):
-        content["regions"] = ["given"] * len(content.get("regions") or ())
+    if content.get("regions") and not settings.get("keep_names"):
+        content["regions"] = ["given"] * len(content["regions"])
     return content
 
 
