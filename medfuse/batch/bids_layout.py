@@ -273,6 +273,10 @@ def _files(result: Path, raw: Path) -> dict[str, Path | bytes]:
     way = f"{stem}_from-{suffix}_to-{anatomical['suffix']}_mode-image_xfm.tfm"
     text = "ITK transform: points of the anatomical image -> points of the functional image, LPS mm"
     add(result / "transform.tfm", f"{folder}fusion/{way}", text, {})
+    for suffix in ("tsv", "json"):  # its columns are explained beside it
+        table = result / f"measurements.{suffix}"
+        if table.is_file():
+            files[f"{folder}fusion/{space}_desc-regions_measurements.{suffix}"] = table
     return files
 
 

@@ -81,7 +81,7 @@ def report_page(folder: Path) -> str:
         transform=transform,
         figures=figures,
         pictures=inline_pictures(sorted((folder / "figures").glob("*.png"))),
-        regions=case_regions(folder),
+        regions=case_regions(folder, figures.get("regions") or ()),
         suv=_suv(provenance["inputs"]["functional"].get("suv")),
         worries=[
             check

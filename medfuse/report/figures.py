@@ -27,9 +27,11 @@ from medfuse.report.panels import (
     checkerboard,
     crosshair,
     draw_edges,
+    draw_regions,
     letter,
     make_views,
     position,
+    region_colour,
     share_colours,
     side_by_side,
 )
@@ -174,6 +176,11 @@ def write_figures(folder: Path, volumes: ReportVolumes) -> dict[str, Any]:
             target, volumes, make_views(grid, foreground, [main], side=THUMBNAIL_SIDE)[0], spot
         ),
     }
+    if volumes.regions is not None:
+        index["regions"] = [
+            {"name": name, "colour": region_colour(label)}
+            for label, name in enumerate(volumes.region_names, start=1)
+        ]
     draw = partial(_panel, volumes)
     place = write_contradiction(
         target, volumes.contradiction, grid, foreground, draw, volumes.shown[:3]
@@ -329,8 +336,11 @@ def _write_thumbnail(folder: Path, volumes: ReportVolumes, view: View, spot: Poi
 
 
 def _marked(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:
-    """A panel on which places are outlined at which the picture contradicts its sources."""
-    return mark(_panel(volumes, view, index, name), view, index, volumes.contradiction)
+    """A panel with the lines around regions, and around places that contradict the sources."""
+    panel = _panel(volumes, view, index, name)
+    if volumes.regions is not None:
+        panel = draw_regions(panel, view.cut(volumes.regions, index))
+    return mark(panel, view, index, volumes.contradiction)
 
 
 def _panel(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:

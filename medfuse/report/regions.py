@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,10 @@ def read_table(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def case_regions(folder: Path) -> list[dict[str, Any]]:
+def case_regions(folder: Path, drawn: Sequence[Mapping[str, str]] = ()) -> list[dict[str, Any]]:
     """The table of a case as its page shows it: text, with ranges."""
-    return [_shown(row) for row in read_table(folder)]
+    colours = {str(one["name"]): str(one["colour"]) for one in drawn}
+    return [{**_shown(row), "colour": colours.get(row["region"])} for row in read_table(folder)]
 
 
 def _shown(row: dict[str, str]) -> dict[str, Any]:

@@ -22,8 +22,6 @@ from medfuse.measurement.files import Named
 from medfuse.measurement.gather import ABSENT, content_of
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.result import Registration
-from medfuse.report.figures import INDEX, write_index
-from medfuse.report.viewer import CONTOURS
 from medfuse.results.folder import inventory
 from medfuse.settings import CaseSettings
 from medfuse.verification.compare import differences, left_out
@@ -64,7 +62,8 @@ def same_files(
         yield unmeasured
         _keep_measurements(folder, scratch)
     salted = provenance["identifiers"] == _SALTED and salt is None
-    yield from _files(folder, scratch, provenance, made_by, salted=salted)
+    left = ("figures/",) if unmeasured else ()
+    yield from _files(folder, scratch, provenance, made_by, left, salted=salted)
     made, found = read_json(scratch, "provenance.json"), dict(provenance)
     if unmeasured:
         made["steps"] += [step for step in found["steps"] if step["name"] == "measure"]
@@ -125,7 +124,10 @@ def _measured(
     wanted = step["parameters"]["files"]
     files = [Named(path, f["name"]) for f in wanted if (path := _found(f["sha256"], inputs))]
     if len(files) < len(wanted):
-        lacking = f"{len(wanted) - len(files)} file(s) with regions are not among the inputs"
+        lacking = (
+            f"{len(wanted) - len(files)} file(s) with regions are not among the inputs; figures, "
+            "which show their outlines, are not compared either"
+        )
         return record, not_checked("measurements", lacking)
     measured = measure_case(
         record.settings, files, record.anat, record.func, record.registration,
@@ -138,12 +140,6 @@ def _keep_measurements(folder: Path, scratch: Path) -> None:
     """Take over what could not be measured again: a finding names it as not checked."""
     for path in folder.glob(f"{Path(TABLE).stem}.*"):
         shutil.copyfile(path, scratch / path.name)
-    if (folder / "figures" / CONTOURS).is_file():
-        shutil.copyfile(folder / "figures" / CONTOURS, scratch / "figures" / CONTOURS)
-        made, found = (read_json(f, f"figures/{INDEX}") for f in (scratch, folder))
-        made["viewer"]["files"]["regions"] = CONTOURS
-        made["viewer"]["regions"] = found["viewer"]["regions"]
-        write_index(scratch / "figures", made)
 
 
 def _found(sha256: str, inputs: Path) -> Path | None:
@@ -156,12 +152,18 @@ def _found(sha256: str, inputs: Path) -> Path | None:
 
 
 def _files(
-    folder: Path, scratch: Path, provenance: dict[str, Any], made_by: str | None, *, salted: bool
+    folder: Path,
+    scratch: Path,
+    provenance: dict[str, Any],
+    made_by: str | None,
+    left: tuple[str, ...],
+    *,
+    salted: bool,
 ) -> Iterator[Finding]:
     new, old = inventory(scratch), inventory(folder)
     older = provenance["medfuse"] != software()["medfuse"]
-    left = ("dicom/",) if salted else ()
-    if salted and any(name.startswith(left) for name in old):
+    left = (*left, "dicom/") if salted else left
+    if salted and any(name.startswith("dicom/") for name in old):
         yield not_checked("DICOM files", "their UIDs rest on the secret of the study")
     if "report.html" not in old:  # MONAI may leave it out, with its figures
         left = (*left, "figures/")

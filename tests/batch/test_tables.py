@@ -134,6 +134,27 @@ def test_verify_measures_again_and_says_where_it_cannot(out, study, tmp_path):
     assert not all(f.ok for f in verify(altered))
 
 
+def test_the_views_show_the_outlines_of_the_regions(out):
+    from PIL import Image
+
+    from medfuse.report.panels import REGION_COLOURS
+
+    index = json.loads((out / "one" / "figures" / "figures.json").read_text())
+    assert [region["name"] for region in index["regions"]] == ["block", "corner"]
+    strip = index["slices"]["rows"][len(index["slices"]["rows"]) // 2]["file"]
+    pixels = np.asarray(Image.open(out / "one" / "figures" / strip).convert("RGB"))
+    assert (pixels == REGION_COLOURS[0]).all(axis=-1).sum() > 50
+    assert index["regions"][0]["colour"] in (out / "one" / "report.html").read_text()
+
+
+def test_without_the_files_of_the_regions_that_is_said(out, study, tmp_path):
+    shutil.copytree(study / "one", tmp_path / "one")
+    found = {f.what: f for f in verify(out / "one", inputs=tmp_path)}
+    assert all(f.ok for f in found.values()), [f for f in found.values() if not f.ok]
+    assert not found["measurements"].checked
+    assert "figures" in found["measurements"].text
+
+
 def made(out: Path, case: str, **numbers: float) -> None:
     """A result folder with nothing but a table."""
     (out / case).mkdir(parents=True)
