@@ -190,10 +190,11 @@ def audit_table(audit: dict[str, Any]) -> None:
     """Print ``audit.json``: all checks in brief, the meaning of those that need eyes."""
     from medfuse.audit.words import limit_in_words, value_in_words
 
-    rows = [
-        (c["title"], value_in_words(c), limit_in_words(c), c["verdict"]) for c in audit["checks"]
-    ]
-    table(f"Audit: {audit['verdict']}", ("check", "found", "limit", "verdict"), rows)
+    rows = []
+    for check in audit["checks"]:
+        told = ", ".join(filter(None, (value_in_words(check), limit_in_words(check))))
+        rows.append((check["title"], told, check["verdict"]))
+    table(f"Audit: {audit['verdict']}", ("check", "found", "verdict"), rows)
     for check in audit["checks"]:
         if check["verdict"] != "pass":
             say(f"{check['verdict']}: {check['title']}. {check['text']}", style="yellow")

@@ -27,8 +27,8 @@ def test_report_names_every_check_with_its_meaning(report: Path) -> None:
     for check in make_audit()["checks"]:
         assert check["title"] in text
         assert check["text"] in text
-    assert "2.4e-07 luminance" in text
-    assert "limit: below 1e-05" in text
+    assert "brightness from neither source: 2.4e-07" in text
+    assert "limit 1e-05" in text
 
 
 def test_report_tells_the_whole_story(report: Path) -> None:
