@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import medfuse
+from medfuse.batch.crate import write_crate
 from medfuse.batch.ledger import (
     BatchSummary,
     Ledger,
@@ -27,6 +28,7 @@ from medfuse.batch.worker import Job, Runner
 from medfuse.errors import MedfuseError, OutputError
 from medfuse.report.study import write_study_report
 from medfuse.results.folder import remove_stale
+from medfuse.results.ledger_files import CRATE
 from medfuse.settings import CaseResult
 from medfuse.study.spill import Spill
 
@@ -172,9 +174,11 @@ def _decode(fields: dict[str, Any]) -> CaseResult:
 
 
 def _study_report(out: Path) -> tuple[str, ...]:
-    """Write study.html; a report that fails must not cost the results."""
-    try:
-        write_study_report(out)
-    except Exception as error:  # the boundary of the batch
-        return (f"study.html was not written: {type(error).__name__}",)
-    return ()
+    """Write study.html and the metadata; what fails here must not cost the results."""
+    notes: tuple[str, ...] = ()
+    for name, write in (("study.html", write_study_report), (CRATE, write_crate)):
+        try:
+            write(out)
+        except Exception as error:  # the boundary of the batch
+            notes += (f"{name} was not written: {type(error).__name__}",)
+    return notes

@@ -15,6 +15,8 @@ LEDGERS = "batch*.jsonl"  # each shard has its own
 
 
 SUMMARY = "summary.csv"
+#: What archives read of a study, by RO-Crate.
+CRATE = "ro-crate-metadata.json"
 #: The same, and the numbers of regions of all cases, in the form of BIDS.
 TABLES = ("summary.tsv", "summary.json", "measurements.tsv", "measurements.json")
 

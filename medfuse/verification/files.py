@@ -21,7 +21,7 @@ from medfuse.results.folder import (
     file_sha256,
     shown_name,
 )
-from medfuse.results.ledger_files import LEDGERS, SUMMARY, TABLES
+from medfuse.results.ledger_files import CRATE, LEDGERS, SUMMARY, TABLES
 from medfuse.verification.finding import Finding, agreement, listed, not_checked, printable
 
 SIGNATURE = MANIFEST + SIGNATURE_SUFFIX
@@ -29,7 +29,7 @@ MAX_SIGNATURE_BYTES = 4096
 MAX_ENTRIES = 100_000
 #: What a batch writes beside its results.
 WORKING_PAPERS = (
-    LEDGERS, SUMMARY, *TABLES, "study.html", BIDS_DESCRIPTION, "logs/*.log", "*.bids.json",
+    LEDGERS, SUMMARY, *TABLES, CRATE, "study.html", BIDS_DESCRIPTION, "logs/*.log", "*.bids.json",
 )  # fmt: skip
 _STUDY_FILES = (*WORKING_PAPERS, STUDY_LIST, STUDY_LIST + SIGNATURE_SUFFIX)
 

@@ -26,9 +26,9 @@ from medfuse.results.folder import (
     write_through,
     writing,
 )
-from medfuse.results.ledger_files import TABLES
+from medfuse.results.ledger_files import CRATE, TABLES
 
-STUDY_FILES = ("summary.csv", *TABLES, "dataset_description.json", "study.html")
+STUDY_FILES = ("summary.csv", *TABLES, CRATE, "dataset_description.json", "study.html")
 _SCRYPT = {"opslimit": 1 << 25, "memlimit": 1 << 30}  # the cost that minisign -G sets
 AskPassword = Callable[[], str]
 
