@@ -168,13 +168,23 @@ class CaseSettings(BaseModel):
         str | None,
         Option(
             "Registration",
-            "Take this position: headers, search or a number of the report.",
+            "Position to take: headers, search or a number.",
             label="Position",
             metavar="NAME",
             choices=("headers", "search"),
             single=True,
         ),
         Field(pattern=r"^(headers|start|search|[2-9])$"),
+    ] = None
+    region: Annotated[
+        str | None,
+        Option(
+            "Registration",
+            "NIfTI mask that must fit above all (tumor, brain).",
+            metavar="FILE",
+            single=True,
+            is_path=True,
+        ),
     ] = None
     accept_suspect: Annotated[
         bool,
@@ -284,6 +294,8 @@ class CaseSettings(BaseModel):
 
 #: What a user states of a pair that would else be refused.
 PAIR_SETTINGS = ("accept_pair", "allow_patient_mismatch")
+#: Settings that name a file; a record holds what it said instead of its name.
+FILES = ("initial", "region")
 DEFAULT_METHOD: str = CaseSettings.model_fields["method"].default
 
 

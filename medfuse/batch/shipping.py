@@ -15,7 +15,7 @@ from medfuse.batch.worker import Job
 from medfuse.imaging.bids import data_set_of
 from medfuse.imaging.pet.body_weight import table_files
 from medfuse.results.folder import MANIFEST, ResultFolder, input_files
-from medfuse.settings import split_region
+from medfuse.settings import FILES, split_region
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Parcel:
 
 
 def pack(job: Job) -> Parcel:
-    """Put the input files of a job (sidecars, tables, start transform, salt) into a parcel."""
+    """Put the files of a job (images, sidecars, tables, start, region, salt) into a parcel."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
         for role in ("anatomical", "functional"):
@@ -35,8 +35,8 @@ def pack(job: Job) -> Parcel:
             top = data_set_of(path)
             for file in (*input_files(path), *table_files(path)):
                 archive.write(file, f"{role}/{file.absolute().relative_to(top).as_posix()}")
-        initial = job.settings.get("initial")
-        for role, single in (("initial", initial), ("uid_salt", job.uid_salt)):
+        given = [(name, job.settings.get(name)) for name in FILES]
+        for role, single in (*given, ("uid_salt", job.uid_salt)):
             if single:
                 archive.write(single, f"{role}/{Path(single).name}")
         regions = _pack_regions(job, archive) if job.settings.get("regions") else ()
@@ -67,8 +67,9 @@ def run_parcel(parcel: Parcel, **options: Any) -> tuple[dict[str, Any], bytes]:
             archive.extractall(room)
         job = parcel.job
         settings = {**job.settings, "regions": list(job.settings.get("regions") or ())}
-        if settings.get("initial"):
-            settings["initial"] = str(room / "initial" / Path(settings["initial"]).name)
+        for role in FILES:
+            if settings.get(role):
+                settings[role] = str(room / role / Path(settings[role]).name)
         for number, given in enumerate(settings["regions"]):
             region, path = split_region(given)
             settings["regions"][number] = f"{region}={room / path}" if region else str(room / path)

@@ -44,12 +44,14 @@ from medfuse.measurement.gather import fingerprint
 from medfuse.methods.registry import get_method
 from medfuse.record.privacy import study_salt
 from medfuse.record.provenance import Role, bids_fields
+from medfuse.registration.region import read_region
 from medfuse.registration.result import Registration, register
 from medfuse.registration.start import landmark_note, read_matrix
 from medfuse.results.export import ResultFolder, remove_stale
 from medfuse.results.export import is_complete as folder_is_complete
 from medfuse.results.folder import file_sha256, input_files, read_manifest, shown_name
 from medfuse.settings import (
+    FILES,
     CaseResult,
     CaseSettings,
     Progress,
@@ -86,17 +88,20 @@ def case_key(anatomical: Path, functional: Path, settings: CaseSettings) -> str:
     InputError
         If an input is missing or unreadable.
     """
-    if settings.initial:
-        _require_file(Path(settings.initial))
+    files = {name: getattr(settings, name) for name in FILES}
+    for name, file in files.items():
+        _require_file(file, name)
     parts = {
         "anatomical": _content_hash(anatomical),
         "functional": _content_hash(functional),
-        "settings": settings.model_dump(mode="json", exclude={"initial", "regions"}),
+        "settings": settings.model_dump(mode="json", exclude={*FILES, "regions"}),
         "initial": _content_hash(Path(settings.initial)) if settings.initial else None,
         "regions": fingerprint(region_files(settings, anatomical, functional)),
         "version": medfuse.__version__,
         "weights": _weights_sha256(settings.method),
     }
+    if settings.region:
+        parts["region"] = _content_hash(Path(settings.region))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -348,6 +353,7 @@ def align(
             initial=initial,
             seed=settings.seed,
             choose=settings.choose,
+            region=read_region(Path(settings.region), anat, func) if settings.region else None,
             progress=progress,
         )
     except MedfuseError as error:
@@ -414,12 +420,14 @@ def _part(notify: Progress, start: float, stop: float) -> Progress:
     return lambda fraction, text: notify(start + (stop - start) * fraction, text)
 
 
-def _require_file(path: Path) -> None:
+def _require_file(file: str | None, name: str) -> None:
     """Refuse to wait for a pipe."""
-    if path.exists() and not path.is_file():
+    path = Path(file or "")
+    if file and path.exists() and not path.is_file():
+        is_start = name == "initial"
         raise InputError(
-            "E_BAD_TRANSFORM",
-            what="Cannot read the initial transform",
+            "E_BAD_TRANSFORM" if is_start else "E_REGION",
+            what="Cannot read the initial transform" if is_start else "Cannot use the region",
             where=shown_name(path.name),
             cause="it is no file",
             remedy="Give a file",

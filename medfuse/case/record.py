@@ -30,6 +30,7 @@ from medfuse.kernel.threads import share_out
 from medfuse.record.privacy import case_secret
 from medfuse.record.provenance import build_provenance, write_provenance
 from medfuse.registration.geometry import rotation_angle
+from medfuse.registration.region import REGION_FILE, Region, read_region
 from medfuse.registration.result import Registration
 from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
@@ -233,7 +234,13 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         write_nifti(path, array if len(array) == 3 else array[0], affines[name], what=what)
 
     share_out(write, list(volumes))
-    _write_json(folder / VOLUMES, volume_list(volumes, *facts))
+    names, region = list(volumes), _region(record)
+    if region:
+        name = REGION_FILE.removesuffix(".nii.gz")
+        names.append(name)
+        inside = region.inside.astype(np.uint8)
+        write_nifti(folder / REGION_FILE, inside, region.affine, what=about(name, *facts))
+    _write_json(folder / VOLUMES, volume_list(names, *facts))
     record.registration.write_tfm(folder / "transform.tfm")
     _write_json(folder / "transform.json", record.registration.to_dict())
     if record.settings.png:
@@ -245,6 +252,11 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
             affine,
             rank=rank[0] if len(rank) == 1 else None,
         )
+
+
+def _region(record: CaseRecord) -> Region | None:
+    path = record.settings.region
+    return read_region(Path(path), record.anat, record.func) if path else None
 
 
 def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
@@ -404,7 +416,10 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
         "anatomical": asdict(result.anatomical_window) if result.anatomical_window else None,
     }
     registration = record.registration.to_dict()
-    start = {"seed": record.settings.seed, "initial": record.initial}
+    start: dict[str, Any] = {"seed": record.settings.seed, "initial": record.initial}
+    region = _region(record)
+    if region:
+        start["region"] = region.to_dict()
     steps = [
         {"name": "register", "parameters": start, "result": registration},
         {"name": "resample", "parameters": {"interpolation": "linear"}, "result": {}},

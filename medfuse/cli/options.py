@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from medfuse.cli import terminal
 from medfuse.errors import UsageError
-from medfuse.settings import CaseSettings, Group, names_in, option_of, settings_from
+from medfuse.settings import FILES, CaseSettings, Group, names_in, option_of, settings_from
 
 COMMON = "Common options"
 ALWAYS = "Options of every command"
@@ -160,8 +160,9 @@ def _case_settings(chosen: dict[str, Any], values: dict[str, Any]) -> CaseSettin
                 remedy="Give one of them",
             )
         chosen |= {"initial": landmarks, "initial_kind": "landmarks"}
-    if chosen.get("initial") is not None:
-        chosen["initial"] = str(chosen["initial"])
+    for name in FILES:
+        if chosen.get(name) is not None:
+            chosen[name] = str(chosen[name])
     return settings_from(chosen)
 
 

@@ -25,6 +25,7 @@ from medfuse.kernel.devices import find_device
 from medfuse.record.privacy import case_secret, pseudonym, sanitize, sanitize_command, sanitize_text
 from medfuse.record.prov_json import to_prov_json
 from medfuse.results.folder import bids_root, inventory, writing
+from medfuse.settings import FILES
 
 Role = Literal["anatomical", "functional"]
 Verdict = Literal["pass", "look", "fail"]
@@ -367,10 +368,10 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         uid = str(content.get(name) or "")
         if "." in uid and not settings.get("keep_uids"):
             content[name] = "given by UID"
-    if content.get("initial") is not None and not settings.get("keep_names"):
-        content["initial"] = "given"
-    if content.get("regions") and not settings.get("keep_names"):
-        content["regions"] = ["given"] * len(content["regions"])
+    if not settings.get("keep_names"):
+        content |= {name: "given" for name in FILES if content.get(name) is not None}
+        if content.get("regions"):
+            content["regions"] = ["given"] * len(content["regions"])
     return content
 
 

@@ -8,7 +8,7 @@ these *witnesses* agree, the images fix the position; where they do not, they do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,7 @@ CONFIDENCE = 0.9
 LEAST_MM = 3.0
 #: CT with PET or SPECT mostly come from one session on one scanner. All else is two sessions,
 #: between which limbs bend and organs move. No rigid witness sees that, so its spread counts more.
-FACTOR_ONE_SESSION, FACTOR_TWO_SESSIONS = 1.9, 2.4
+FACTOR_ONE_SESSION, FACTOR_TWO_SESSIONS = 2.7, 3.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +51,10 @@ class Witness:
 class ExpectedError:
     """A bound under which the error lies in nine cases of ten, at each point.
 
-    It is ``sqrt(least_mm ** 2 + (factor * spread) ** 2)``, where the spread is the root mean square
-    distance of the witnesses from the result at that point. `least_mm` and `factor` were set on
-    persons (docs/registration.md); what all witnesses have in common, such as a limb that bent
-    between the scans, they cannot see.
+    It is ``sqrt(least_mm ** 2 + (factor * spread) ** 2)``, where the spread is the median distance
+    of the witnesses from the result at that point: one that strays alone says more about itself
+    than about the result. `least_mm` and `factor` were set on persons (docs/registration.md); what
+    all witnesses have in common, such as a limb that bent between the scans, they cannot see.
 
     Parameters
     ----------
@@ -62,37 +62,39 @@ class ExpectedError:
         The result that is judged, fixed point -> moving point, RAS mm.
     witnesses : tuple of Witness
     least_mm, factor : float
+    spread : {"median", "rms"}
+        How distances become one; "rms" in results of older versions.
     """
 
     matrix: Matrix
     witnesses: tuple[Witness, ...]
     least_mm: float
     factor: float
+    spread: Literal["median", "rms"] = "median"
 
     def spread_mm(self, points: ArrayLike) -> NDArray[np.float64]:
-        """(N,) root mean square distance of the witnesses from the result at (N, 3) points."""
+        """(N,) typical distance of the witnesses from the result at (N, 3) points, mm."""
         at = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         off = np.array([witness.off_mm(self.matrix, at) for witness in self.witnesses])
-        return np.sqrt((off**2).mean(axis=0)) if len(off) else np.full(len(at), np.inf)
+        if not len(off):
+            return np.full(len(at), np.inf)
+        whole = (
+            np.median(off, axis=0) if self.spread == "median" else np.sqrt((off**2).mean(axis=0))
+        )
+        return np.asarray(whole)
 
     def within_mm(self, points: ArrayLike) -> NDArray[np.float64]:
         """(N,) 90 % bound of the error at (N, 3) points of the fixed world, RAS mm."""
         return np.asarray(np.hypot(self.least_mm, self.factor * self.spread_mm(points)))
 
     def on_grid(self, grid: Grid) -> NDArray[np.float32]:
-        """(X, Y, Z) 90 % bound of the error at every voxel of a grid in the fixed world, mm.
-
-        The squared distance of two linear maps is a quadratic form of the position, which the
-        voxels of a grid fill plane by plane.
-        """
-        gaps = [(w.matrix - self.matrix)[:3] @ grid.affine for w in self.witnesses]
-        form = np.mean([gap.T @ gap for gap in gaps], axis=0)
+        """(X, Y, Z) 90 % bound of the error at every voxel of a grid in the fixed world, mm."""
         x, y = np.indices(grid.shape[:2], dtype=np.float64)
         within = np.empty(grid.shape, np.float32)
         for z in range(grid.shape[2]):
-            at = np.stack([x, y, np.full_like(x, z), np.ones_like(x)], axis=-1)
-            spread = np.sqrt(np.maximum(((at @ form) * at).sum(axis=-1), 0.0))
-            within[..., z] = np.hypot(self.least_mm, self.factor * spread)
+            index = np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3)
+            plane = self.within_mm(transform_points(grid.affine, index))
+            within[..., z] = plane.reshape(grid.shape[:2])
         return within
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class ExpectedError:
             "confidence": CONFIDENCE,
             "least_mm": self.least_mm,
             "factor": self.factor,
+            "spread": self.spread,
             "witnesses": [{"name": w.name, "matrix": w.matrix.tolist()} for w in self.witnesses],
         }
 
@@ -110,7 +113,8 @@ class ExpectedError:
         witnesses = tuple(
             Witness(w["name"], np.array(w["matrix"], dtype=np.float64)) for w in values["witnesses"]
         )
-        return cls(matrix, witnesses, values["least_mm"], values["factor"])
+        spread = values.get("spread", "rms")
+        return cls(matrix, witnesses, values["least_mm"], values["factor"], spread)
 
 
 def expected_error(

@@ -42,6 +42,13 @@ def named_places(
     )
 
 
+def worst_place(expected: ExpectedError, name: str, points: NDArray[np.float64]) -> Place:
+    """The point among some, fixed RAS mm, where the bound of the error is largest."""
+    within = expected.within_mm(points)
+    worst = int(np.argmax(within))
+    return Place(name, _triple(points[worst]), float(within[worst]))
+
+
 def _centre_of_uptake(pair: Volumes, expected: ExpectedError) -> NDArray[np.float64] | None:
     """Middle of the hottest voxels that lie in the fixed field of view, fixed RAS mm."""
     values, affine = from_sitk(pair.moving.image)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medfuse.imaging.grid import Matrix
+from medfuse.imaging.grid import Matrix, transform_points
 from medfuse.registration.evidence import Sign, Verdict
 from medfuse.registration.refine import NEARBY_DEG, NEARBY_MM
 
 if TYPE_CHECKING:
-    from medfuse.registration.strategy import Outcome
+    from medfuse.registration.region import Region
+    from medfuse.registration.strategy import Outcome, Volumes
 
 _ORDER: tuple[Verdict, ...] = ("good", "look", "suspect")
 
 MIN_OVERLAP = 0.25
+MIN_OF_REGION = 0.9
 MIN_METRIC = 0.05
 MAX_RIVAL = 0.985
 MIN_SHARPNESS = 1.05
 #: Mean over the foreground of the bound of the error (90 %): up to here good, then look, suspect.
-GOOD_WITHIN_MM = 10.0
+GOOD_WITHIN_MM = 12.0
 LOOK_WITHIN_MM = 50.0
 #: A mirrored copy that fits better than this, relative to the image as it is, is reported.
 MAX_MIRRORED = 1.02
@@ -46,26 +49,45 @@ class Judgement:
     signs: tuple[Sign, ...]
 
 
-def judge(outcome: Outcome, within_mm: float | None = None) -> Judgement:
-    """Judge a result; `within_mm` is the mean bound of its error, None where not measured."""
+def judge(
+    outcome: Outcome,
+    within_mm: float | None = None,
+    *,
+    over: str = "the body",
+    further: Sequence[Sign] = (),
+    remarks: Sequence[str] = (),
+) -> Judgement:
+    """Judge a result.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    within_mm : float, optional
+        Mean bound of its error, mm; None where it was not measured.
+    over : str
+        Over what that mean is.
+    further : sequence of Sign
+        Signs from elsewhere.
+    remarks : sequence of str
+        Likewise, for where the verdict is good enough to fuse.
+    """
     signs = [
         *_about_overlap(outcome),
         *_about_information(outcome),
         *_about_sharpness(outcome),
         *_about_what_was_kept(outcome),
         *_about_motion(outcome),
-        *_about_error(outcome, within_mm),
+        *_about_error(outcome, within_mm, over),
         *_about_sides(outcome),
         *_about_shape(outcome),
+        *further,
     ]
     verdict = max((sign.verdict for sign in signs), key=_ORDER.index)
     if outcome.chosen and verdict == "suspect":  # somebody looked, and answers for it
         verdict = "look"
     reasons = tuple(sign.reason for sign in signs if sign.reason and sign.verdict != "good")
-    remarks = tuple(_remarks(outcome))
-    return Judgement(
-        verdict, (*reasons, *remarks) if verdict != "suspect" else reasons, tuple(signs)
-    )
+    told = (*reasons, *_remarks(outcome), *remarks) if verdict != "suspect" else reasons
+    return Judgement(verdict, told, tuple(signs))
 
 
 def _sign(
@@ -120,6 +142,26 @@ def _about_information(outcome: Outcome) -> list[Sign]:
     ]
 
 
+def about_region(matrix: Matrix, pair: Volumes, region: Region) -> list[Sign]:
+    """How much of a region the functional image shows."""
+    at = transform_points(matrix, region.points(matrix))
+    grid = pair.moving.grid
+    index = transform_points(np.linalg.inv(grid.affine), at)
+    seen = ((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all(axis=1).mean()
+    return [
+        _sign(
+            "overlap of the region",
+            seen,
+            MIN_OF_REGION,
+            "of the region",
+            ok=bool(seen >= MIN_OF_REGION),
+            otherwise="look",
+            reason=f"only {100 * seen:.0f} % of the region lies in the functional field of view "
+            f"(at least {100 * MIN_OF_REGION:.0f} % are expected)",
+        )
+    ]
+
+
 def _about_sharpness(outcome: Outcome) -> list[Sign]:
     return [
         _sign(
@@ -141,7 +183,7 @@ def _dull(outcome: Outcome) -> str:
     )
 
 
-def _about_error(outcome: Outcome, within_mm: float | None) -> list[Sign]:
+def _about_error(outcome: Outcome, within_mm: float | None, over: str) -> list[Sign]:
     if within_mm is None:
         return []
     # Who says that the images lie right, be it the headers, is a better witness than dull images.
@@ -155,7 +197,7 @@ def _about_error(outcome: Outcome, within_mm: float | None) -> list[Sign]:
             ok=within_mm <= GOOD_WITHIN_MM,
             otherwise="look" if within_mm <= LOOK_WITHIN_MM else worst,
             reason=f"the images fix the position only to within {within_mm:.0f} mm (mean bound "
-            f"over the body, at most {GOOD_WITHIN_MM:.0f} mm is expected)",
+            f"over {over}, at most {GOOD_WITHIN_MM:.0f} mm is expected)",
         )
     ]
 

@@ -132,6 +132,11 @@ class Stage:
             seed=seed,
         )
 
+    def looking_at(self, region: sitk.Image) -> Stage:
+        """The same stage, looking at another part of the fixed volume (uint8 on its grid)."""
+        count = max(1, int(np.count_nonzero(sitk.GetArrayViewFromImage(region))))
+        return replace(self, region=region, sampled=min(1.0, self.level.samples / count))
+
     def overlap(self, matrix: Matrix) -> float:
         """Fraction of the fixed foreground inside the moving field of view."""
         covered = coverage(self.grid, self.moving_grid, matrix)

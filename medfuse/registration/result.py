@@ -21,11 +21,13 @@ from medfuse.registration.fields import no_overlap
 from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.inputs import check_volume, prepare
 from medfuse.registration.model import Registration
-from medfuse.registration.places import named_places
+from medfuse.registration.places import named_places, worst_place
 from medfuse.registration.plan import PRESETS
+from medfuse.registration.posture import about_posture
 from medfuse.registration.progress import Meter, in_parallel, single_threaded_itk
-from medfuse.registration.quality import judge
+from medfuse.registration.quality import about_region, judge
 from medfuse.registration.refine import is_rigid, nearest_rotation
+from medfuse.registration.region import Region
 from medfuse.registration.strategy import Outcome, Volumes, solve
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def register(
     initial: ArrayLike | None = None,
     seed: int = 0,
     choose: str | None = None,
+    region: Region | None = None,
     progress: Callable[[float, str], None] | None = None,
     found: Callable[[Matrix], None] | None = None,
 ) -> Registration:
@@ -72,6 +75,9 @@ def register(
     choose : str, optional
         Take this one of the positions that are found: "headers", "search" or a number, as in
         `Registration.alternatives`. It is measured where it is.
+    region : Region, optional
+        What must fit above all, from `region.read_region`: the last refinement looks at it, and the
+        verdict is about the error there.
     progress : callable, optional
         Called with (fraction, text) as the work goes on, from worker threads too, never at the same
         time. If it raises, the work stops and the exception comes out of here.
@@ -116,12 +122,13 @@ def register(
             seed=seed,
             meter=meter,
             choose=choose,
+            region=region.exchanged() if region and exchanged else region,
         )
         if exchanged:
             outcome = outcome.exchanged()
         meter.stage(1.0, 1.0, total=1, text="registered")
         meter.check()
-    return _registration(outcome, pair, start, seed, fixed.meta, moving.meta)
+    return _registration(outcome, pair, start, seed, fixed.meta, moving.meta, region)
 
 
 def _field_mm3(grid: Grid) -> float:
@@ -135,6 +142,7 @@ def _registration(
     seed: int,
     fixed: dict[str, Any],
     moving: dict[str, Any],
+    region: Region | None,
 ) -> Registration:
     uptake = moving.get("modality") in ("PET", "SPECT")
     one_session = uptake and fixed.get("modality") == "CT"
@@ -143,9 +151,17 @@ def _registration(
     places: tuple[Place, ...] = ()
     if outcome.witnesses:
         expected = expected_error(outcome.matrix, outcome.witnesses, one_session=one_session)
-        typical = float(expected.within_mm(points).mean())
+        asked = region.points(outcome.matrix) if region else points
+        typical = float(expected.within_mm(asked).mean())
         places = named_places(expected, pair, points, uptake=uptake)
-    judged = judge(outcome, typical)
+        if region:
+            places = (worst_place(expected, "the region", asked), *places)
+    turned = "" if outcome.method == "identity" else outcome.turned
+    further, remarks = about_posture(fixed, moving, turned)
+    if region:
+        further += about_region(outcome.matrix, pair, region)
+    over = "the region" if region else "the body"
+    judged = judge(outcome, typical, over=over, further=further, remarks=remarks)
     change = outcome.matrix @ np.linalg.inv(start)
     middle = np.append(pair.fixed.grid.centre, 1.0)
     shift = np.linalg.norm((outcome.matrix @ middle - start @ middle)[:3])

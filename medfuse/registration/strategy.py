@@ -16,6 +16,7 @@ from medfuse.registration.mirror import mirrored_fit
 from medfuse.registration.plan import Plan
 from medfuse.registration.progress import Meter, in_parallel
 from medfuse.registration.refine import Refined, Stage, affine_transform, is_rigid
+from medfuse.registration.region import GUARD, Region, focused
 from medfuse.registration.search import body_turns, rotation_ball, search
 from medfuse.registration.witnesses import call_witnesses, climb_again
 
@@ -149,6 +150,7 @@ class _Work:
     before: Refined
     given: bool
     meter: Meter
+    region: Region | None
 
     @property
     def start(self) -> Matrix:
@@ -169,6 +171,7 @@ def solve(
     seed: int,
     meter: Meter,
     choose: str | None = None,
+    region: Region | None = None,
 ) -> Outcome:
     """Register a pair.
 
@@ -181,13 +184,16 @@ def solve(
         Whether `start` came from the user.
     choose : str, optional
         Name of an `Alternative` to take instead of the best.
+    region : Region, optional
+        What the last refinement looks at above all.
     """
     fine = Stage.of(pair.fixed, pair.moving, plan.fine, seed=seed)
     meter.tick()
     coarse = Stage.of(pair.fixed, pair.moving, plan.coarse, seed=seed)
-    work = _Work(pair, plan, coarse, fine, fine.evaluate(start), given, meter)
+    work = _Work(pair, plan, coarse, fine, fine.evaluate(start), given, meter, region)
     if method == "identity":
-        return _with_witnesses(work, _as_it_is(work))
+        kept = _as_it_is(work)
+        return _with_witnesses(work, _chosen(work, kept, choose) if choose else kept)
     trusted = method == "auto" and pair.shares_frame and not given
     outcome = _near_headers(work) if trusted and work.at_home else _free(work, method)
     if choose:
@@ -214,12 +220,16 @@ def _headers_if_undecided(work: _Work, outcome: Outcome) -> Outcome:
 def _free(work: _Work, method: str) -> Outcome:
     """Go where the images say, from a search or from a start that is not rigid."""
     name, winner, all_found = "rigid", work.before, [work.before]
+    whole: tuple[Witness, ...] = ()
     if is_rigid(work.start):
         all_found = _everywhere(work)
         winner = _best(work, all_found)
         centre = work.pair.fixed.grid.centre
         again = climb_again(work.fine, winner.matrix, centre, work.meter)
         winner = max([winner, *again], key=lambda r: r.score)
+        if work.region:
+            whole = (Witness("the whole body", winner.matrix),)
+            winner = _for_region(work, winner, work.region)
     if method == "affine":
         name = "affine"
         stages = (work.coarse, work.fine)
@@ -228,7 +238,17 @@ def _free(work: _Work, method: str) -> Outcome:
             winner = winner.then(stage.refine(winner.matrix, work.meter, affine_transform))
     if winner.metric <= 0:
         raise _nothing_found("the two volumes share no information wherever they are placed")
-    return _outcome(work, winner, work.start, name, all_found=all_found)
+    found = _outcome(work, winner, work.start, name, all_found=all_found)
+    return replace(found, witnesses=whole)
+
+
+def _for_region(work: _Work, whole: Refined, region: Region) -> Refined:
+    """Refine where the region lies; the whole body may lose a little by that, not more."""
+    near = focused(work.fine, region, whole.matrix).refine(whole.matrix, work.meter)
+    there = work.fine.evaluate(near.matrix)
+    if there.score < GUARD * whole.score:
+        return whole
+    return whole.then(replace(there, iterations=near.iterations, stop_reason=near.stop_reason))
 
 
 def _best(work: _Work, found: list[Refined]) -> Refined:
@@ -440,7 +460,7 @@ def _with_witnesses(work: _Work, outcome: Outcome) -> Outcome:
     plain, mirrored = mirrored_fit(pair.fixed, pair.moving, plan, work.coarse, here, work.meter)
     return replace(
         outcome,
-        witnesses=witnesses,
+        witnesses=(*outcome.witnesses, *witnesses),
         mirrored=mirrored.metric / plain.metric if plain.metric > 0 else 0.0,
     )
 

@@ -65,7 +65,7 @@ def call_witnesses(
     fine = replace(fine, level=level)
     wide = replace(level, sigma_mm=BLUR * level.sigma_mm, step_mm=level.step_mm + 1.0)
     whole = replace(level, deeper_mm=0.0, air_mm=(0.0, level.air_mm[1]))
-    outline = _within(fine, on_grid_of(fine.fixed, whole.region(fixed.depth)))
+    outline = fine.looking_at(on_grid_of(fine.fixed, whole.region(fixed.depth)))
     work: list[_Job] = [
         (EXCHANGED, lambda: Stage.of(moving, fixed, level, seed=seed)),
         ("more blur", lambda: Stage.of(fixed, moving, wide, seed=seed)),
@@ -86,12 +86,6 @@ def call_witnesses(
     return tuple(in_parallel(climb, list(enumerate(work)), meter))
 
 
-def _within(stage: Stage, region: sitk.Image) -> Stage:
-    """The same stage, looking at another part of the fixed volume."""
-    count = max(1, int(np.count_nonzero(sitk.GetArrayViewFromImage(region))))
-    return replace(stage, region=region, sampled=min(1.0, stage.level.samples / count))
-
-
 def _halves(stage: Stage) -> Iterator[_Job]:
     """Both halves of the body along its two longest axes, as parts of the stage's region."""
     region, affine = from_sitk(stage.region)
@@ -107,5 +101,5 @@ def _halves(stage: Stage) -> Iterator[_Job]:
             part[region > 0] = points @ normal >= least
             image = sitk.GetImageFromArray(np.ascontiguousarray(part.T))
             image.CopyInformation(stage.region)
-            half = _within(stage, image)
+            half = stage.looking_at(image)
             yield f"{word} half", lambda half=half: half  # type: ignore[misc]

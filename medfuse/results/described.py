@@ -42,6 +42,7 @@ _ABOUT = {
     "anatomical_share": About("medfuse: contribution of the anatomical image to the luminance"),
     "gamut_change": About("medfuse: luminance of fused_rgb minus luminance", window=_CHANGE),
     "bound_change": About("medfuse: luminance that the bound took away", window=_CHANGE),
+    "region": About("medfuse: region that the registration had to fit; 1 is inside"),
     "painted": About("medfuse: luminance that a network synthesized", window=_CHANGE),
 }
 _BAND = "weights_level"

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfuse.errors import InputError, MedfuseError, UsageError
-from medfuse.settings import CaseSettings
+from medfuse.settings import FILES, CaseSettings
 from medfuse.study.model import Case, Skipped
 from medfuse.study.sheet import Sheet, find_path, refuse
 
@@ -122,8 +122,9 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
         return {}
     for name, text in given.items():
         given[name] = _two_numbers(text) if name in _PAIRS else _plain_value(name, text)
-    if "initial" in given:
-        given["initial"] = str(_existing(given["initial"], "initial", manifest, where))
+    for name in FILES:
+        if name in given:
+            given[name] = str(_existing(given[name], name, manifest, where))
     if "regions" in given:
         given["regions"] = ";".join(
             _region(text.strip(), manifest) for text in given["regions"].split(";") if text.strip()

@@ -28,7 +28,7 @@ from medfuse.imaging.windows import Window, apply_window
 from medfuse.registration.result import Registration
 from medfuse.report.figures import ReportVolumes
 from medfuse.results.export import ResultFolder, band_name
-from medfuse.settings import CaseSettings
+from medfuse.settings import FILES, CaseSettings
 from medfuse.transforms.facts import IMAGES, audit_of, case_name, require_unchanged, require_volume
 
 
@@ -167,7 +167,7 @@ def _key(
     parts = {
         "sources": [source.get("sha256") for source in sources],
         "registration": np.asarray(registration.matrix).tolist(),
-        "settings": settings.model_dump(mode="json", exclude={"initial"}),
+        "settings": settings.model_dump(mode="json", exclude=set(FILES)),
         "guide": fusion["guide"].get("weights_sha256"),
         "version": medfuse.__version__,
     }

@@ -23,7 +23,7 @@ from medfuse.measurement.gather import ABSENT, content_of
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.result import Registration
 from medfuse.results.folder import inventory
-from medfuse.settings import CaseSettings
+from medfuse.settings import FILES, CaseSettings
 from medfuse.verification.compare import differences, left_out
 from medfuse.verification.finding import Finding, agreement, listed, not_checked, read_json
 from medfuse.verification.inputs import Source
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _RECORDS = ("provenance.json", "provenance.prov.json", "report.html")
 #: What follows from other entries, or that `check_records` compares.
 _ELSEWHERE = (*STATED, "case", "key", "outputs", "audit", "medfuse")
-_TYPED = ("anatomical_series", "functional_series", "initial", "initial_kind", "regions")
+_TYPED = ("anatomical_series", "functional_series", *FILES, "initial_kind", "regions")
 _SALTED = "hashed with a study salt"
 Run = tuple["MetaTensor", "MetaTensor", Registration, "MetaTensor", Any]
 
@@ -243,7 +243,7 @@ def _is_number(record: Any, name: str) -> bool:
 
 def _key(provenance: dict[str, Any], sources: dict[Role, Source]) -> Finding:
     """The resume key is told again where the command line named just these files."""
-    settings = CaseSettings.model_validate({**provenance["settings"], "initial": None})
+    settings = CaseSettings.model_validate({**provenance["settings"], **dict.fromkeys(FILES)})
     try:
         key = case_key(sources["anatomical"].path, sources["functional"].path, settings)
     except (MedfuseError, OSError):

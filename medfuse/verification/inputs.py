@@ -19,7 +19,7 @@ from medfuse.imaging.pairing import TOLD
 from medfuse.imaging.volume import content_hash
 from medfuse.record.provenance import Role
 from medfuse.results.folder import file_sha256
-from medfuse.settings import CaseSettings
+from medfuse.settings import FILES, CaseSettings
 from medfuse.study import Case, discover
 from medfuse.verification.finding import Finding, not_checked
 
@@ -103,7 +103,7 @@ class Inputs:
 
 def known_settings(provenance: dict[str, Any]) -> CaseSettings:
     """Settings on record, but for those that named files and series: they are not there."""
-    own: dict[str, Any] = {"initial": None, "initial_kind": "auto", "regions": ()}
+    own: dict[str, Any] = {**dict.fromkeys(FILES), "initial_kind": "auto", "regions": ()}
     own |= {"anatomical_series": None, "functional_series": None}
     return CaseSettings(**{**provenance["settings"], **own})
 

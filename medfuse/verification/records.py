@@ -24,7 +24,7 @@ from medfuse.record.prov_json import to_prov_json
 from medfuse.record.provenance import PROV_FILE, Provenance, audit_summary, colour_table, software
 from medfuse.registration.result import Registration
 from medfuse.report.case import report_page
-from medfuse.settings import CaseSettings
+from medfuse.settings import FILES, CaseSettings
 from medfuse.verification.compare import differences
 from medfuse.verification.finding import Finding, agreement, listed, not_checked, read_json
 
@@ -139,7 +139,7 @@ def _colour_map(provenance: dict[str, Any], made_by: str | None) -> Finding:
 def _contradictions(provenance: dict[str, Any], files: dict[str, Any]) -> Iterator[str]:
     """Entries of a record that another entry of it denies."""
     settings, steps = provenance["settings"], {s["name"]: s for s in provenance["steps"]}
-    CaseSettings.model_validate({**settings, "initial": None, "initial_kind": "auto"})
+    CaseSettings.model_validate({**settings, **dict.fromkeys(FILES), "initial_kind": "auto"})
     parameters = {name: step["parameters"] for name, step in steps.items()}
     fuse = parameters["fuse"]
     if type(fuse["levels"]) is not int or fuse["levels"] not in _LEVELS:
@@ -170,6 +170,8 @@ def _said_twice(
         fuse["gamut"] == "overlay",
     )
     yield "settings.initial, steps.register", settings.get("initial") is None, start is None
+    region = parameters["register"].get("region")
+    yield "settings.region, steps.register", settings.get("region") is None, region is None
     yield "colormap, steps.colour", colormap, parameters["colour"]["colormap"]
     yield "guide.name, steps.fuse.method", provenance["guide"]["name"], fuse["method"]
     kept = provenance["identifiers"] == "kept"
@@ -179,7 +181,7 @@ def _said_twice(
 
 def _is_as_asked(name: str, asked: Any, value: Any) -> bool:
     """Whether a parameter of a step is the one of the settings; some leave the choice open."""
-    if asked in (None, "auto") or asked == value or name == "initial":
+    if asked in (None, "auto") or asked == value or name in FILES:
         return True
     if name == "method":  # a file of the user's own, or another name of the same weights
         same = weights_name(asked) == weights_name(value)

@@ -29,6 +29,7 @@ from medfuse.imaging.located import Located
 from medfuse.imaging.windows import Window
 from medfuse.kernel.devices import find_device
 from medfuse.record.provenance import Role, software
+from medfuse.registration.region import REGION_FILE
 from medfuse.registration.result import Registration
 from medfuse.results.export import to_bytes
 from medfuse.settings import CaseSettings, Progress
@@ -180,7 +181,7 @@ def replay_inputs(
     yield next((finding for finding in same if not finding.ok), same[0])
     yield _same_audit(folder, provenance, replay)
     with tempfile.TemporaryDirectory() as scratch:
-        settings = _with_start(settings, provenance, Path(scratch))
+        settings = _with_start(settings, provenance, Path(scratch), folder)
         notify(0.6, "registration")
         yield _same_registration(anat, func, transform, settings, provenance, made_by)
         notify(0.8, "files")
@@ -212,8 +213,12 @@ def _as_chosen(provenance: dict[str, Any], settings: CaseSettings) -> CaseSettin
     return settings.model_copy(update=known)
 
 
-def _with_start(settings: CaseSettings, provenance: dict[str, Any], folder: Path) -> CaseSettings:
-    """Give the recorded start of the registration as the file that it was."""
+def _with_start(
+    settings: CaseSettings, provenance: dict[str, Any], folder: Path, result: Path
+) -> CaseSettings:
+    """Give the recorded start and region of the registration as the files that they were."""
+    if provenance["settings"].get("region") is not None:
+        settings = settings.model_copy(update={"region": str(result / REGION_FILE)})
     steps = {step["name"]: step["parameters"] for step in provenance["steps"]}
     matrix = steps["register"].get("initial")
     if matrix is None:

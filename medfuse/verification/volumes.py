@@ -21,6 +21,7 @@ from medfuse.fusion.bands import level_affine, level_shape
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.nifti.stream import MAX_RATIO
 from medfuse.imaging.volume import Place, require_memory
+from medfuse.registration.region import REGION_FILE
 from medfuse.results.described import VOLUMES, about, describe_header, volume_list
 from medfuse.results.export import OFFSET, band_files, nifti_head, nifti_header
 from medfuse.verification.finding import Finding, agreement, not_a_result, read_json
@@ -30,6 +31,7 @@ GZIP_HEAD = b"\x1f\x8b\x08" + bytes(5) + b"\x04\xff"
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _COLOURED, _FUNCTIONAL = "fused_rgb", "functional_on_anatomical"
 _SUFFIX = ".nii.gz"
+_REGION = REGION_FILE.removesuffix(_SUFFIX)
 _CHUNK = 1 << 20
 
 
@@ -97,7 +99,8 @@ def _is_rgb(folder: Path, name: str) -> bool:
 def _require_header(folder: Path, name: str, grid: Grid, provenance: dict[str, Any]) -> None:
     shape, affine = _place(folder, name, grid, provenance)
     coloured = name == _COLOURED or (name == _FUNCTIONAL and not provenance["colormap"])
-    header = nifti_header(shape, affine, None if coloured else np.dtype("<f4"))
+    kind = np.dtype("u1" if name == _REGION else "<f4")
+    header = nifti_header(shape, affine, None if coloured else kind)
     plain = nifti_head(header)  # of versions that described nothing
     described = nifti_head(describe_header(header, about(name, *_facts(provenance))))
     if _unpacked(folder, name, OFFSET, whole=False) not in (plain, described):
@@ -118,6 +121,10 @@ def _place(
     folder: Path, name: str, grid: Grid, provenance: dict[str, Any] | None = None
 ) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape and affine of a volume: the anatomical grid, or a level of its pyramid."""
+    if name == _REGION and provenance:
+        steps = {step["name"]: step["parameters"] for step in provenance["steps"]}
+        region = steps["register"]["region"]
+        return tuple(region["shape"]), np.asarray(region["affine"])
     if not name.startswith("weights_level"):
         return grid.shape, grid.affine
     level = int(name.removeprefix("weights_level"))

@@ -54,9 +54,9 @@ Junk = Literal[
 _TAG_NAMES = """
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber
     InstanceNumber Modality BurnedInAnnotation ImageType PatientID PatientBirthDate PatientSex
-    PatientWeight PatientSize ImagePositionPatient ImageOrientationPatient PixelSpacing
-    SpacingBetweenSlices Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation
-    BitsAllocated BitsStored HighBit
+    PatientWeight PatientSize PatientPosition ImagePositionPatient ImageOrientationPatient
+    PixelSpacing SpacingBetweenSlices Rows Columns NumberOfFrames SamplesPerPixel
+    PhotometricInterpretation BitsAllocated BitsStored HighBit
     PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleSlope
     RescaleIntercept RescaleType ModalityLUTSequence LossyImageCompression Units SUVType
     CorrectedImage DecayCorrection DecayCorrectionDateTime

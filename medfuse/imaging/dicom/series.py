@@ -274,6 +274,12 @@ def _read_plan(plan: SeriesPlan, chosen: Chosen, path: Path, scan_notes: list[st
     return Volume(values, grid.straight[0], meta)
 
 
+def _patient_position(files: Sequence[DicomFile]) -> str | None:
+    """How the patient lay, e.g. "HFS"; None where the files do not say it, or contradict."""
+    found = {(text(file.header, "PatientPosition") or "").upper() for file in files}
+    return found.pop() or None if len(found) == 1 else None
+
+
 def _source(
     plan: SeriesPlan, planes: list[list[Plane]], path: Path, hashes: list[str]
 ) -> dict[str, Any]:
@@ -296,6 +302,7 @@ def _source(
         "series": short_hash(series.uid),
         "patient": short_hash(first.patient),
         "subject": None,
+        "patient_position": _patient_position(series.files),
         TOLD: _modality_told(plan),
         "uids": uids,
         "secret": content_hash(["uid", *hashes]),
