@@ -1,4 +1,4 @@
-"""Whether the images fit better when one of them is mirrored, as a file with lost sides is."""
+"""Sides: whether the images fit mirrored, as a file with lost sides does, or on the other side."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 import SimpleITK as sitk
 
-from medfuse.imaging.grid import Grid, Matrix, from_sitk, to_sitk
+from medfuse.imaging.grid import Grid, Matrix, from_sitk, to_sitk, transform_points
 from medfuse.registration.inputs import Prepared
 from medfuse.registration.plan import Plan
 from medfuse.registration.progress import Meter
 from medfuse.registration.refine import Refined, Stage, nearest_rotation
+
+#: Nearer than this there is no other side, or it is the same limb.
+OTHER_SIDE_MM = 80.0
+OTHER_SIDE_OVERLAP = 0.7
 
 
 def mirrored_fit(
@@ -29,6 +33,25 @@ def mirrored_fit(
     start = side @ here @ _reflection(_middle(coarse))
     start[:3, :3] = nearest_rotation(start[:3, :3])
     return coarse.refine(here, meter), mirrored.refine(start, meter)
+
+
+def other_side_fit(
+    fixed: Prepared, moving: Prepared, coarse: Stage, here: Matrix, meter: Meter
+) -> Refined | None:
+    """Refine where the fixed body would lie on the other side of the moving one: the other thigh.
+
+    The middle of the moving field of view stands for that of the body, whose legs may be two
+    separate parts. None where there is no other side that far away.
+    """
+    shift = 2.0 * (moving.grid.centre[0] - transform_points(here, _middle(coarse))[0])
+    move = np.eye(4)
+    move[0, 3] = shift
+    start = move @ here
+    if abs(shift) < OTHER_SIDE_MM or coarse.overlap(start) < OTHER_SIDE_OVERLAP:
+        return None
+    found = coarse.refine(start, meter)
+    away = transform_points(found.matrix, _middle(coarse)) - transform_points(here, _middle(coarse))
+    return found if np.linalg.norm(away) > OTHER_SIDE_MM / 2.0 else None
 
 
 def _reflection(point: np.ndarray) -> Matrix:

@@ -28,6 +28,8 @@ GOOD_WITHIN_MM = 12.0
 LOOK_WITHIN_MM = 50.0
 #: A mirrored copy that fits better than this, relative to the image as it is, is reported.
 MAX_MIRRORED = 1.02
+#: So nearly as good a fit on the other side of the body, the other thigh, is reported.
+MAX_OTHER_SIDE = 0.9
 #: A position that is kept as asked is doubted where one that far off fits that much better.
 MAX_KEPT_MM = 10.0
 MAX_KEPT_GAIN = 0.5
@@ -215,6 +217,16 @@ def _about_sides(outcome: Outcome) -> list[Sign]:
             otherwise="look",
             reason=f"the images fit {outcome.mirrored:.2f} times as well when the functional image "
             "is mirrored: check that left is left in both",
+        ),
+        _sign(
+            "other side of the body",
+            outcome.other_side,
+            MAX_OTHER_SIDE,
+            "of the score",
+            ok=outcome.other_side <= MAX_OTHER_SIDE,
+            otherwise="look",
+            reason=f"the images fit {outcome.other_side:.2f} times as well on the other side of "
+            "the body: check that it is the right leg or arm",
         ),
         _sign(
             "turn against the headers",

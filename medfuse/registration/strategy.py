@@ -12,7 +12,7 @@ from medfuse.registration.evidence import Alternative
 from medfuse.registration.expected import Witness
 from medfuse.registration.geometry import body_turn, distance_mm, rotation_angle
 from medfuse.registration.inputs import MIN_SLICES, Prepared
-from medfuse.registration.mirror import mirrored_fit
+from medfuse.registration.mirror import mirrored_fit, other_side_fit
 from medfuse.registration.plan import Plan
 from medfuse.registration.progress import Meter, in_parallel
 from medfuse.registration.refine import Refined, Stage, affine_transform, is_rigid
@@ -92,6 +92,8 @@ class Outcome:
         Relative gain of information over the start; where it was kept, what leaving it would gain.
     sharpness : float
         By what factor the images fit better here than near by (`Stage.sharpness`).
+    other_side : float
+        Score on the other side of the moving body as a fraction of that here; 0: there is none.
     mirrored : float
         Information with the moving volume mirrored, as a fraction of that without; 0: not measured.
     turned : str
@@ -121,6 +123,7 @@ class Outcome:
     gain: float
     sharpness: float
     mirrored: float = 0.0
+    other_side: float = 0.0
     turned: str = ""
     witnesses: tuple[Witness, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
@@ -458,9 +461,11 @@ def _with_witnesses(work: _Work, outcome: Outcome) -> Outcome:
         return outcome
     witnesses = call_witnesses(pair.fixed, pair.moving, plan, work.fine, here, work.meter)
     plain, mirrored = mirrored_fit(pair.fixed, pair.moving, plan, work.coarse, here, work.meter)
+    other = other_side_fit(pair.fixed, pair.moving, work.coarse, here, work.meter)
     return replace(
         outcome,
         witnesses=(*outcome.witnesses, *witnesses),
+        other_side=other.score / plain.score if other and plain.score > 0 else 0.0,
         mirrored=mirrored.metric / plain.metric if plain.metric > 0 else 0.0,
     )
 
