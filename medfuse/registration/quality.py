@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ GOOD_WITHIN_MM = 12.0
 LOOK_WITHIN_MM = 50.0
 #: A mirrored copy that fits better than this, relative to the image as it is, is reported.
 MAX_MIRRORED = 1.02
+#: The same where the place is doubtful.
+MAX_MIRRORED_BY_CHANCE = 1.5
 #: So nearly as good a fit on the other side of the body, the other thigh, is reported.
 MAX_OTHER_SIDE = 0.9
 #: A position that is kept as asked is doubted where one that far off fits that much better.
@@ -198,22 +201,24 @@ def _about_error(outcome: Outcome, within_mm: float | None, over: str) -> list[S
             "mm",
             ok=within_mm <= GOOD_WITHIN_MM,
             otherwise="look" if within_mm <= LOOK_WITHIN_MM else worst,
-            reason=f"the images fix the position only to within {within_mm:.0f} mm (mean bound "
-            f"over {over}, at most {GOOD_WITHIN_MM:.0f} mm is expected)",
+            reason=f"the images fix the position only to within {math.ceil(within_mm)} mm (mean "
+            f"bound over {over}, at most {GOOD_WITHIN_MM:.0f} mm is expected)",
         )
     ]
 
 
 def _about_sides(outcome: Outcome) -> list[Sign]:
     turned = outcome.turned and outcome.method != "identity"
+    # Where the place itself is wrong, the mirrored copy may find a better one by chance.
+    is_sharp = outcome.sharpness >= MIN_SHARPNESS
+    most = MAX_MIRRORED if is_sharp else MAX_MIRRORED_BY_CHANCE
     return [
         _sign(
             "mirrored copy",
             outcome.mirrored,
-            MAX_MIRRORED,
+            most,
             "of the information",
-            # Where the place itself is wrong, the mirrored copy may find a better one by chance.
-            ok=outcome.mirrored <= MAX_MIRRORED or outcome.sharpness < MIN_SHARPNESS,
+            ok=outcome.mirrored <= most,
             otherwise="look",
             reason=f"the images fit {outcome.mirrored:.2f} times as well when the functional image "
             "is mirrored: check that left is left in both",
