@@ -25,7 +25,14 @@ from medfuse.batch import BatchSummary, run_batch
 from medfuse.batch.ledger import describe_data_set
 from medfuse.batch.loop import EXIT_OUTPUT, OnEvent
 from medfuse.errors import NOTICE, SHORT_NOTICE, MedfuseError, OutputError, UsageError, option
-from medfuse.results.folder import BIDS_DESCRIPTION, bids_root, file_sha256, write_through, writing
+from medfuse.results.folder import (
+    BIDS_DESCRIPTION,
+    bids_root,
+    file_sha256,
+    read_json,
+    write_through,
+    writing,
+)
 from medfuse.results.ledger_files import result_folders
 from medfuse.settings import CaseSettings
 from medfuse.study import Study
@@ -216,7 +223,7 @@ class Derivative:
         """
         files = _files(self.cases / case, self.raw)
         ledger = self.cases / f"{case}.bids.json"
-        earlier = _read_json(ledger)
+        earlier = read_json(ledger) or {}
         hashes = {name: _sha256(content) for name, content in files.items()}
         names = {name for name in files.keys() | earlier.keys() if (self.out / name).exists()}
         present = {name: file_sha256(self.out / name) for name in names}
@@ -238,7 +245,7 @@ class Derivative:
 
 def _files(result: Path, raw: Path) -> dict[str, Path | bytes]:
     """What the BIDS tree shows of a result: name below the top -> file, or content of a sidecar."""
-    provenance = _read_json(result / "provenance.json")
+    provenance = read_json(result / "provenance.json") or {}
     bids = provenance["bids"]
     names = (uri.removeprefix("bids:raw:") for uri in bids["Sources"])
     anatomical, functional = (_NAME.fullmatch(name) for name in names)
@@ -299,7 +306,7 @@ def _inherited(image: Path, root: Path) -> dict[str, Any]:
     for folder in (f for f in reversed(image.parents) if f.is_relative_to(root)):
         for path in sorted(folder.glob(f"*{suffix}.json"), key=lambda p: len(p.name)):
             if words >= set(path.stem.split("_")):
-                found |= _read_json(path)
+                found |= read_json(path) or {}
     return found
 
 
@@ -326,17 +333,8 @@ def _sha256(content: Path | bytes) -> str:
 
 
 def _is_ours(description: Path) -> bool:
-    makers = _read_json(description).get("GeneratedBy")
+    makers = (read_json(description) or {}).get("GeneratedBy")
     return isinstance(makers, list) and any(maker.get("Name") == "medfuse" for maker in makers)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Content of a file; empty where there is none that is a mapping."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _to_json(content: Mapping[str, Any]) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from medfuse.results.folder import read_json
 
 INPUTS = ("anatomical", "functional")
 #: Beside these, each check of the audit has a column ``audit_ID`` with its value.
@@ -27,9 +28,8 @@ def figures_of(folder: Path) -> dict[str, Any]:
         ("provenance", _of_provenance), ("transform", _of_transform), ("audit", _of_audit),
     ):  # fmt: skip
         try:
-            content = json.loads((folder / f"{name}.json").read_text("utf-8"))
-            found |= reader(content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            found |= reader(read_json(folder / f"{name}.json") or {})
+        except (KeyError, TypeError, AttributeError):
             continue
     return {key: value for key, value in found.items() if isinstance(value, str | int | float)}
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import medfuse
 from medfuse.batch.figures import AUDIT, FIGURES, figures_of
-from medfuse.results.folder import BIDS_DESCRIPTION, write_through, writing
+from medfuse.results.folder import BIDS_DESCRIPTION, read_json, write_through, writing
 from medfuse.results.ledger_files import SUMMARY, ledger_events, not_paired, result_folders
 from medfuse.settings import CaseResult
 from medfuse.study.scan import LEDGER, dataset_type
@@ -210,10 +210,8 @@ def _words(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def read_verdict(folder: Path) -> str | None:
     """Verdict of the audit in a result folder, None where it cannot be read."""
-    try:
-        return str(json.loads((folder / "audit.json").read_text("utf-8"))["verdict"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    verdict = (read_json(folder / "audit.json") or {}).get("verdict")
+    return None if verdict is None else str(verdict)
 
 
 def write_description(out: Path) -> None:

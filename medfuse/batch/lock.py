@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from medfuse.errors import OutputError
-from medfuse.results.folder import writing
+from medfuse.results.folder import clock_of, read_json, writing
 
 try:
     import fcntl
@@ -30,7 +30,8 @@ class BatchLock:
     """Hold an output folder as long as this process lives.
 
     The kernel releases the lock however the process ends. Machines that share a file system
-    without locks see each other by the age of the file, which `beat` renews.
+    without locks see each other by the age of the file, which `beat` renews; it is told by the
+    clock of the file system, as those of two machines may differ.
 
     Parameters
     ----------
@@ -86,14 +87,14 @@ class BatchLock:
             handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644)
             if not self._take(handle):
                 os.close(handle)
-                raise _locked(_read(self._path), self._path.name)
+                raise _locked(read_json(self._path) or {}, self._path.name)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), self._path.stat()):
                     return handle
             os.close(handle)  # its holder removed the file at this moment
 
     def _take(self, handle: int) -> bool:
-        holder = _read(self._path)
+        holder = read_json(self._path) or {}
         if fcntl is None:
             return not holder
         try:
@@ -101,20 +102,11 @@ class BatchLock:
         except BlockingIOError:
             return False
         except OSError:  # a file system without locks
-            return not holder or _is_stale(handle)
-        return holder.get("host") in (None, socket.gethostname()) or _is_stale(handle)
+            return not holder or self._is_stale(handle)
+        return holder.get("host") in (None, socket.gethostname()) or self._is_stale(handle)
 
-
-def _is_stale(handle: int) -> bool:
-    return time.time() - os.fstat(handle).st_mtime > FOREIGN_STALE_S
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    def _is_stale(self, handle: int) -> bool:
+        return clock_of(self._path.parent) - os.fstat(handle).st_mtime > FOREIGN_STALE_S
 
 
 def _locked(holder: dict[str, Any], name: str) -> OutputError:

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from medfuse.batch.worker import Job
-from medfuse.imaging.volume import CASE_BASE_BYTES, CASE_BYTES_PER_VOXEL
+from medfuse.imaging.memory import CASE_BASE_BYTES, CASE_BYTES_PER_VOXEL
 
 #: Part of the free memory that cases may have; the rest is for the system's file cache.
 USABLE = 0.9

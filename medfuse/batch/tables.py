@@ -9,7 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from medfuse.results.folder import whole_file, write_through, writing
+from medfuse.report.regions import MAX_TABLE_BYTES
+from medfuse.results.folder import read_json, whole_file, write_through, writing
 from medfuse.results.ledger_files import SUMMARY, result_folders
 
 MEASUREMENTS, SUMMARY_TABLE = "measurements.tsv", "summary.tsv"
@@ -54,24 +55,30 @@ def write_tables(out: Path) -> None:
     """
     _write_summary(out)
     tables = (folder / MEASUREMENTS for folder in result_folders(out))
-    first = next((table for table in tables if table.is_file()), None)
+    first = next((table for table in tables if _is_usual(table)), None)
     if first is None:
         for name in (MEASUREMENTS, "measurements.json"):
             (out / name).unlink(missing_ok=True)
         return
-    with first.open(encoding="utf-8") as file:
+    with first.open(encoding="utf-8", errors="replace") as file:
         columns = file.readline().rstrip("\n")
     with writing(out / MEASUREMENTS), whole_file(out / MEASUREMENTS) as whole:
         whole.write(f"case\t{columns}\n".encode())
         for folder in result_folders(out):
             for line in _lines(folder / MEASUREMENTS, columns):
                 whole.write(f"{folder.name}\t{line}\n".encode())
-    meaning = json.loads(first.with_suffix(".json").read_text("utf-8"))
+    meaning = read_json(first.with_suffix(".json")) or {}
     _write_json(out / "measurements.json", {"case": _CASE, **meaning})
+
+
+def _is_usual(table: Path) -> bool:
+    return table.is_file() and table.stat().st_size <= MAX_TABLE_BYTES
 
 
 def _lines(table: Path, columns: str) -> Sequence[str]:
     """Rows of the table of a case; none of a table with other columns, of another version."""
+    if not _is_usual(table):
+        return ()
     try:
         head, *rows = table.read_text("utf-8").splitlines()
     except (OSError, ValueError):

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from medfuse.batch.ledger import BatchSummary
 from medfuse.batch.loop import EXIT_INTERRUPTED
+from medfuse.errors import MedfuseError
 from medfuse.study import Case, Study
 
-Signature = tuple[tuple[int, int, int], ...]
+#: Files of a case, and what the table asks of it.
+Signature = tuple[tuple[object, ...], ...]
 
 
 def watch(
@@ -20,10 +22,12 @@ def watch(
     *,
     every_s: float,
     wait: Callable[[float], None] = time.sleep,
+    tell: Callable[[MedfuseError], None] = lambda error: None,
 ) -> int:
     """Look for new cases until Ctrl-C, and do those that did not change between two looks.
 
-    A case whose files grow or are replaced later is done again.
+    A case whose files grow or are replaced later, or whose settings in the table change, is done
+    again. A look that fails, as on a table that is just being saved, is told of and made again.
 
     Parameters
     ----------
@@ -35,6 +39,8 @@ def watch(
         Seconds from one look to the next.
     wait : callable
         Sleeps; KeyboardInterrupt from it ends the watch.
+    tell : callable
+        What a look that failed says.
 
     Returns
     -------
@@ -45,20 +51,24 @@ def watch(
     done: dict[str, Signature] = {}
     code = 0
     while True:
-        study = find()
-        now = {case.name: signature(case) for case in study.cases}
-        rested = [
-            case
-            for case in study.cases
-            if now[case.name] == before.get(case.name) != done.get(case.name)
-        ]
-        if rested:
-            summary = run(replace(study, cases=tuple(rested), skipped=()))
-            code = summary.exit_code or code
-            if summary.exit_code == EXIT_INTERRUPTED:
-                return EXIT_INTERRUPTED
-            done.update({case.name: now[case.name] for case in rested})
-        before = now
+        try:
+            study = find()
+        except MedfuseError as error:
+            tell(error)
+        else:
+            now = {case.name: signature(case) for case in study.cases}
+            rested = tuple(
+                case
+                for case in study.cases
+                if now[case.name] == before.get(case.name) != done.get(case.name)
+            )
+            if rested:
+                summary = run(replace(study, cases=rested, skipped=()))
+                code = summary.exit_code or code
+                if summary.exit_code == EXIT_INTERRUPTED:
+                    return EXIT_INTERRUPTED
+                done.update({case.name: now[case.name] for case in rested})
+            before = now
         try:
             wait(every_s)
         except KeyboardInterrupt:
@@ -66,8 +76,8 @@ def watch(
 
 
 def signature(case: Case) -> Signature:
-    """Size and time of every file of a case; equal as long as nobody touches them."""
-    found = []
+    """Size and time of every file of a case; equal as long as nobody touches it."""
+    found: list[tuple[object, ...]] = [(name, str(x)) for name, x in sorted(case.overrides.items())]
     for root in (case.anatomical, case.functional):
         for path in [root, *sorted(root.rglob("*"))] if root.is_dir() else [root]:
             try:

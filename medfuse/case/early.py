@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from medfuse.errors import MedfuseError
+from medfuse.imaging.memory import memory_limit
 from medfuse.imaging.progress import Listener, listening
 from medfuse.imaging.reader import kind_of, read_volume
 from medfuse.imaging.volume import Volume
@@ -37,7 +38,12 @@ class EarlyPair:
 
 
 def read_early(
-    anatomical: Path, functional: Path, settings: CaseSettings, listener: Listener
+    anatomical: Path,
+    functional: Path,
+    settings: CaseSettings,
+    listener: Listener,
+    *,
+    max_memory_gb: float | None = None,
 ) -> EarlyPair:
     """Read a pair while PyTorch is imported.
 
@@ -45,6 +51,8 @@ def read_early(
     ----------
     listener : callable (fraction, text)
         Told how far the reading is.
+    max_memory_gb : float, optional
+        What reading an image may take; default the usual limits.
 
     Raises
     ------
@@ -57,7 +65,7 @@ def read_early(
     importing = threading.Thread(target=import_module, args=("torch",))
     importing.start()
     try:
-        with listening(listener):
+        with listening(listener), memory_limit(max_memory_gb):
             volumes = [read_image(anatomical, "anatomical", settings)]
             volumes.append(read_image(functional, "functional", settings))
         seconds = time.perf_counter() - begun

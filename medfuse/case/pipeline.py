@@ -34,10 +34,10 @@ from medfuse.fusion import FusionResult, fuse
 from medfuse.fusion.choice import AUTO, CANDIDATES
 from medfuse.imaging.grid import Matrix
 from medfuse.imaging.located import located
+from medfuse.imaging.memory import disk_for_case, memory_limit
 from medfuse.imaging.pairing import require_pair
 from medfuse.imaging.pet.body_weight import find_weight
 from medfuse.imaging.progress import listening
-from medfuse.imaging.volume import disk_for_case
 from medfuse.kernel.devices import find_device
 from medfuse.kernel.scratch import on_disk, require_disk, set_aside
 from medfuse.measurement.gather import fingerprint
@@ -49,7 +49,13 @@ from medfuse.registration.result import Registration, register
 from medfuse.registration.start import landmark_note, read_matrix
 from medfuse.results.export import ResultFolder, remove_stale
 from medfuse.results.export import is_complete as folder_is_complete
-from medfuse.results.folder import file_sha256, input_files, read_manifest, shown_name
+from medfuse.results.folder import (
+    file_sha256,
+    input_files,
+    read_json,
+    read_manifest,
+    shown_name,
+)
 from medfuse.settings import (
     FILES,
     CaseResult,
@@ -149,7 +155,8 @@ def run_case(
         there. Default: a secret of the case.
     max_memory_gb : float, optional
         What the case may hold in memory, by estimate. Where it needs more, its volumes lie in
-        nameless files beside `out`: slower, and the same bytes. Default: the machine's memory.
+        nameless files beside `out`: slower, and the same bytes. Also what reading an image may
+        take. Default: the machine's memory, and usual limits of reading.
     replace_other : bool
         Also replace a finished result of other images; one of the same images always is.
     early : EarlyPair, optional
@@ -180,7 +187,8 @@ def run_case(
     find_device(settings.device)
     key = case_key(anatomical, functional, settings)
     salt = study_salt(uid_salt) if uid_salt and not settings.keep_uids else None
-    with clock("load"), listening(lambda _, text: notify(0.0, text)):
+    told = listening(lambda _, text: notify(0.0, text))
+    with clock("load"), told, memory_limit(max_memory_gb):
         notify(0.0, "loading")
         anat, func = load_pair(anatomical, functional, settings, early)
         clock.seconds["load"] = early.seconds if early else 0.0
@@ -267,9 +275,9 @@ def _require_same_images(out: Path, anat: MetaTensor, func: MetaTensor) -> None:
     if read_manifest(out) is None:
         return
     try:
-        inputs = json.loads((out / "provenance.json").read_text("utf-8"))["inputs"]
+        inputs = (read_json(out / "provenance.json") or {})["inputs"]
         before = [inputs[role]["sha256"] for role in ("anatomical", "functional")]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         before = []
     if before != [image.meta["source"].get("sha256") for image in (anat, func)]:
         raise OutputError(

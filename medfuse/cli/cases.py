@@ -25,7 +25,7 @@ from medfuse.cli.options import (
     takes_settings,
 )
 from medfuse.errors import UsageError
-from medfuse.settings import CaseSettings, as_flag
+from medfuse.settings import CaseSettings, as_flag, as_flag_or_column
 
 EXIT_NO_CASE, EXIT_FAILED = 3, 8
 MANY = "Many cases"
@@ -100,7 +100,7 @@ def fuse(
     with terminal.progress_bar("medfuse fuse") as progress:
         from medfuse.case.early import read_early
 
-        early = read_early(anatomical, functional, settings, progress)
+        early = read_early(anatomical, functional, settings, progress, max_memory_gb=max_memory)
         from medfuse.case.pipeline import run_case
 
         result = run_case(
@@ -276,7 +276,9 @@ def batch(
     from medfuse.batch.watch import watch as keep_watch
 
     terminal.say(f"Watching {root} every {watch:g} s; Ctrl-C ends it.")
-    found = keep_watch(lambda: discover(root, manifest=manifest), run, every_s=watch)
+    find = lambda: discover(root, manifest=manifest)  # noqa: E731
+    tell = lambda error: terminal.complain(error.told(as_flag_or_column))  # noqa: E731
+    found = keep_watch(find, run, every_s=watch, tell=tell)
     raise typer.Exit(found)
 
 
@@ -386,7 +388,7 @@ def _describe_pair(anatomical: Path, functional: Path, out: Path) -> None:
                 terminal.table(role, ("what", "value"), terminal.rows_of(item))
         terminal.say(f"Would write {out}; nothing was done (--dry-run).")
 
-    terminal.answer({**found, "out": str(out)}, show)
+    terminal.answer({**found, "out": out.name}, show)
 
 
 def _derivative(out: Path, anatomical: Path, functional: Path, settings: CaseSettings) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfuse.imaging.pet.header import NO_UNIT_STATED
-from medfuse.results.folder import shown_name
+from medfuse.record.privacy import printable
 from medfuse.settings import Progress
 
 if TYPE_CHECKING:
@@ -117,12 +117,6 @@ def take_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def printable(text: str) -> str:
-    """Drop control characters: file contents must not steer a terminal."""
-    text = shown_name(text)
-    return "".join(c for c in text if c.isprintable() or c in "\n\t")
-
-
 @contextmanager
 def progress_bar(title: str, *, after: float = 0.0) -> Iterator[Progress]:
     """Show ``(fraction, text)`` reports as a bar; plain silence where nobody looks.
@@ -210,7 +204,7 @@ def _cell(cell: Any) -> str:
 def answer_result(result: Any) -> None:
     """Audit, notes and place of a finished case."""
     audit = json.loads((result.folder / "audit.json").read_text())
-    content = {**vars(result), "folder": str(result.folder), "audit": audit}
+    content = {**vars(result), "folder": result.folder.name, "audit": audit}
     for name in ("code", "message"):
         content.pop(name)
     answer(content, lambda: _show_result(result, audit))

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
 from medfuse.errors import GeometryError
+from medfuse.imaging.volume import out_of_this_world
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +46,8 @@ class Grid:
     Raises
     ------
     GeometryError
-        ``E_BAD_AFFINE`` where the affine is not finite or not invertible, ``E_NOT_A_VOLUME`` where
-        the shape is not three positive numbers.
+        ``E_BAD_AFFINE`` where the affine is not finite, not invertible, or places voxels as no
+        scanner does; ``E_NOT_A_VOLUME`` where the shape is not three positive numbers.
     """
 
     shape: tuple[int, int, int]
@@ -329,11 +330,13 @@ def _checked_affine(affine: ArrayLike) -> Matrix:
     elif not np.array_equal(checked[3], [0.0, 0.0, 0.0, 1.0]):
         cause = f"the last row of the affine must be 0 0 0 1, got {checked[3].tolist()}"
     else:
-        length = np.linalg.norm(checked[:3, :3], axis=0)
-        if length.min() > 0 and abs(np.linalg.det(checked[:3, :3] / length)) > 1e-3:
+        with np.errstate(over="ignore"):
+            length = np.linalg.norm(checked[:3, :3], axis=0)
+        if not (length.min() > 0 and abs(np.linalg.det(checked[:3, :3] / length)) > 1e-3):
+            cause = f"the affine is singular (voxel sizes {np.round(length, 4).tolist()} mm)"
+        elif not (cause := out_of_this_world(checked) or ""):
             checked.setflags(write=False)
             return checked
-        cause = f"the affine is singular (voxel sizes {np.round(length, 4).tolist()} mm)"
     raise GeometryError(
         "E_BAD_AFFINE",
         what="Cannot place the image in space",

@@ -15,9 +15,10 @@ from monai.utils.enums import MetaKeys, SpaceKeys
 from monai.utils.misc import ensure_tuple
 
 from medfuse.errors import UsageError
+from medfuse.imaging.memory import usable_memory
 from medfuse.imaging.nifti.stream import MAX_RATIO
 from medfuse.imaging.reader import read_volume
-from medfuse.imaging.volume import MAX_MEMORY_SHARE, machine_memory, spacing_of
+from medfuse.imaging.volume import spacing_of
 
 
 class ClinicalReader(ImageReader):
@@ -97,7 +98,7 @@ def color_volume(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
         # Bytes, and float32 made of them; a gzip file holds a thousandth of its content at least.
         most = path.stat().st_size * MAX_RATIO
         needed = 3 * math.prod(image.shape)
-        if needed > most or 5 * needed > MAX_MEMORY_SHARE * machine_memory():
+        if needed > most or 5 * needed > usable_memory():
             return None
         voxels = np.asarray(image.dataobj)
     except Exception:  # of nibabel, whose errors have no common parent

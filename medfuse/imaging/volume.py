@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from medfuse.errors import InputError, MedfuseError, UsageError, option
+from medfuse.errors import InputError, MedfuseError, UsageError
 
 MODALITIES = ("MRI", "PET", "SPECT", "CT", "unknown")
 UNITS = ("SUVbw", "Bq/ml", "HU", "counts", "a.u.")
@@ -25,20 +22,9 @@ AIR_HU = -1000.0
 MAX_HU_OF_AIR = -200.0
 #: Share of non-finite voxels within the body above which a volume is refused.
 MAX_NONFINITE_INSIDE = 1e-3
-#: Share of the machine's memory that one volume may need while it is read.
-MAX_MEMORY_SHARE = 0.8
 #: Voxels and positions outside of these are of a damaged header.
 SPACING_MM = (0.01, 100.0)
 FARTHEST_MM = 1e5
-#: Peak of a whole case: libraries and buffers, and per voxel of the anatomical grid. Measured with
-#: workflows/benchmarks/pipeline.py; rounded up.
-CASE_BASE_BYTES = 0.9e9
-CASE_BYTES_PER_VOXEL = 100
-#: The same where all planes lie on disk (`kernel.scratch`), and more of it for DICOM output; what
-#: they take there. Measured with workflows/benchmarks/memory.py; rounded up.
-LEAN_BYTES_PER_VOXEL = 28
-LEAN_DICOM_BYTES_PER_VOXEL = 12
-DISK_BYTES_PER_VOXEL = 80
 
 
 @dataclass(frozen=True)
@@ -146,95 +132,6 @@ def out_of_this_world(affine: np.ndarray) -> str | None:
     if not away <= FARTHEST_MM:
         return f"the first voxel lies {away:.4g} mm from the origin; {FARTHEST_MM:g} mm can be used"
     return None
-
-
-def machine_memory() -> int:
-    """Bytes that this process may use: the machine's memory, the container's or its own limit."""
-    limits = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    with contextlib.suppress(ImportError):  # Windows
-        import resource
-
-        limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
-    limits = [n for n in limits if n > 0]  # -1: none
-    return min(limits, default=16 * 2**30)
-
-
-def require_memory(shape: tuple[int, ...], bytes_per_voxel: int, place: Place) -> None:
-    """Refuse a volume that memory cannot hold, before anything is allocated.
-
-    Raises
-    ------
-    InputError
-        ``E_TOO_LARGE`` with the needed and the available gigabytes.
-    """
-    needed = bytes_per_voxel
-    for n in shape:
-        needed *= int(n)
-    require_room(needed, f"{' x '.join(str(n) for n in shape)} voxels", place)
-
-
-def require_room(needed: int, what: str, place: Place) -> None:
-    """Refuse `what` (with its verb in the plural or singular) that memory cannot hold.
-
-    Raises
-    ------
-    InputError
-        ``E_TOO_LARGE`` with the needed and the available gigabytes.
-    """
-    available = int(machine_memory() * MAX_MEMORY_SHARE)
-    if needed > available:
-        raise place.error(
-            InputError,
-            "E_TOO_LARGE",
-            f"{what} would take {needed / 2**30:.1f} GB of memory, {available / 2**30:.1f} GB may "
-            "be used",
-            "Crop or downsample the image, use a larger machine, or check the header",
-        )
-
-
-def disk_for_case(
-    shape: tuple[int, ...], name: str, limit_gb: float | None, *, dicom: bool = False
-) -> int:
-    """Bytes of disk that a case needs beside its memory: 0 where memory is enough.
-
-    Parameters
-    ----------
-    shape : (3,) int
-        Of the anatomical grid.
-    limit_gb : float or None
-        What the case may hold in memory; None: all of the machine or the container, and no disk.
-    dicom : bool
-        Whether DICOM is written, for which volumes are put together in memory.
-
-    Raises
-    ------
-    InputError
-        ``E_TOO_LARGE`` with the estimate, before anything is registered.
-    """
-    voxels = math.prod(shape)
-    needed = CASE_BASE_BYTES + CASE_BYTES_PER_VOXEL * voxels
-    limit = machine_memory() if limit_gb is None else limit_gb * 2**30
-    if needed <= limit:
-        return 0
-    lean = LEAN_BYTES_PER_VOXEL + (LEAN_DICOM_BYTES_PER_VOXEL if dicom else 0)
-    least = CASE_BASE_BYTES + lean * voxels
-    if limit_gb is not None and least <= limit:
-        return DISK_BYTES_PER_VOXEL * voxels
-    size = " x ".join(str(n) for n in shape)
-    with_disk = f"{least / 2**30:.1f} GB with the rest on disk ({option('max_memory')})"
-    raise InputError(
-        "E_TOO_LARGE",
-        what="Cannot fuse on the grid of",
-        where=name,
-        cause=f"{size} voxels will need about {needed / 2**30:.1f} GB of memory, or {with_disk}; "
-        f"{limit / 2**30:.1f} GB may be used",
-        remedy="Crop or downsample the anatomical image, use a larger machine, or allow so much "
-        f"with {option('max_memory', 'GB')}",
-    )
 
 
 def fill_nonfinite(values: np.ndarray, fill: float, place: Place) -> list[str]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from medfuse.errors import GeometryError, MedfuseError
 from medfuse.imaging.grid import Grid
-from medfuse.imaging.volume import Place, require_memory
+from medfuse.imaging.memory import require_memory
+from medfuse.imaging.volume import Place
 from medfuse.measurement.polygons import filled
 from medfuse.measurement.region import Region, Space
 

@@ -26,7 +26,8 @@ from medfuse.imaging.dicom.header import (
     text,
 )
 from medfuse.imaging.grid import LPS_FROM_RAS
-from medfuse.imaging.volume import Place, display_name, require_memory, short_hash
+from medfuse.imaging.memory import require_memory
+from medfuse.imaging.volume import Place, display_name, short_hash
 from medfuse.measurement.contours import region_of_contours
 from medfuse.measurement.region import Region, Space
 

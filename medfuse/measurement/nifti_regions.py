@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from medfuse.errors import InputError
 from medfuse.imaging.grid import Grid
+from medfuse.imaging.memory import require_memory
 from medfuse.imaging.nifti.header import NiftiHeader, parse_header
 from medfuse.imaging.nifti.stream import NiftiStream
-from medfuse.imaging.volume import Place, display_name, require_memory
+from medfuse.imaging.volume import Place, display_name
 from medfuse.measurement.labels import names_for
 from medfuse.measurement.region import Region, Space, cropped
 

@@ -183,19 +183,18 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def load_network(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Build the network that a header names and fill it.
+    """Build the network that a header names and fill it, both as `parse_weights` gave them.
 
     Raises
     ------
     WeightsError
         If names or shapes do not fit.
     """
-    architecture, options = header["architecture"], header.get("options", {})
-    against = misfit(architecture, options, tensors)
-    if against:
-        raise _error(path, against, _CHECK)
-    net = build_network(architecture, options)
-    net.load_state_dict(tensors)
+    net = build_network(header["architecture"], header.get("options", {}))
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise _error(path, str(error).splitlines()[0], _CHECK) from error
     return net
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from medfuse.errors import UsageError, option
-from medfuse.results.folder import writing
+from medfuse.results.folder import shown_name, writing
 
 # Known while a case runs, for comparisons; each leads to a person or undoes the hashing of UIDs.
 NEVER_WRITTEN = frozenset({"patient", "uids", "secret"})
@@ -99,6 +99,11 @@ def sanitize_text(text: str) -> str:
     text = text.replace(str(Path.home()) + os.sep, "/~/")
     text = _PATH_IN_TEXT.sub(lambda found: _last_part(found[0]), text)
     return "".join(c for c in text if c.isprintable() or c == "\n")
+
+
+def printable(text: str) -> str:
+    """A text as it can be printed: no control characters, no bytes that are no text."""
+    return "".join(c for c in shown_name(text) if c.isprintable() or c in "\n\t")
 
 
 def sanitize_command(command: str | Sequence[str]) -> str:

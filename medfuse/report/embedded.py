@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import hashlib
 import json
@@ -119,6 +120,9 @@ def _read(folder: Path, names: list[str]) -> dict[str, Markup]:
     """Files in base64, by what they show."""
     paths = {name: folder / f"viewer_{name}.nii.gz" for name in names}
     try:
+        for path in paths.values():
+            if path.exists() and not path.is_file():
+                raise OSError(errno.EINVAL, "it is no file", str(path))
         if sum(path.stat().st_size for path in paths.values()) > MAX_BYTES:
             raise InputError(
                 "E_TOO_LARGE",

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from medfuse.errors import InputError
 # A page stays under 8 MB: base64 makes 4 bytes of 3, and some room is left for the text and viewer.
 PICTURE_BUDGET = 3_300_000
 #: Figures of a case are far smaller together.
-_MAX_PICTURE_BYTES = 1 << 28
+_MAX_PICTURE_BYTES, _MAX_PIXELS = 1 << 28, 1 << 28
 
 
 def render(template: str, *scripts: str, others: Sequence[str] = (), **content: Any) -> str:
@@ -50,22 +51,39 @@ def render(template: str, *scripts: str, others: Sequence[str] = (), **content: 
 def inline_pictures(paths: Iterable[Path]) -> dict[str, str]:
     """PNG files as data URIs by file name; all are made smaller when they are too much together."""
     paths = list(paths)
+    if not all(path.is_file() for path in paths):
+        raise _odd_figures("are not all files")
     held = sum(path.stat().st_size for path in paths)
     if held > _MAX_PICTURE_BYTES:
-        raise InputError(
-            "E_TOO_LARGE",
-            what="Cannot make a report",
-            cause=f"its figures take {held >> 20} MB, more than {_MAX_PICTURE_BYTES >> 20} MB",
-            remedy="Run the case again",
-        )
+        raise _odd_figures(f"take {held >> 20} MB, more than {_MAX_PICTURE_BYTES >> 20} MB")
     files = {path.name: path.read_bytes() for path in paths}
     total = sum(map(len, files.values()))
     if total > PICTURE_BUDGET:
-        scale = (
-            PICTURE_BUDGET / total
-        )  # of a side: enlarged pictures hold no more when they are larger
+        _require_usual_size(files)
+        # Of a side: enlarged pictures hold no more when they are larger.
+        scale = PICTURE_BUDGET / total
         files = {name: _shrink(content, scale) for name, content in files.items()}
     return {name: data_uri(content, "image/png") for name, content in files.items()}
+
+
+def _require_usual_size(files: dict[str, bytes]) -> None:
+    """Figures are unpacked only where they are as large as those of a case."""
+    pixels = 0
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        for content in files.values():
+            with Image.open(io.BytesIO(content)) as picture:
+                pixels += picture.width * picture.height
+    if pixels > _MAX_PIXELS:
+        raise _odd_figures(f"have {pixels / 1e6:.0f} million pixels")
+
+
+def _odd_figures(cause: str) -> InputError:
+    return InputError(
+        "E_TOO_LARGE",
+        what="Cannot make a report",
+        cause=f"its figures {cause}",
+        remedy="Run the case again",
+    )
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -18,12 +17,13 @@ from PIL import Image
 import medfuse
 from medfuse.report.page import PICTURE_BUDGET, data_uri, render
 from medfuse.report.regions import study_regions
-from medfuse.results.folder import write_through
+from medfuse.results.folder import read_json, write_through
 from medfuse.results.ledger_files import LEDGERS, SUMMARY, ledger_events, not_paired, result_folders
 
 FINAL = frozenset({"done", "skipped", "failed"})
 RANK = {"fail": 0, "look": 1, "pass": 2}
 THUMBNAIL_HEIGHT = 96
+_MAX_THUMBNAIL = 1 << 24  # pixels of one that a case wrote
 MIN_CASES = 5
 ODD = 3.5
 _REGISTRATION = {"shift_mm": "Shift", "rotation_deg": "Rotation", "metric_after": "Similarity"}
@@ -104,7 +104,7 @@ def _row(folder: Path) -> CaseRow | None:
     """None for a result folder that somebody has taken apart."""
     try:
         audit, provenance, transform = (
-            json.loads((folder / f"{name}.json").read_text("utf-8"))
+            read_json(folder / f"{name}.json") or {}
             for name in ("audit", "provenance", "transform")
         )
         numbers = {sys.intern(c["title"]): c["value"] for c in audit["checks"]}
@@ -124,7 +124,7 @@ def _row(folder: Path) -> CaseRow | None:
             notice=sys.intern(provenance["notice"]),
             numbers={k: float(v) for k, v in numbers.items() if isinstance(v, int | float)},
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return row if row.verdict in RANK else None
 
@@ -178,13 +178,18 @@ def _thumbnails(out: Path, rows: list[CaseRow]) -> dict[str, str]:
     """Small pictures by case name, until the page would grow beyond its limit."""
     pictures, left = {}, PICTURE_BUDGET
     for row in rows:
+        path = out / row.name / "figures" / "thumbnail.png"
         try:
-            with Image.open(out / row.name / "figures" / "thumbnail.png") as picture:
+            if not path.is_file():
+                continue
+            with Image.open(path) as picture:
+                if picture.width * picture.height > _MAX_THUMBNAIL:
+                    continue
                 width = max(1, round(picture.width * THUMBNAIL_HEIGHT / picture.height))
                 buffer = io.BytesIO()
                 small = picture.resize((width, THUMBNAIL_HEIGHT), Image.Resampling.LANCZOS)
                 small.convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0)
-        except OSError:
+        except (OSError, ValueError, Image.DecompressionBombError):
             continue
         left -= buffer.tell()
         if left < 0:

@@ -9,7 +9,8 @@ import json
 import os
 import re
 import shutil
-import time
+import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,8 @@ STUDY_LIST = "manifests.sha256"  # of a signed study: the hashes of all its mani
 NOT_HASHED = (LOCK, MANIFEST, MANIFEST + SIGNATURE_SUFFIX)
 NOT_OURS_TO_COUNT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 UNLOCKED_GRACE_S = 60.0
-MAX_JSON_BYTES = 1 << 26
+#: Records of medfuse are a few hundred kilobytes; nothing larger is read.
+MAX_JSON_BYTES = 1 << 24
 MAX_STEM = 240  # bytes; a longer name would be too long with what is put behind it
 UNLOCKABLE_AGE_S = 24 * 3600.0
 
@@ -192,6 +194,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def is_plain(path: Path, most: int) -> bool:
+    """Whether a path is a file of at most so many bytes, no link and no pipe; it is not opened."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size <= most
+
+
 def remove_stale(out: Path) -> list[str]:
     """Clear what killed runs left in an output folder; return the names.
 
@@ -328,8 +339,14 @@ def _take_lock(path: Path) -> int | None:
     return handle
 
 
+def clock_of(folder: Path) -> float:
+    """Seconds since 1970 by the clock that stamps files of a folder, also on another machine."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
 def _is_in_use(folder: Path) -> bool:
-    age = time.time() - folder.stat().st_mtime
+    age = abs(clock_of(folder.parent) - folder.stat().st_mtime)  # its clock may have been wrong
     lock = folder / LOCK
     if not lock.exists():  # just made, or its rename is under way
         return age < UNLOCKED_GRACE_S

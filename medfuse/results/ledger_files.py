@@ -19,6 +19,7 @@ SUMMARY = "summary.csv"
 CRATE = "ro-crate-metadata.json"
 #: The same, and the numbers of regions of all cases, in the form of BIDS.
 TABLES = ("summary.tsv", "summary.json", "measurements.tsv", "measurements.json")
+_MAX_LINE = 1 << 24  # bytes of an event; names of all cases of a large study
 
 
 def result_folders(out: Path) -> Iterator[Path]:
@@ -41,9 +42,11 @@ def not_paired(out: Path) -> list[dict[str, Any]]:
 def ledger_events(out: Path) -> Iterator[dict[str, Any]]:
     """Events of all batches and shards on an output folder; unfinished lines are left out."""
     for path in sorted(out.glob(LEDGERS)):
+        if not path.is_file():
+            continue
         with path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError):
+            while line := file.readline(_MAX_LINE):
+                with contextlib.suppress(ValueError, RecursionError):
                     event = json.loads(line)
                     if isinstance(event, dict):
                         yield event

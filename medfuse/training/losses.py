@@ -83,6 +83,13 @@ def fusion_loss(a: Tensor, b: Tensor, fused: Tensor, weights: LossWeights) -> Lo
     return Losses(0.1 * total, {name: part.detach() for name, part in parts.items()})
 
 
+def least_side(weights: LossWeights) -> int:
+    """Pixels that a side of the images must have for a loss."""
+    if weights.fidelity_a or weights.fidelity_b or weights.hold_a:
+        return FIDELITY_SIDE
+    return weights.window if weights.ssim_a or weights.ssim_b else 1
+
+
 def maximum_loss(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
     """Mean distance to the brighter source."""
     return functional.l1_loss(fused, torch.maximum(a, b))
@@ -156,6 +163,10 @@ def ssim_losses(a: Tensor, b: Tensor, fused: Tensor, *, window: int = 11) -> tup
     structure = (2 * m.covariance + _C2) / (m.source + m.fused + _C2)
     loss_a, loss_b = (1 - luminance * structure).chunk(2)
     return loss_a.mean(), loss_b.mean()
+
+
+#: Of a smaller image nothing is left at the last of its four scales.
+FIDELITY_SIDE = 41
 
 
 def fidelity_losses(a: Tensor, b: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:

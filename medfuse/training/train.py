@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from medfuse.errors import WeightsError
+from medfuse.errors import InputError, WeightsError
 from medfuse.methods import zoo
 from medfuse.training.both_sources import BandRun
 from medfuse.training.cards import (
@@ -26,6 +26,7 @@ from medfuse.training.checkpoint import save_state
 from medfuse.training.data import Pairs, load_pairs, split_validation
 from medfuse.training.gifnet import GifnetRun
 from medfuse.training.loop import OnProgress, PaintingRun, Run, checkpoint_path
+from medfuse.training.losses import least_side
 from medfuse.training.recipes import Recipe, get_recipe
 from medfuse.training.start import like_init
 from medfuse.training.unfolding import UnfoldingRun
@@ -100,7 +101,7 @@ def run_training(
     Raises
     ------
     InputError
-        If the data are missing, unpaired, constant or unreadable.
+        If the data are missing, unpaired, constant, unreadable or too small.
     UsageError, WeightsError, OutputError
     """
     chosen = recipe if isinstance(recipe, Recipe) else get_recipe(recipe or method)
@@ -132,6 +133,21 @@ def run_training(
     )
 
 
+def _require_size(recipe: Recipe, training: Pairs, validation: Pairs) -> None:
+    """Refuse pictures that the loss cannot be computed on."""
+    least = least_side(recipe.loss)
+    sides = [min(image.shape) for image in (*training.a, *validation.a)]
+    small = [side for side in sides if side < least]
+    if small:
+        raise InputError(
+            "E_TOO_SMALL",
+            what="Cannot train on these pictures",
+            cause=f"{len(small)} of {len(sides)} pictures (or slices) have a side of less than "
+            f"{least} pixels, the smallest one {min(small)}",
+            remedy=f"Give pictures with sides of at least {least} pixels",
+        )
+
+
 def train(
     recipe: Recipe,
     training: Pairs,
@@ -144,6 +160,7 @@ def train(
     on_progress: OnProgress | None = None,
 ) -> TrainingResult:
     """Train on pairs in memory; see :func:`run_training`."""
+    _require_size(recipe, training, validation)
     run = _kind_of_run(recipe)(recipe, training, validation, out, on_progress)
     resumed_at = run.resume()
     with _interruptible() as interrupted:

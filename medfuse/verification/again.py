@@ -22,7 +22,7 @@ from medfuse.measurement.files import Named
 from medfuse.measurement.gather import ABSENT, content_of
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.result import Registration
-from medfuse.results.folder import inventory
+from medfuse.results.folder import MAX_JSON_BYTES, inventory, is_plain, read_manifest
 from medfuse.settings import FILES, CaseSettings
 from medfuse.verification.compare import differences, left_out
 from medfuse.verification.finding import Finding, agreement, listed, not_checked, read_json
@@ -139,7 +139,8 @@ def _measured(
 def _keep_measurements(folder: Path, scratch: Path) -> None:
     """Take over what could not be measured again: a finding names it as not checked."""
     for path in folder.glob(f"{Path(TABLE).stem}.*"):
-        shutil.copyfile(path, scratch / path.name)
+        if is_plain(path, MAX_JSON_BYTES):
+            shutil.copyfile(path, scratch / path.name)
 
 
 def _found(sha256: str, inputs: Path) -> Path | None:
@@ -160,7 +161,8 @@ def _files(
     *,
     salted: bool,
 ) -> Iterator[Finding]:
-    new, old = inventory(scratch), inventory(folder)
+    # That the hashes of the manifest are those of the files, another finding says.
+    new, old = inventory(scratch), (read_manifest(folder) or {"files": {}})["files"]
     older = provenance["medfuse"] != software()["medfuse"]
     left = (*left, "dicom/") if salted else left
     if salted and any(name.startswith("dicom/") for name in old):

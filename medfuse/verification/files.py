@@ -7,26 +7,32 @@ and nothing is opened that is no plain file.
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from medfuse.errors import MedfuseError
 from medfuse.results.folder import (
     BIDS_DESCRIPTION,
     MANIFEST,
     SIGNATURE_SUFFIX,
     STUDY_LIST,
     file_sha256,
+    is_plain,
     shown_name,
 )
 from medfuse.results.ledger_files import CRATE, LEDGERS, SUMMARY, TABLES
-from medfuse.verification.finding import Finding, agreement, listed, not_checked, printable
+from medfuse.verification.finding import Finding, agreement, listed, not_checked, short
+from medfuse.verification.signing import MAX_SIGNATURE_BYTES
+from medfuse.verification.volumes import result_grid
 
 SIGNATURE = MANIFEST + SIGNATURE_SUFFIX
-MAX_SIGNATURE_BYTES = 4096
 MAX_ENTRIES = 100_000
+#: All files of a result together: volumes, slices and DICOM of a voxel; pages, figures, headers.
+_MOST_BYTES_PER_VOXEL, _MOST_OTHER_BYTES = 256, 1 << 29
 #: What a batch writes beside its results.
 WORKING_PAPERS = (
     LEDGERS, SUMMARY, *TABLES, CRATE, "study.html", BIDS_DESCRIPTION, "logs/*.log", "*.bids.json",
@@ -40,7 +46,15 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
     own = {MANIFEST, *([SIGNATURE] if _is_signature(folder / SIGNATURE) else [])}
     expected = manifest["files"]
     found = set(plain) - own
-    altered = [n for n in expected if n in found and _differs(folder / n, plain[n], expected[n])]
+    left = _most_bytes(folder)
+    altered = []
+    for name in sorted(found.intersection(expected)):
+        if plain[name] > left:
+            altered.append(f"{name} (not read: far too large)")
+            continue
+        left -= plain[name]
+        if _differs(folder / name, plain[name], expected[name]):
+            altered.append(name)
     whole = json.dumps(manifest, indent=1) + "\n"
     if whole != (folder / MANIFEST).read_text("utf-8"):
         altered.append(MANIFEST)
@@ -57,7 +71,7 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:
 def check_name(folder: Path, case: str) -> Finding:
     """A result folder is called as its case: two that were exchanged are not."""
     name = shown_name(Path(os.path.abspath(folder)).name)
-    text = f"the folder is called {printable(name)}, its record is of case {printable(case)}"
+    text = f"the folder is called {short(name)}, its record is of case {short(case)}"
     return Finding("folder name", name == case, "that of the case" if name == case else text)
 
 
@@ -74,14 +88,13 @@ def entries(folder: Path) -> tuple[dict[str, int], list[str]]:
         inside = waiting.pop()
         try:
             names = sorted(os.listdir(folder / inside))
+            stats = [(f"{inside}{n}", (folder / inside / n).lstat()) for n in names[:MAX_ENTRIES]]
         except OSError as error:
             odd.append(f"{inside} ({(error.strerror or 'unreadable').lower()})")
             continue
         if not names:
             odd.append(f"{inside} (empty folder)")
-        for name in names[:MAX_ENTRIES]:
-            path = f"{inside}{name}"
-            status = (folder / path).lstat()
+        for path, status in stats:
             if stat.S_ISDIR(status.st_mode):
                 waiting.append(f"{path}/")
             elif stat.S_ISREG(status.st_mode):
@@ -118,6 +131,15 @@ def check_beside(study: Path, results: list[Path]) -> Iterator[Finding]:
         )
 
 
+def _most_bytes(folder: Path) -> int:
+    """What the files of a result can take together: nothing beyond it is worth hashing."""
+    try:
+        voxels = math.prod(result_grid(folder).shape)
+    except (MedfuseError, KeyError, TypeError, ValueError):  # another finding says so
+        voxels = 0
+    return _MOST_OTHER_BYTES + _MOST_BYTES_PER_VOXEL * voxels
+
+
 def _is_called(name: str, pattern: str) -> bool:
     path = PurePosixPath(name)
     return len(path.parts) == pattern.count("/") + 1 and path.match(pattern)
@@ -125,10 +147,9 @@ def _is_called(name: str, pattern: str) -> bool:
 
 def _is_signature(path: Path) -> bool:
     """A signature holds two comments and two keys of base64, and is small."""
+    if not is_plain(path, MAX_SIGNATURE_BYTES):
+        return False
     try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SIGNATURE_BYTES:
-            return False
         lines = path.read_text("utf-8").splitlines()
     except (OSError, ValueError):
         return False

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.errors import InputError
-from medfuse.record.privacy import sanitize_text
+from medfuse.record.privacy import printable, sanitize_text
+from medfuse.results.folder import MAX_JSON_BYTES
 
-#: A record of medfuse is a few hundred kilobytes; nothing larger is read.
-MAX_RECORD_BYTES = 64 * 2**20
 MAX_NAMES = 20  # of files and fields in the text of a finding
+MAX_LETTERS = 200  # of one of them
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,14 @@ def not_checked(what: str, text: str) -> Finding:
 
 def listed(names: list[str]) -> str:
     """Names for one line, fit to be printed."""
-    shown = ", ".join(printable(name) for name in names[:MAX_NAMES])
+    shown = ", ".join(short(name) for name in names[:MAX_NAMES])
     more = len(names) - MAX_NAMES
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def printable(text: str) -> str:
-    """A name as it can be printed anywhere: no control characters, no bytes that are no text."""
-    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else "?" for c in shown)[:200]
+def short(text: str) -> str:
+    """A name as it can be printed anywhere, in one line."""
+    return " ".join(printable(text).split())[:MAX_LETTERS]
 
 
 def failure_text(error: BaseException) -> str:
@@ -64,7 +63,7 @@ def failure_text(error: BaseException) -> str:
         return "there is not enough memory for what its files claim to hold"
     if isinstance(error, RecursionError):
         return "a record is nested too deeply to be one of medfuse"
-    text = printable(" ".join(sanitize_text(f"{type(error).__name__} {error}").split()))
+    text = short(sanitize_text(f"{type(error).__name__} {error}"))
     return f"a record has not the form it had: {text[:120]}"
 
 
@@ -80,7 +79,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         if path.is_symlink() or not path.is_file():
             raise OSError
-        if path.stat().st_size > MAX_RECORD_BYTES:
+        if path.stat().st_size > MAX_JSON_BYTES:
             raise not_a_result(folder, f"{name} is larger than any record")
         content = json.loads(
             path.read_text(encoding="utf-8"),
@@ -110,7 +109,7 @@ def not_a_result(folder: Path, cause: str) -> InputError:
     return InputError(
         "E_NOT_A_RESULT",
         what="Cannot verify",
-        where=printable(folder.name),
+        where=short(folder.name),
         cause=cause,
         remedy="Give a result folder that medfuse fuse or batch has written",
     )

@@ -24,6 +24,7 @@ from medfuse.record.prov_json import to_prov_json
 from medfuse.record.provenance import PROV_FILE, Provenance, audit_summary, colour_table, software
 from medfuse.registration.result import Registration
 from medfuse.report.case import report_page
+from medfuse.results.folder import is_plain
 from medfuse.settings import FILES, CaseSettings
 from medfuse.verification.compare import differences
 from medfuse.verification.finding import Finding, agreement, listed, not_checked, read_json
@@ -142,7 +143,7 @@ def _contradictions(provenance: dict[str, Any], files: dict[str, Any]) -> Iterat
     CaseSettings.model_validate({**settings, **dict.fromkeys(FILES), "initial_kind": "auto"})
     parameters = {name: step["parameters"] for name, step in steps.items()}
     fuse = parameters["fuse"]
-    if type(fuse["levels"]) is not int or fuse["levels"] not in _LEVELS:
+    if not are_levels(fuse["levels"]):
         yield "steps.fuse.levels"
     for step, values in parameters.items():
         for name, value in values.items():
@@ -156,6 +157,11 @@ def _contradictions(provenance: dict[str, Any], files: dict[str, Any]) -> Iterat
         if one != other:
             yield text
     yield from _notes(provenance, steps)
+
+
+def are_levels(value: Any) -> bool:
+    """Whether a pyramid can have so many levels: more would be computed without end."""
+    return type(value) is int and value in _LEVELS
 
 
 def _said_twice(
@@ -232,8 +238,7 @@ def _restated(folder: Path, provenance: dict[str, Any]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as scratch:
         Registration.from_dict(stored).write_tfm(Path(scratch) / "transform.tfm")
         made = (Path(scratch) / "transform.tfm").read_bytes()
-    stored_size = (folder / "transform.tfm").stat().st_size  # before it is read: it may be huge
-    if stored_size != len(made) or (folder / "transform.tfm").read_bytes() != made:
+    if not _holds(folder / "transform.tfm", made):
         yield "transform.tfm"
 
 
@@ -244,10 +249,18 @@ def _report(folder: Path, provenance: dict[str, Any], made_by: str | None) -> Fi
         and "figures/figures.json" not in provenance["outputs"]
     ):
         return Finding("report", True, "none was written")
-    page = (folder / "report.html").read_bytes()
-    if page == report_page(folder).encode():
+    if _holds(folder / "report.html", report_page(folder).encode()):
         return Finding("report", True, "drawn anew from the records, equal to the byte")
     return other_version("report", "report.html", provenance["medfuse"], made_by)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file has this content; one of another size is not read."""
+    return (
+        is_plain(path, len(content))
+        and path.stat().st_size == len(content)
+        and path.read_bytes() == content
+    )
 
 
 def other_version(what: str, differ: str, version: str, made_by: str | None) -> Finding:

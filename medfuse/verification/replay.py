@@ -35,9 +35,15 @@ from medfuse.results.export import to_bytes
 from medfuse.settings import CaseSettings, Progress
 from medfuse.verification.again import same_files
 from medfuse.verification.compare import differences
-from medfuse.verification.finding import Finding, agreement, not_checked, read_json
+from medfuse.verification.finding import (
+    Finding,
+    agreement,
+    not_a_result,
+    not_checked,
+    read_json,
+)
 from medfuse.verification.inputs import ROLES, Inputs, Source, known_settings
-from medfuse.verification.records import other_version
+from medfuse.verification.records import are_levels, other_version
 from medfuse.verification.volumes import result_grid, stored, stored_maps
 
 if TYPE_CHECKING:
@@ -64,6 +70,8 @@ def replay_stored(folder: Path, provenance: dict[str, Any]) -> Iterator[Finding]
     names = ("anatomical_share", "weight_map", "gamut_change", *added)
     volumes = {name: stored(folder, name, grid=grid) for name in names}
     sources, chosen = _stored_sources(folder, provenance, values, luminance)
+    if not are_levels(chosen["levels"]):
+        raise not_a_result(folder, "its record names no possible number of levels")
     again = repaint(sources, levels=chosen["levels"], mode=chosen["mode"], kernel=chosen["kernel"])
     rgb = np.asarray(image_axes(again.picture.rgb, again.order))
     yield _same_picture(folder, rgb)

@@ -18,10 +18,12 @@ from typing import Any
 from medfuse.errors import InputError, UsageError
 from medfuse.results.folder import (
     MANIFEST,
+    MAX_JSON_BYTES,
     SIGNATURE_SUFFIX,
     STUDY_LIST,
     file_sha256,
     is_complete,
+    is_plain,
     read_manifest,
     write_through,
     writing,
@@ -29,6 +31,8 @@ from medfuse.results.folder import (
 from medfuse.results.ledger_files import CRATE, TABLES
 
 STUDY_FILES = ("summary.csv", *TABLES, CRATE, "dataset_description.json", "study.html")
+MAX_SIGNATURE_BYTES = 4096
+_MAX_PAPER_BYTES = 1 << 30  # of one of these files
 _SCRYPT = {"opslimit": 1 << 25, "memlimit": 1 << 30}  # the cost that minisign -G sets
 AskPassword = Callable[[], str]
 
@@ -145,16 +149,20 @@ def check_signature(target: Path, public: PublicKey) -> str:
         Unsigned, signed by another key, altered after signing, or no signature at all.
     """
     path = target.with_name(target.name + SIGNATURE_SUFFIX)
+    if not path.exists():
+        raise BadSignature(f"{target.name} is not signed")
     try:
+        if not is_plain(path, MAX_SIGNATURE_BYTES):
+            raise ValueError
         signature = _minisign().Signature.from_file(path)
-    except FileNotFoundError:
-        raise BadSignature(f"{target.name} is not signed") from None
     except (OSError, ValueError):
         raise BadSignature(f"{path.name} is not a minisign signature") from None
     signer = _number(bytes(signature).splitlines()[1])
     if signer != public.name:
         raise BadSignature(f"signed by key {signer}, the public key is {public.name}")
     try:
+        if not is_plain(target, MAX_JSON_BYTES):
+            raise OSError
         with target.open("rb") as file:
             public.key.verify(file, signature)
     except OSError:
@@ -224,7 +232,7 @@ def _lines(path: Path) -> list[str]:
 def _list(study: Path) -> str:
     """Manifests and study files with their hashes, as ``sha256sum`` writes them."""
     files = [folder / MANIFEST for folder in result_folders(study)]
-    files += [study / name for name in STUDY_FILES if (study / name).is_file()]
+    files += [study / name for name in STUDY_FILES if is_plain(study / name, _MAX_PAPER_BYTES)]
     names = sorted(path.relative_to(study).as_posix() for path in files)
     return "".join(f"{file_sha256(study / name)}  {name}\n" for name in names)
 

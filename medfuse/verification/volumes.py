@@ -19,8 +19,9 @@ import torch
 from medfuse.errors import InputError
 from medfuse.fusion.bands import level_affine, level_shape
 from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.memory import require_memory
 from medfuse.imaging.nifti.stream import MAX_RATIO
-from medfuse.imaging.volume import Place, require_memory
+from medfuse.imaging.volume import Place
 from medfuse.registration.region import REGION_FILE
 from medfuse.results.described import VOLUMES, about, describe_header, volume_list
 from medfuse.results.export import OFFSET, band_files, nifti_head, nifti_header

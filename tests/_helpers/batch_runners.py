@@ -59,6 +59,13 @@ class SmallWork:
     def fate_killed(self, job: Job) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def fate_hungry(self, job: Job) -> None:
+        """Need more memory than its process may have."""
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 33))
+        bytearray(1 << 34)
+
     def fate_hangs(self, job: Job) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # deaf, as native code can be
         time.sleep(600)

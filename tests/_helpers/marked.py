@@ -10,6 +10,7 @@ import json
 import re
 import socket
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,8 +79,8 @@ def write_marked(folder: Path, modality: str, *, leave_out: int = -1) -> None:
             save(dataset, folder / f"{NAME}_{k:03d}.dcm")
 
 
-def write_marked_nifti(path: Path, values: np.ndarray) -> None:
-    affine = np.diag([*SPACING, 1.0])
+def write_marked_nifti(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> None:
+    affine = np.diag([*SPACING, 1.0]) if affine is None else affine
     image = nib.Nifti1Image(values.astype(np.float32), affine)
     header = image.header
     header.set_xyzt_units("mm")
@@ -127,6 +128,9 @@ def contents(root: Path) -> Iterator[tuple[str, bytes]]:
         if name.endswith(".png"):
             with Image.open(path) as picture:
                 yield f"{name} chunks", repr(picture.info).encode()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield from ((f"{name} {n}", archive.read(n)) for n in archive.namelist())
         if name.endswith(".html"):
             for packed in re.findall(rb"base64,([A-Za-z0-9+/=]+)", data):
                 yield f"{name} picture", base64.b64decode(packed)

@@ -259,6 +259,16 @@ def test_shards_do_every_case_once_and_the_last_one_writes_the_whole_summary(
         "batch.1-of-2.jsonl",
         "batch.2-of-2.jsonl",
     ]
+    whole = tmp_path / "whole"
+    run_batch(study, whole, SETTINGS, runner=runner)
+    assert results_of(out) == results_of(whole)
+    assert len(results_of(out)) == 4 * 5
+
+
+def results_of(out: Path) -> dict[str, bytes]:
+    """Every file of every result."""
+    files = [path for path in sorted(out.glob("*/*")) if path.parent.name != "logs"]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])

@@ -18,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from medfuse.batch import read_ledger, run_batch
 from medfuse.batch.ledger import write_summary
 from medfuse.batch.lock import LOCK_NAME, BatchLock
+from medfuse.batch.worker import Job, PipelineRunner
+from medfuse.case.pipeline import case_key
 from medfuse.errors import OutputError
-from medfuse.results.folder import PREFIX, is_complete
+from medfuse.methods.zoo import WEIGHTS
+from medfuse.results.folder import PREFIX, ResultFolder, is_complete, remove_stale
 from medfuse.settings import CaseSettings
 from medfuse.study import Case, Study, discover
 from tests._helpers.batch_study import (
@@ -93,6 +98,13 @@ def test_a_worker_that_is_killed_costs_its_case_and_a_rerun_does_it(
     assert run_batch(study, out, SETTINGS, runner=runner).exit_code == 0
     assert summary_of(out) == {"slow-1": "done", "slow-2": "skipped", "fine": "skipped"}
     assert_whole(out, "slow-1", "slow-2", "fine")
+
+
+def test_a_case_that_memory_cannot_hold_ends_alone(tmp_path: Path, runner: Any) -> None:
+    study = make_study(tmp_path / "in", "hungry", "fine")
+    found = by_case(run_batch(study, tmp_path / "out", SETTINGS, workers=1, runner=runner))
+    assert (found["hungry"].code, found["fine"].status) == ("E_MEMORY", "done")
+    assert_whole(tmp_path / "out", "fine")
 
 
 @pytest.mark.slow
@@ -228,6 +240,24 @@ def test_an_input_that_is_deleted_during_the_run_fails_its_case_alone(
     assert_whole(out, "first")
 
 
+def test_a_result_of_other_weights_is_not_taken_for_finished(
+    tmp_path: Path, sample_data: Path
+) -> None:
+    source, weights = sample_data / "study/sts001-aligned", tmp_path / "own.safetensors"
+    images = source / "mr-t1.nii.gz", source / "ct.nii.gz"
+    shutil.copy(WEIGHTS / "both-ct.safetensors", weights)
+    settings = CaseSettings(method=str(weights))
+    job = Job("case", *images, tmp_path / "out/case", settings.model_dump())
+    with ResultFolder(job.folder, key=case_key(*images, settings)):
+        pass
+    assert PipelineRunner().is_finished(job)
+    tensors = load_file(weights)
+    next(iter(tensors.values())).view(-1)[0] += 1
+    with safe_open(weights, "pt") as file:
+        save_file(tensors, weights, metadata=file.metadata())
+    assert not PipelineRunner().is_finished(job)
+
+
 # Two batches --------------------------------------------------------------------------------------
 
 
@@ -260,6 +290,24 @@ def test_a_dead_lock_is_taken_over_and_a_foreign_one_only_when_it_is_old(tmp_pat
     os.utime(lock, (long_ago, long_ago))
     with BatchLock(tmp_path):
         assert json.loads(lock.read_text())["host"] == socket.gethostname()
+
+
+@pytest.mark.parametrize("ahead_s", [-86400.0, 86400.0])
+def test_a_machine_whose_clock_is_a_day_off_takes_nothing_that_another_one_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    lock, built = tmp_path / LOCK_NAME, tmp_path / f"{PREFIX}case-1.tmp"
+    lock.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2020"}))
+    built.mkdir()
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + ahead_s)
+    with pytest.raises(OutputError, match="E_LOCKED"):
+        BatchLock(tmp_path).__enter__()
+    assert remove_stale(tmp_path) == []
+    for path in (lock, built):
+        os.utime(path, (now() - 7200, now() - 7200))
+    with BatchLock(tmp_path):
+        assert remove_stale(tmp_path) == [built.name]
 
 
 # The ledger and the clock -------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from medfuse.batch.memory import (
     estimate,
 )
 from medfuse.batch.worker import Job
-from medfuse.imaging.volume import CASE_BASE_BYTES, CASE_BYTES_PER_VOXEL
+from medfuse.imaging.memory import CASE_BASE_BYTES, CASE_BYTES_PER_VOXEL
 
 
 def job(anatomical: Path) -> Job:

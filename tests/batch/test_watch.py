@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medfuse.batch import BatchSummary
+import pytest
+
+from medfuse.batch import BatchSummary, run_batch
 from medfuse.batch.watch import watch
-from medfuse.study import Case, Study
+from medfuse.errors import MedfuseError
+from medfuse.results.folder import is_complete
+from medfuse.settings import CaseSettings
+from medfuse.study import Case, Study, discover
+from tests._helpers.batch_study import small_work, write_manifest
 
 
 class Growing:
@@ -73,3 +79,48 @@ def test_the_exit_code_tells_of_a_failure_on_the_way(tmp_path: Path) -> None:
     growing = Growing(tmp_path, nothing, write(tmp_path / "good", "y"), nothing, nothing)
     assert growing.watch() == 8
     assert growing.runs == [["bad"], ["good"]]
+
+
+def test_a_table_that_is_edited_and_images_that_vanish_stop_no_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out, runner = tmp_path / "in", tmp_path / "out", small_work(monkeypatch)
+    write_manifest(root, "a", "b")
+    table, told, runs = root / "cases.csv", list[MedfuseError](), list[dict[str, str]]()
+
+    def run(study: Study) -> BatchSummary:
+        summary = run_batch(study, out, CaseSettings(method="mean"), workers=1, runner=runner)
+        runs.append({result.case: result.status for result in summary.results})
+        return summary
+
+    def more_rows() -> None:
+        write_manifest(root, "a", "b", "c")
+        (root / "b-pet.txt").unlink()  # and is copied again
+
+    def another_setting() -> None:
+        lines = table.read_text().splitlines()
+        table.write_text("\n".join([f"{lines[0]},bias", f"{lines[1]},0.5", *lines[2:]]))
+
+    events = [
+        nothing,  # a and b are done
+        lambda: table.write_text("case,anat"),  # half saved
+        more_rows,
+        lambda: write_manifest(root, "b"),  # a and c are away for a moment
+        lambda: write_manifest(root, "a", "b", "c"),
+        nothing,
+        another_setting,
+        nothing,
+    ]
+
+    def wait(seconds: float) -> None:
+        if not events:
+            raise KeyboardInterrupt
+        events.pop(0)()
+
+    code = watch(lambda: discover(root), run, every_s=5, wait=wait, tell=told.append)
+    assert [error.code for error in told] == ["E_MANIFEST"]
+    assert runs[0] == {"a": "done", "b": "done"}
+    assert runs[-1] == {"a": "done"}, "its settings changed"
+    assert {name for some in runs for name in some} == {"a", "b", "c"}
+    assert all(is_complete(out / name, rehash=True) for name in "abc")
+    assert code in (0, 8)

@@ -5,34 +5,20 @@ A short run is part of the tests; ``make fuzz`` goes on for MEDFUSE_FUZZ_MINUTES
 
 from __future__ import annotations
 
-import os
-import signal
 import tempfile
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
-import hypothesis
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from nibabel.wrapstruct import WrapStructError
 
-from medfuse.errors import MedfuseError
-from medfuse.imaging.reader import read_volume
 from medfuse.imaging.volume import Volume
 from tests._helpers import make
+from tests._helpers.fuzz import assert_is_what_nibabel_reads, fuzz, load, quick, set_values
 
-TESTS = 12
-MINUTES = float(os.environ.get("MEDFUSE_FUZZ_MINUTES", 0)) / TESTS
-EXAMPLES = 60
-SECONDS_PER_FILE = 10
 SHAPE = (5, 4, 4)
 ODD_TEXTS = ["", "0", "-1", "1e400", "NaN", "abc", "1\\2", "1\\0\\0", "1\\0\\0\\0\\1\\0", "9" * 40]
 ODD_TEXTS += ["MONOCHROME1", "RGB", "START", "1.2.840.10008.1.2.4.70", "\x00", "19990231", "250000"]
@@ -74,56 +60,6 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, b
     return found | {"NIfTI": {n: (root / n).read_bytes() for n in ("t1.nii", "t1.nii.gz")}}
 
 
-@contextmanager
-def within(seconds: int) -> Iterator[None]:
-    """A hang becomes a failure."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"no answer within {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def load(path: Path) -> Volume | None:
-    """The volume, or None where it is refused in one line."""
-    try:
-        with within(SECONDS_PER_FILE):
-            volume = read_volume(path)
-    except MedfuseError as refusal:
-        error = refusal
-    else:
-        error = None
-    if error is not None:
-        assert "\n" not in str(error)
-        assert str(error).endswith(f"[{error.code}]")
-        assert make.MARKER not in str(error)
-        return None
-    assert np.isfinite(volume.values).all()
-    assert np.isfinite(volume.affine).all()
-    assert abs(np.linalg.det(volume.affine[:3, :3])) > 0
-    return volume
-
-
-def fuzz(examples: Callable[[], None]) -> None:
-    """Once, or with new seeds for some minutes."""
-    end = time.monotonic() + 60 * MINUTES
-    seed = 0
-    while seed == 0 or time.monotonic() < end:
-        hypothesis.seed(seed)(examples)()
-        seed += 1
-
-
-quick = settings(
-    max_examples=EXAMPLES,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
 byte_edits = st.lists(
     st.tuples(st.floats(0, 1), st.one_of(st.sampled_from(ODD_BYTES), st.integers(0, 255))),
     min_size=1,
@@ -215,26 +151,6 @@ def test_dicom_files_with_wrong_values(originals: dict[str, dict[str, bytes]], k
     fuzz(examples)
 
 
-def set_values(path: Path, changes: dict[str, object]) -> bool:
-    """Write values past all checks; False where pydicom cannot write them at all."""
-    dataset = pydicom.dcmread(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for keyword, value in changes.items():
-                if value is None:
-                    if keyword in dataset:
-                        delattr(dataset, keyword)
-                    continue
-                element = pydicom.DataElement(pydicom.datadict.tag_for_keyword(keyword), "LO", "")
-                element._value = str(value)
-                dataset[element.tag] = element
-            dataset.save_as(path)
-    except (ValueError, TypeError, AttributeError, OverflowError, NotImplementedError):
-        return False
-    return True
-
-
 @pytest.mark.parametrize("name", ["t1.nii", "t1.nii.gz"])
 def test_nifti_files_with_wrong_bytes(originals: dict[str, dict[str, bytes]], name: str) -> None:
     data = originals["NIfTI"][name]
@@ -252,21 +168,3 @@ def test_nifti_files_with_wrong_bytes(originals: dict[str, dict[str, bytes]], na
                 assert_is_what_nibabel_reads(volume, path)
 
     fuzz(examples)
-
-
-def assert_is_what_nibabel_reads(volume: Volume, path: Path) -> None:
-    """The affine of sform or qform in millimetres, and the values."""
-    try:
-        image = nib.load(path)
-        values, affine = image.get_fdata(), image.affine.copy()
-    except (nib.filebasedimages.ImageFileError, WrapStructError, ValueError, OSError, EOFError):
-        return  # stricter than we are, on something that does not concern the voxels
-    if max(int(image.header["sform_code"]), int(image.header["qform_code"])) > 5:
-        return  # no code of the standard: set, for us as for the reference C library
-    unit = {1: 1000.0, 3: 0.001}.get(int(image.header["xyzt_units"]) & 7, 1.0)
-    affine[:3] *= unit
-    np.testing.assert_allclose(volume.affine, affine, rtol=1e-5, atol=1e-5)
-    sound = np.isfinite(values)
-    np.testing.assert_allclose(
-        volume.values[sound.reshape(volume.values.shape)], values[sound], rtol=1e-5, atol=1e-30
-    )

@@ -260,6 +260,10 @@ def test_marked_voxel_lands_in_the_corner_it_belongs_to() -> None:
         ((2, 2, 2), np.full((4, 4), np.nan), "E_BAD_AFFINE", "NaN"),
         ((2, 2, 2), np.ones((4, 4)), "E_BAD_AFFINE", "last row"),
         ((2, 2, 2), np.diag([1.0, 1.0, 0.0, 1.0]), "E_BAD_AFFINE", "singular"),
+        ((2, 2, 2), np.diag([1.0, 1.0, 1e30, 1.0]), "E_BAD_AFFINE", "voxels are 1 x 1 x 1e.30 mm"),
+        ((2, 2, 2), np.diag([1e-9, 1.0, 1.0, 1.0]), "E_BAD_AFFINE", "1e-09 x 1 x 1 mm"),
+        ((2, 2, 2), np.diag([1e200, 1.0, 1.0, 1.0]), "E_BAD_AFFINE", "inf"),
+        ((2, 2, 2), np.eye(4) + 1e30 * np.eye(4, k=3), "E_BAD_AFFINE", "1e.30 mm from the origin"),
     ],
 )
 def test_impossible_grid_is_refused_with_the_reason(

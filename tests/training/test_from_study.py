@@ -13,6 +13,7 @@ from medfuse.errors import InputError
 from medfuse.methods.registry import get_method
 from medfuse.study import Case
 from medfuse.training.from_study import slices, write_slices, write_study_slices
+from medfuse.training.train import run_training
 
 HEAD = "case,anatomical,functional,anatomical_modality,registration"
 
@@ -66,3 +67,13 @@ def test_one_command_makes_a_guide_of_a_study(sample_data, tmp_path):
     assert float(weights.max()) <= 1
     assert guide.info.card["recipe"]["name"] == "in-domain"
     assert {name[:-3] for name in guide.info.card["data"]["validation_names"]} in ({"CT"}, {"MRI"})
+
+
+def test_pictures_that_are_too_small_for_the_loss_are_refused(tmp_path):
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        for k in range(3):
+            picture = np.random.default_rng(k).integers(0, 256, (60, 40), np.uint8)
+            Image.fromarray(picture).save(tmp_path / side / f"{k}.png")
+    with pytest.raises(InputError, match=r"3 of 3 pictures .* less than 41 .* one 40.*E_TOO_SMALL"):
+        run_training(a=tmp_path / "a", b=tmp_path / "b", out=tmp_path / "w.safetensors", steps=1)

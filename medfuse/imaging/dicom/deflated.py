@@ -16,10 +16,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from medfuse.imaging.memory import most_unpacked
+
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 _EXPLICIT = ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")
-#: No single file of a scan is larger; a bomb is.
-_MAX_BYTES = 1 << 30
 _CHUNK = 1 << 20
 
 
@@ -36,7 +36,7 @@ def unpacked(stream: BinaryIO) -> BinaryIO | None:
     Returns
     -------
     binary file or None
-        At its start; None where the data set is damaged, or larger than the limit.
+        At its start; None where the data set is damaged, or larger than `most_unpacked`.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def _inflate(stream: BinaryIO, plain: io.BytesIO) -> bool:
             plain.write(unpacker.decompress(packed, _CHUNK))
         except zlib.error:
             return False
-        if plain.tell() > _MAX_BYTES:
+        if plain.tell() > most_unpacked():
             return False
         packed = unpacker.unconsumed_tail or stream.read(_CHUNK)
     plain.write(unpacker.flush(_CHUNK))

@@ -26,7 +26,8 @@ from medfuse.imaging.dicom.header import (
     text,
 )
 from medfuse.imaging.dicom.planes import Plane
-from medfuse.imaging.volume import AIR_HU, Place, read_failure, require_room
+from medfuse.imaging.memory import require_room
+from medfuse.imaging.volume import AIR_HU, Place, read_failure
 
 _PIXEL_TAG_NAMES = """
     SOPClassUID SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from medfuse.errors import InputError, MedfuseError, SeriesError, UnitError, option
 from medfuse.imaging.dicom.header import NEVER_DICOM, DicomFile, integer, read_header, text, texts
+from medfuse.imaging.memory import most_unpacked, or_allow_more
 from medfuse.imaging.pointers import ANNEX, LFS, is_annexed, lacks_content, pointer_error
 from medfuse.imaging.progress import steps
 from medfuse.imaging.volume import display_name, read_failure
@@ -339,7 +340,10 @@ def _not_an_image(kind: str, name: str) -> MedfuseError:
     codes = {
         "empty file": ("E_EMPTY_FILE", "the file is empty (0 bytes)"),
         "truncated": ("E_TRUNCATED", "the file ends before its pixel data"),
-        "deflated": ("E_CODEC", "the deflated data set is damaged, or larger than 1 GB"),
+        "deflated": (
+            "E_CODEC",
+            f"the deflated data set is damaged, or larger than {most_unpacked() / 2**30:.3g} GB",
+        ),
         "damaged": ("E_CORRUPT", "the DICOM header cannot be parsed"),
         "not DICOM": ("E_NOT_DICOM", "the file has no DICM mark at byte 128"),
         "without preamble": ("E_NOT_DICOM", "a data set without preamble and DICM mark"),
@@ -352,6 +356,8 @@ def _not_an_image(kind: str, name: str) -> MedfuseError:
         if kind in ("DICOMDIR", "without pixels")
         else "Export or copy the file again (uncompressed), or move it out of the folder"
     )
+    if kind == "deflated":
+        remedy += or_allow_more()
     return InputError(code, what="Cannot read", where=name, cause=cause, remedy=remedy)
 
 

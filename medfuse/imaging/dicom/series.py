@@ -31,6 +31,7 @@ from medfuse.imaging.dicom.scan import (
 from medfuse.imaging.dicom.stack import Stack, stack_planes
 from medfuse.imaging.dicom.tilt import Tilt
 from medfuse.imaging.dicom.units import ct_rescale_types
+from medfuse.imaging.memory import require_memory
 from medfuse.imaging.pairing import TOLD, told
 from medfuse.imaging.pet.header import DIFFERS
 from medfuse.imaging.pet.nuclides import SINGLE_PHOTON
@@ -47,7 +48,6 @@ from medfuse.imaging.volume import (
     fill_nonfinite,
     negative_note,
     require_contrast,
-    require_memory,
     short_hash,
     spacing_of,
 )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medfuse.errors import MedfuseError, SeriesError, UsageError, option
+from medfuse.imaging.memory import require_memory
 from medfuse.imaging.nifti.facts import Facts, find_facts, modality_of_name, subject_of_name
 from medfuse.imaging.nifti.header import NiftiHeader, parse_header
 from medfuse.imaging.nifti.stream import NiftiStream
@@ -25,7 +26,6 @@ from medfuse.imaging.volume import (
     fill_nonfinite,
     negative_note,
     require_contrast,
-    require_memory,
     spacing_of,
 )
 

@@ -31,6 +31,7 @@ from pydicom.uid import (
 from medfuse.errors import MedfuseError
 from medfuse.imaging.dicom.codecs import EXTRA_READS
 from medfuse.imaging.dicom.series import read_dicom
+from medfuse.imaging.memory import memory_limit
 from tests._helpers import make
 
 LOSSLESS_BY_GDCM = {
@@ -186,8 +187,14 @@ def test_a_deflated_bomb_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test_deflated_files_are_unpacked(tmp_path)
-    monkeypatch.setattr("medfuse.imaging.dicom.deflated._MAX_BYTES", 500)
-    with pytest.raises(MedfuseError, match="larger than 1 GB"):
+    monkeypatch.setattr("medfuse.imaging.memory.MAX_UNPACKED_BYTES", 500)
+    with pytest.raises(MedfuseError, match=r"larger than 4.66e-07 GB.* out of the folder\. \["):
+        read_dicom(tmp_path)
+    with memory_limit(None), pytest.raises(MedfuseError, match="allow more with max_memory=GB"):
+        read_dicom(tmp_path)
+    with memory_limit(1):  # raised by the user
+        read_dicom(tmp_path)
+    with memory_limit(1e-6), pytest.raises(MedfuseError, match=r"larger than 9\.99e-07 GB"):
         read_dicom(tmp_path)
 
 

@@ -286,7 +286,7 @@ def test_a_volume_that_memory_cannot_hold_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make.write_series(tmp_path)
-    monkeypatch.setattr("medfuse.imaging.volume.machine_memory", lambda: 5000)
+    monkeypatch.setattr("medfuse.imaging.memory.machine_memory", lambda: 5000)
     with pytest.raises(MedfuseError) as caught:
         read_dicom(tmp_path)
     assert_says(caught.value, "E_TOO_LARGE", ["11 x 8 x 6 voxels", "GB"])
