@@ -56,6 +56,12 @@ class Scene:
             self.viewer.dims.set_point(axis, value)
         self.viewer.cursor.position = point
 
+    def tab(self, name: str) -> None:
+        """Turn to a tab by its name."""
+        tabs = self.panel.tabs
+        names = [tabs.tabText(index) for index in range(tabs.count())]
+        tabs.setCurrentIndex(names.index(name))
+
     def shoot(self, name: str) -> None:
         """Write the whole window as docs/images/napari-<name>.png."""
         self.settle(lambda: not (self.panel.runner.is_busy or self.panel.views.is_busy))
@@ -100,23 +106,58 @@ def brain() -> None:
     scene.shoot("adjust")
     panel.fuse_tab.adjust.edges.click()
     panel.fuse_tab.adjust.toggle.click()
-    panel.tabs.setCurrentIndex(1)
+    scene.tab("Audit")
     scene.width(WIDE)
     scene.shoot("audit-wide")
-    panel.tabs.setCurrentIndex(2)
+    scene.tab("Provenance")
     scene.width(NARROW)
     scene.shoot("provenance-narrow")
-    panel.tabs.setCurrentIndex(0)
+    _regions(scene)
+    _linked(scene)
+    scene.tab("Fuse")
     scene.width(WIDE)
     scene.shoot("wide")
     scene.width(NARROW)
     _theme(viewer, "light")
     panel.audit_tab.refresh()
     scene.shoot("light")
-    panel.tabs.setCurrentIndex(1)
+    scene.tab("Audit")
     scene.shoot("light-audit")
     _theme(viewer, "dark")
     viewer.close()
+
+
+def _regions(scene: Scene) -> None:
+    """A sphere and a contour about the hottest voxel."""
+    panel = scene.panel
+    scene.tab("Regions")
+    scene.width(WIDE)
+    panel.model.jumps()["Hottest voxel"]()
+    panel.regions_tab.sphere.click()
+    panel.regions_tab.threshold.setCurrentText("8")
+    panel.regions_tab.isocontour.click()
+    scene.settle(lambda: not panel.runner.is_busy and panel.regions_tab.table.rowCount() == 2)
+    panel.regions_tab.table.selectRow(1)
+    scene.shoot("regions")
+    panel.regions_tab.table.selectAll()
+    panel.regions_tab.remove.click()
+    scene.width(NARROW)
+
+
+def _linked(scene: Scene) -> None:
+    """The linked views, and 3-D."""
+    panel = scene.panel
+    scene.tab("Fuse")
+    panel.view_bar.link.click()
+    scene.settle()
+    scene.look_at(INSIDE_LESION)
+    panel.view_bar.linked.layout_choice.setCurrentText("Images side by side")
+    scene.shoot("linked")
+    panel.view_bar.link.click()
+    panel.view_buttons["3d"].click()
+    scene.shoot("3d")
+    panel.view_buttons["axial"].click()
+    scene.settle()
 
 
 def sarcoma() -> None:

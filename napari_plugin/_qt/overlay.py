@@ -104,8 +104,13 @@ class CanvasOverlay(QWidget):
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         what = None if self._closed else self.furniture()
-        if what is not None:
-            draw(QPainter(self), QRectF(self.rect()), what)
+        if what is None:
+            return
+        painter = QPainter(self)
+        try:  # a painter that an error leaves open ends the process
+            draw(painter, QRectF(self.rect()), what)
+        finally:
+            painter.end()
 
     def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Stay as large as the canvas."""

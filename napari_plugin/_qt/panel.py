@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 NO_VALUES = "Move the mouse over the fused image to read values."
 PREVIEW_MS = 20  # a slider that is dragged sends many values; the last of these counts
+JUDGE_MS = 1000  # voxels of a hidden layer are edited without a word from napari
 REFUSE_MS = 700  # rest after a change before the whole volume is fused again
 
 
@@ -124,6 +125,9 @@ class FusePanel(QWidget):
     def _timers(self) -> None:
         self._preview_timer = self._timer(PREVIEW_MS, self._preview)
         self._refuse_timer = self._timer(REFUSE_MS, self._refuse)
+        self._judge_timer = self._timer(JUDGE_MS, self.model.judge)
+        self._judge_timer.setSingleShot(False)
+        self._judge_timer.start()
 
     def _timer(self, milliseconds: int, action: Any) -> QTimer:
         timer = QTimer(self)
@@ -380,6 +384,7 @@ class FusePanel(QWidget):
         if self._closed:
             return True
         self._closed = True
+        self._judge_timer.stop()
         ended = self.stop_work()
         for runner in self._runners:
             runner.close()

@@ -114,12 +114,17 @@ class PlaneView(QWidget):
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         painter = QPainter(self)
+        try:  # a painter that an error leaves open ends the process
+            self._paint(painter)
+        finally:
+            painter.end()
+
+    def _paint(self, painter: QPainter) -> None:
         painter.fillRect(self.rect(), BACK)
         sight = self.sight
         if sight is not None:
             self.paint_slice(painter)
-            area = QRectF(self.rect())
-            draw(painter, area, self.furniture(sight))
+            draw(painter, QRectF(self.rect()), self.furniture(sight))
         if self.hasFocus():
             painter.setPen(QColor(90, 160, 255))
             painter.drawRect(self.rect().adjusted(0, 0, -1, -1))

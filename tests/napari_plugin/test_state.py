@@ -114,6 +114,7 @@ class AnyUser(RuleBasedStateMachine):
         if in_place:
             layer.data[2:6] += layer.data.max() / 9
             layer.refresh()
+            self.model.judge()  # napari says nothing of a hidden layer; the panel looks each second
         else:
             layer.data = layer.data * 1.25
 
