@@ -183,8 +183,8 @@ class LayerChoice:
     def _reactions(self, layer: Any) -> dict[str, Any]:
         """What is done at which event of a layer."""
         if outputs.role_of(layer) is not None:
-            names = ("name", "visible", *_PLACE)
-            return {name: self._on_output for name in names if name in layer.events}
+            found = dict.fromkeys(("name", "visible"), self._on_output)
+            return found | {name: self._on_output_moved for name in _PLACE if name in layer.events}
         events = _EVENTS if isinstance(layer, Image) else ()
         found = {name: self._on_layer for name in events if name in layer.events}
         return {"name": self._on_name, **found}
@@ -194,6 +194,10 @@ class LayerChoice:
 
     def _on_layer(self, event: Any = None) -> None:
         self._layer_changed.emit()
+
+    def _on_output_moved(self, event: Any) -> None:
+        outputs.note_move(event.source)
+        self.outputs_changed.emit()
 
     def _on_output(self, event: Any = None) -> None:
         self.outputs_changed.emit()

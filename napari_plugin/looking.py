@@ -151,7 +151,7 @@ class Looking(PanelState):
         layer, result = outputs.find(self.viewer, outputs.PICTURE), self.result
         if result is None or layer is None or layer.metadata[TAG]["of"] != result.fusion.token:
             return None
-        chosen = self.settings if self.is_fused_pair else result.fusion.settings
+        chosen = self.settings if self._is_same_pair else result.fusion.settings
         what = (
             result.fusion.token, id(layer.data), result.suffix, chosen.bias, chosen.window,
             chosen.anatomical_window,

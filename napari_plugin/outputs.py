@@ -194,13 +194,21 @@ def mark(viewer: Any, say: Callable[[str], str]) -> None:
         suffix = say(entry["of"])
         if entry["unregistered"]:
             suffix = f" (where its file has it){suffix}"
-        at = entry["shown_at"]
-        if at is not None and not np.allclose(linear_map(layer), at):
+        if entry["moved"]:
             suffix += MOVED
         if suffix != entry["suffix"]:
             layer.metadata[TAG] = {**entry, "suffix": suffix}
         if name + suffix != layer.name:
             layer.name = name + suffix
+
+
+def note_move(layer: Any) -> None:
+    """Write on an output whether it still lies where it was shown."""
+    entry = layer.metadata[TAG]
+    at = entry["shown_at"]
+    moved = at is not None and not np.allclose(linear_map(layer), at)
+    if moved != entry["moved"]:
+        layer.metadata[TAG] = {**entry, "moved": moved}
 
 
 def claim(layer: Any, role: str, source: Source, of: str) -> None:
@@ -233,6 +241,7 @@ def metadata(role: str, source: Source, of: str = "") -> dict[str, Any]:
             "suffix": "",
             "unregistered": False,
             "shown_at": None,
+            "moved": False,
             "affine": source.affine.tolist(),
             "shape": list(source.grid.shape),
             "order": asdict(source.order),

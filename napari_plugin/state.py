@@ -55,6 +55,7 @@ class PanelState(LayerChoice):
         self._aligned: Aligned | None = None
         self._moved: Registration | None = None  # by hand, after it was found
         self.nudged: tuple[Vector, Vector] = (STILL, STILL)
+        self._is_same_pair = False  # as `is_fused_pair`, when it was looked at last
         self._opened: Opened | None = None  # the result that was opened last
         super().__init__(viewer)
         for signal in (self.layers_changed, self._layer_changed, self.registration_changed):
@@ -82,6 +83,9 @@ class PanelState(LayerChoice):
             setattr(self, name, value)
         if values:
             self.anatomical, self.functional = anatomical, functional
+            for layer in self.viewer.layers:
+                if outputs.role_of(layer) is not None:
+                    outputs.note_move(layer)
         self.judge()
         self._adopt()
 
@@ -110,7 +114,9 @@ class PanelState(LayerChoice):
         """Compare the result with what is chosen now; names of all outputs follow."""
         was = self.result
         if was is not None:
-            now = Now(self.pair_key(), self.registration, self.settings)
+            key = self.pair_key()
+            self._is_same_pair = key == was.fusion.pair.key
+            now = Now(key, self.registration, self.settings)
             self.result = Result.of(was.fusion, now)
         self._mark()
         if was is not None and self.result is not None and was.why != self.result.why:
