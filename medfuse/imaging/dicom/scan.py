@@ -123,7 +123,9 @@ class Scan:
         if not self.others:
             return []
         found = ", ".join(f"{n} {kind}" for kind, n in sorted(self.others.items()))
-        return [f"{sum(self.others.values())} other files in the folder were ignored: {found}"]
+        count = sum(self.others.values())
+        were = "files in the folder were" if count > 1 else "file in the folder was"
+        return [f"{count} other {were} ignored: {found}"]
 
 
 def scan_folder(folder: Path) -> Scan:
