@@ -46,6 +46,8 @@ _COMMANDS = {
     "transform": "audit",
     "inputs": "verify",
     "provenance": "unfuse",
+    "drawn_on": "measure",
+    "reference": "measure",
 }
 
 
