@@ -31,7 +31,8 @@ floors: $(VENV)/.test
 
 MINUTES ?= 5
 fuzz: $(VENV)/.test
-	MEDFUSE_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout 0 tests/imaging/test_fuzz.py
+	MEDFUSE_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout 0 tests/imaging/test_fuzz.py \
+	  tests/imaging/test_second_reader.py
 
 bench: $(VENV)/.test
 	$(BIN)/python workflows/benchmarks/pipeline.py

@@ -180,10 +180,13 @@ def assert_is_what_itk_reads(volume: Volume, root: Path) -> None:
     values, affine = from_sitk(image)
     assert sorted(values.shape) == sorted(volume.values.shape)
     index_of = np.linalg.inv(volume.affine) @ affine
-    # Our voxel of each of its corners; rounded positions may be off by a tenth of a slice.
+    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    # Our voxel of each of its corners; rounded positions may be off by a tenth of a slice, and
+    # where they are, one reader takes the first one and the other their mean.
+    most = np.minimum(np.maximum(0.11, 0.15 / spacing), 0.45)
     for corner in itertools.product(*[(0, n - 1) for n in values.shape]):
         place = (index_of @ [*corner, 1])[:3]
-        assert np.abs(place - place.round()).max() < 0.11, (corner, place)
+        assert (np.abs(place - place.round()) < most).all(), (corner, place)
         x, y, z = place.round().astype(int)
         assert min(x, y, z) >= 0
         assert math.isclose(volume.values[x, y, z], values[corner], rel_tol=1e-5, abs_tol=1e-3)
