@@ -190,11 +190,12 @@ def load_network(header: dict[str, Any], tensors: dict[str, Tensor], path: Path)
     WeightsError
         If names or shapes do not fit.
     """
-    net = build_network(header["architecture"], header.get("options", {}))
+    architecture, options = header["architecture"], header.get("options", {})
+    net = build_network(architecture, options)
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        raise _error(path, str(error).splitlines()[0], _CHECK) from error
+        raise _error(path, misfit(architecture, options, tensors), _CHECK) from error
     return net
 
 

@@ -76,6 +76,7 @@ def fuzz(examples: Callable[[], None]) -> None:
 
 quick = settings(
     max_examples=EXAMPLES,
+    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
