@@ -94,8 +94,9 @@ def report_page(folder: Path) -> str:
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
-        if not (folder / name).is_file() or (folder / name).stat().st_size > MAX_JSON_BYTES:
-            raise ValueError("no file, or larger than any record")
+        size = (folder / name).stat().st_size
+        if not (folder / name).is_file() or size > MAX_JSON_BYTES:
+            raise ValueError("a pipe, or larger than any record")
         content: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
