@@ -39,7 +39,7 @@ _TABLE = (
 )  # fmt: skip
 COLORS = Colormap(
     [[0, 0, 0, 0], *([*color, 1.0] for color in _TABLE)],
-    controls=[0, *((i + 0.5) / (MOST_COLORS + 1) for i in range(1, MOST_COLORS + 1)), 1],
+    controls=[0, *((i - 0.5) / (MOST_COLORS + 1) for i in range(1, MOST_COLORS + 1)), 1],
     interpolation="zero",
     name="medfuse regions",
 )
@@ -52,7 +52,7 @@ SHOWN = (
     ("Volume, ml", "volume_ml", 3),
     ("TLG, ml", "tlg", 3),
     ("{} mean", "anatomical_mean", 3),
-    ("{} share, %", "anatomical_contribution", 2),
+    ("{} share, %", "anatomical_contribution", 3),
     ("Expected error, mm", "registration_error_mm", 2),
 )
 
@@ -223,7 +223,9 @@ def _percent(value: Any) -> Any:
 def _cell(value: Any, digits: int | None) -> str:
     if value is None:
         return "-"
-    return str(value) if digits is None else f"{value:.{digits}g}"
+    if digits is None:
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
 def _point(source: Source, index: Any) -> tuple[float, float, float]:

@@ -119,6 +119,7 @@ class AuditTab(QWidget):
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Draw what nobody looked at until now."""
         super().showEvent(event)
+        self._fit_timer.start(0)  # widths of columns are known from now on
         self._plot_if_seen()
 
     def _plot_if_seen(self) -> None:

@@ -32,7 +32,7 @@ def draw(painter: QPainter, area: QRectF, what: Furniture) -> None:
     if what.title:
         _text(painter, QPointF(area.left() + EDGE, area.top() + line), what.title)
     if what.place:
-        _text(painter, QPointF(area.left() + EDGE, area.top() + 2.2 * line), what.place)
+        _text(painter, QPointF(area.left() + EDGE, area.top() + 2.5 * line), what.place)
     if what.letters is not None:
         _letters(painter, area, what.letters)
     if what.bar is not None:

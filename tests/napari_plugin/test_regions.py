@@ -126,6 +126,14 @@ def test_a_mask_from_a_file_lies_on_its_image(fused, tmp_path, make):
     assert table[0].anatomical_mean == pytest.approx(expected, rel=1e-5)
 
 
+def test_every_region_has_a_color_of_its_own_and_nothing_is_clear():
+    values = np.arange(regions.MOST_COLORS + 1) / (regions.MOST_COLORS + 1)
+    colors = regions.COLORS.map(values)
+    assert colors[0, 3] == 0
+    assert (colors[1:, 3] == 1).all()
+    assert len({tuple(c) for c in colors.round(3)}) == regions.MOST_COLORS + 1
+
+
 def test_an_unusable_threshold_is_said_in_one_line(fused):
     with pytest.raises(MedfuseError, match="E_SETTINGS"):
         regions.isocontour_at(fused, (1, 1, 1), "much", 1)
