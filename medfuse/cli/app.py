@@ -13,6 +13,7 @@ import typer
 from medfuse.cli import about, cases, describe, images, learn, samples, terminal, trust
 from medfuse.cli import audit as audit_command
 from medfuse.cli import enhance as enhance_command
+from medfuse.cli import followup as followup_command
 from medfuse.cli import measure as measure_command
 from medfuse.cli.options import Commands, add_command
 from medfuse.errors import NOTICE, MedfuseError, Words
@@ -60,6 +61,7 @@ for room in (
     samples,
     cases,
     measure_command,
+    followup_command,
     audit_command,
     learn,
     describe,

@@ -107,7 +107,7 @@ def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None
             remedy="Fuse the scalar image",
         )
     on_grid = stored(folder, "functional_on_anatomical", grid=result_grid(folder))
-    pair = _loaded(folder, record, inputs) if inputs is not None else None
+    pair = loaded(folder, record, inputs) if inputs is not None else None
     if pair is None:
         functional, images = _resampled(on_grid, record, registration), _images(record)
         anatomical = None
@@ -191,7 +191,14 @@ def _of_case(wanted: Wanted, case: str) -> Wanted:
     return replace(wanted, files=files)
 
 
-def _loaded(folder: Path, record: dict[str, Any], inputs: Inputs) -> tuple[MetaTensor, MetaTensor]:
+def loaded(folder: Path, record: dict[str, Any], inputs: Inputs) -> tuple[MetaTensor, MetaTensor]:
+    """Both images of a result, found among the inputs by their content.
+
+    Raises
+    ------
+    InputError
+        ``E_NO_INPUT``.
+    """
     settings = known_settings(record)
     found = []
     for role in ROLES:

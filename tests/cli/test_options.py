@@ -30,7 +30,7 @@ OTHERS = {
     "uid_salt": ("fuse", "batch"),
     "timeout": ("batch",),
     "force": ("fuse",),
-    "inputs": ("verify", "measure"),
+    "inputs": ("verify", "measure", "followup"),
     "drawn_on": ("measure",),
     "reference": ("measure",),
     "layout": ("fuse", "batch"),
