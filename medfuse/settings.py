@@ -131,11 +131,11 @@ class CaseSettings(BaseModel):
         ),
     ] = False
     registration: Annotated[
-        Literal["auto", "rigid", "affine", "identity"],
+        Literal["auto", "rigid", "affine", "identity", "deformable"],
         Option(
             "Registration",
-            "auto trusts a shared frame of reference; identity trusts the headers; affine also "
-            "fits scale and shear.",
+            "auto trusts a shared frame of reference, identity the headers; affine fits scale; "
+            "deformable bends (estimated).",
             common=True,
         ),
     ] = "auto"

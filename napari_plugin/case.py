@@ -26,9 +26,9 @@ COMMAND = "napari: Fuse MRI+PET"
 
 def case_checks(registration: Registration, pair: Pair) -> list[Check]:
     """Checks of registration and unit, as ``medfuse fuse`` has them."""
-    from medfuse.case.record import registration_check, unit_check
+    from medfuse.case.record import registration_checks, unit_check
 
-    checks = [registration_check(registration)]
+    checks = registration_checks(registration)
     return checks if pair.functional.rgb else [*checks, unit_check(pair.functional.volume())]
 
 

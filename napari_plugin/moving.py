@@ -80,6 +80,7 @@ def moved_by_hand(
         shift_mm=float(np.linalg.norm(moved)),
         rotation_deg=float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
         sharpness=None,  # that of another place
+        deformation=None,
     )
 
 
@@ -119,7 +120,7 @@ def resample_on(registration: Registration, moving: MetaTensor, like: MetaTensor
 
 def unmoved(aligned: Aligned) -> MetaTensor:
     """Functional image on the anatomical grid where its own file has it."""
-    headers = replace(aligned.registration, matrix=np.eye(4))
+    headers = replace(aligned.registration, matrix=np.eye(4), deformation=None)
     return headers.resample(aligned.pair.functional.volume())
 
 

@@ -140,7 +140,8 @@ def _changed(then: Any, now: Any) -> str:
 
 
 def _same_place(one: Registration, other: Registration) -> bool:
-    return bool(np.array_equal(one.matrix, other.matrix))
+    same = one.deformation is other.deformation
+    return same and bool(np.array_equal(one.matrix, other.matrix))
 
 
 def _decisive(settings: CaseSettings) -> dict[str, Any]:

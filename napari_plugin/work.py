@@ -71,6 +71,7 @@ def align(
     fixed, moving = pair.anatomical.volume(), pair.functional.volume()
     flat = pair.anatomical.flat and pair.functional.flat
     still = flat and pair.anatomical.grid.same_as(pair.functional.grid)
+    still = still and settings.registration != "deformable"  # which says why it cannot
     method = "identity" if still else settings.registration
     registration = register(
         fixed=fixed,

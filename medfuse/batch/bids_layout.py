@@ -25,6 +25,7 @@ from medfuse.batch import BatchSummary, run_batch
 from medfuse.batch.ledger import describe_data_set
 from medfuse.batch.loop import EXIT_OUTPUT, OnEvent
 from medfuse.errors import NOTICE, SHORT_NOTICE, MedfuseError, OutputError, UsageError, option
+from medfuse.registration.deformation import FILE
 from medfuse.results.folder import (
     BIDS_DESCRIPTION,
     bids_root,
@@ -280,6 +281,9 @@ def _files(result: Path, raw: Path) -> dict[str, Path | bytes]:
     way = f"{stem}_from-{suffix}_to-{anatomical['suffix']}_mode-image_xfm.tfm"
     text = "ITK transform: points of the anatomical image -> points of the functional image, LPS mm"
     add(result / "transform.tfm", f"{folder}fusion/{way}", text, {})
+    text = "Displacement in mm, LPS, of points of the anatomical image before the ITK transform"
+    field = way.replace("_xfm.tfm", "_desc-deformation_xfm.nii.gz")
+    add(result / FILE, f"{folder}fusion/{field}", text, {})
     for suffix in ("tsv", "json"):  # its columns are explained beside it
         table = result / f"measurements.{suffix}"
         if table.is_file():

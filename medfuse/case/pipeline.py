@@ -16,7 +16,7 @@ import medfuse
 from medfuse.case.early import EarlyPair, read_image
 from medfuse.case.record import (
     CaseRecord,
-    registration_check,
+    registration_checks,
     start_matrix,
     unit_check,
     write_case,
@@ -180,7 +180,7 @@ def run_case(
     settings = settings.model_copy(update={"regions": regions_for(settings.regions, case)})
     _require_apart(out, anatomical, functional)
     if settings.dicom:
-        from medfuse.dicom_out import SourceSeries, limits, read_patient, source_uids
+        from medfuse.dicom_out import DEFORMED, SourceSeries, limits, read_patient, source_uids
         from medfuse.dicom_out.origin import require_highdicom
 
         require_highdicom()
@@ -207,7 +207,7 @@ def run_case(
         with clock("fuse"):
             result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
             assert result.audit is not None  # fuse() was not told to leave it out
-            audit = result.audit.with_checks([registration_check(registration), unit_check(func)])
+            audit = result.audit.with_checks([*registration_checks(registration), unit_check(func)])
         files = region_files(settings, anatomical, functional)
         measured = (
             measure_case(settings, files, anat, func, registration, on_grid, result)
@@ -219,6 +219,7 @@ def run_case(
         if settings.dicom:
             series = SourceSeries.from_volume(anat), SourceSeries.from_volume(func)
             notes += (*limits(*series), *source_uids(*series))
+            notes += DEFORMED if registration.deformation else ()
         patient = None
         if settings.dicom and settings.keep_patient:
             patient = read_patient(anatomical, settings.anatomical_series)

@@ -15,6 +15,7 @@ import numpy as np
 import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.audit.model import Verdict
+from medfuse.case.deformation import deformation_checks, write_deformation
 from medfuse.case.regions import TABLE, Measured, region_labels
 from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
@@ -139,6 +140,13 @@ def write_case(
         render_report(folder)
 
 
+def registration_checks(registration: Registration) -> list[Check]:
+    """Audit checks of the registration and, where there is one, of its deformation."""
+    deformation = registration.deformation
+    facts = None if deformation is None else deformation.to_dict()
+    return [registration_check(registration), *deformation_checks(facts)]
+
+
 def registration_check(registration: Registration) -> Check:
     """Audit check: the verdict of the registration and its numbers."""
     mirrors = bool(np.linalg.det(registration.matrix[:3, :3]) < 0)
@@ -242,6 +250,8 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         write_nifti(folder / REGION_FILE, inside, region.affine, what=about(name, *facts))
     _write_json(folder / VOLUMES, volume_list(names, *facts))
     record.registration.write_tfm(folder / "transform.tfm")
+    if record.registration.deformation is not None:
+        write_deformation(folder, record.registration.deformation)
     _write_json(folder / "transform.json", record.registration.to_dict())
     if record.settings.png:
         rank = np.asarray(on_grid)
@@ -276,7 +286,7 @@ def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
     pictures = Pictures(
         rgb=np.asarray(result.rgb),
         weights=np.asarray(result.weights)[0],
-        matrix=record.registration.matrix,
+        matrix=None if record.registration.deformation else record.registration.matrix,
         windows=(result.anatomical_window, result.window),
         colormap=result.colormap,
     )
@@ -332,6 +342,7 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
         functional_before=_before(record),
         functional_at=_elsewhere(record),
         error_at=error_at(record.registration),
+        displacement_at=displacement_at(record.registration),
         colormap=result.colormap or "gray",
         window=result.window,
         anatomical_window=result.anatomical_window,
@@ -372,14 +383,23 @@ def error_at(registration: Registration) -> ErrorAt | None:
     return registration.error_within_mm if registration.expected else None
 
 
+def displacement_at(registration: Registration) -> ErrorAt | None:
+    """Length of the displacement for the map of the report, mm; None without a deformation."""
+    deformation = registration.deformation
+    if deformation is None:
+        return None
+    return lambda points: np.asarray(np.linalg.norm(deformation.shifts(points), axis=-1))
+
+
 def _before(record: CaseRecord) -> np.ndarray | None:
     """The functional volume where registration began; None where it was not moved."""
     registration = record.registration
     start = np.eye(4) if record.initial is None else record.initial
     window = record.result.window
-    if np.array_equal(start, registration.matrix) or window is None:
+    unchanged = np.array_equal(start, registration.matrix) and registration.deformation is None
+    if unchanged or window is None:
         return None
-    unmoved = replace(registration, matrix=start).resample(record.func)
+    unmoved = replace(registration, matrix=start, deformation=None).resample(record.func)
     return _shown(np.asarray(unmoved)[0], window)
 
 
@@ -392,7 +412,10 @@ def _elsewhere(record: CaseRecord) -> dict[str, np.ndarray]:
     here = transform_points(registration.matrix, centre)
     return {
         other.name: _shown(
-            np.asarray(replace(registration, matrix=other.matrix).resample(record.func))[0], window
+            np.asarray(
+                replace(registration, matrix=other.matrix, deformation=None).resample(record.func)
+            )[0],
+            window,
         )
         for other in registration.alternatives
         if np.linalg.norm(transform_points(other.matrix, centre) - here) > APART_MM

@@ -301,7 +301,7 @@ def register(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", "--output", help="ITK transform (.tfm) to write, or transform.json.",
+            "--out", "-o", "--output", help="Transform to write: .tfm, .h5 (ITK) or .json.",
             rich_help_panel=COMMON,
         ),
     ],
@@ -318,13 +318,13 @@ def register(
 ) -> None:  # fmt: skip
     """Align two volumes; print quality, write the transform."""
     _require_there(fixed, moving)
-    if out.suffix.lower() not in (".tfm", ".txt", ".json"):
+    if out.suffix.lower() not in (".tfm", ".txt", ".h5", ".json"):
         raise UsageError(
             "E_FORMAT",
             what="Cannot write the transform",
             where=out.name,
             cause=f"the format {out.suffix or '(no suffix)'} is not known",
-            remedy="Give a name that ends in .tfm or .txt (ITK) or .json (as in result folders)",
+            remedy="Give a name that ends in .tfm, .txt or .h5 (ITK) or .json (as in results)",
         )
     import numpy as np
 
@@ -347,12 +347,23 @@ def register(
 
 
 def _write_transform(found: Any, out: Path) -> None:
-    from medfuse.registration.tfm import tfm_text
+    from medfuse.registration.tfm import itk_bytes, tfm_text
     from medfuse.results.folder import write_through
+    from medfuse.results.vectors import write_vectors
 
     is_json = out.suffix.lower() == ".json"
-    text = f"{json.dumps(found.to_dict(), indent=2)}\n" if is_json else tfm_text(found.matrix)
-    write_through(out, text.encode())
+    if is_json:
+        content = f"{json.dumps(found.to_dict(), indent=2)}\n".encode()
+    elif found.deformation is None and out.suffix.lower() != ".h5":
+        content = tfm_text(found.matrix).encode()
+    else:
+        content = itk_bytes(found.itk(), out.suffix.lower())
+    write_through(out, content)
+    if is_json and found.deformation is not None:
+        field = found.deformation
+        write_vectors(
+            out.with_name(field.to_dict()["file"]), field.displacement, field.lattice.affine
+        )
 
 
 def command_line(context: typer.Context, *, names: bool = False) -> str:

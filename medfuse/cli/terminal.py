@@ -271,6 +271,29 @@ def _show_beside(result: Any) -> None:
         say(f"{what}: {words}", style="yellow" if worse else "green")
 
 
+def _about_deformation(deformation: Any) -> list[tuple[str, str]]:
+    if deformation is None:
+        return []
+    facts = deformation.to_dict()
+    rows = [
+        (
+            "deformation",
+            f"estimated, {facts['mean_mm']:.1f} mm on average, {facts['largest_mm']:.1f} at most",
+        ),
+        ("least Jacobian", f"{facts['least_jacobian']:.2f} (a fold is 0 or less)"),
+        ("inverse consistency", f"{facts['inverse_mm']:.1f} mm"),
+    ]
+    if region := facts.get("region"):
+        rows.append(
+            (
+                "hottest region",
+                f"volume {100 * (region['volume_change'] - 1):+.0f} %, mean "
+                f"{region['mean_before']:.4g} -> {region['mean_after']:.4g} {region['unit']}",
+            )
+        )
+    return rows
+
+
 def show_registration(found: Any, out: Path) -> None:
     """Quality and size of a registration."""
     rows = [
@@ -282,6 +305,7 @@ def show_registration(found: Any, out: Path) -> None:
         ("sharpness", f"fits {found.sharpness:.2f} times better than 8 mm or 8 degrees away"),
         ("overlap", f"{found.overlap:.2f}"),
         ("expected error", f"{found.error_words()} (90 % of cases)" if found.expected else "-"),
+        *_about_deformation(found.deformation),
         *(
             (f"position {a.name}", f"{a.away_mm:.1f} mm, {a.away_deg:.1f} degrees from the headers")
             for a in found.alternatives

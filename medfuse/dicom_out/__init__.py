@@ -47,8 +47,8 @@ class Pictures:
     rgb : (3, X, Y, Z) float32 in [0, 1]
     weights : (X, Y, Z) float32 in [0, 1]
         1 anatomical, 0 functional.
-    matrix : (4, 4) float64
-        Anatomical point -> functional point, RAS mm.
+    matrix : (4, 4) float64 or None
+        Anatomical point -> functional point, RAS mm; None where no linear map says it.
     windows : (anatomical, functional)
         In the units of the loaded images.
     colormap : str
@@ -57,7 +57,7 @@ class Pictures:
 
     rgb: np.ndarray
     weights: np.ndarray
-    matrix: np.ndarray
+    matrix: np.ndarray | None
     windows: tuple[Window | None, Window | None]
     colormap: str | None
 
@@ -75,6 +75,13 @@ def limits(anatomical: SourceSeries, functional: SourceSeries) -> tuple[str, ...
         "DICOM: no spatial registration and no blending presentation state, which must name both "
         f"sources: {' and '.join(lacking)}",
     )
+
+
+#: Why the objects that place one image in the other are left out after a local deformation.
+DEFORMED = (
+    "DICOM: no spatial registration and no blending presentation state, which would place the "
+    "functional image without its local deformation",
+)
 
 
 def source_uids(anatomical: SourceSeries, functional: SourceSeries) -> tuple[str, ...]:
@@ -122,7 +129,7 @@ def write_dicom(folder: Path, origin: Origin, pictures: Pictures, layout: Layout
 def _objects(origin: Origin, pictures: Pictures, layout: Layout) -> Iterator[tuple[str, Dataset]]:
     yield from build_colour(origin, pictures.rgb, per_slice=layout == "slices")
     yield "weight_map", build_weight_map(origin, pictures.weights)
-    if limits(origin.anatomical, origin.functional):
+    if pictures.matrix is None or limits(origin.anatomical, origin.functional):
         return
     registration = build_registration(origin, pictures.matrix)
     yield "registration", registration

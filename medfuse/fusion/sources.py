@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from medfuse.errors import GeometryError
-from medfuse.imaging.grid import Grid, coverage
+from medfuse.imaging.grid import Grid
 from medfuse.imaging.located import is_located
 from medfuse.imaging.pictures import over_black
 from medfuse.imaging.windows import Window, default_window
 from medfuse.kernel.color import rgb_to_ycbcr
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.kernel.devices import CPU
+from medfuse.registration.deformation import covered
 
 Gamut = Literal["band", "desaturate", "fit", "clip", "overlay"]
 
@@ -219,7 +220,5 @@ def coverage_of(func: Tensor, anat: Tensor) -> Tensor | None:
     """(X, Y, Z) bool from the geometry that ``Registration.resample`` recorded, else None."""
     if not is_located(func) or not (view := func.meta.get("field_of_view")):
         return None
-    source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
     grid = Grid.from_volume(anat if is_located(anat) else func)
-    inside = coverage(grid, source, np.asarray(view["moving_from_fixed"]))
-    return torch.from_numpy(inside)
+    return torch.from_numpy(covered(grid, view))

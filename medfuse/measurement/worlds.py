@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medfuse.errors import UsageError
-from medfuse.imaging.grid import Grid, Matrix, coverage
+from medfuse.imaging.grid import Grid, Matrix
 from medfuse.measurement.back import ReadBack
 from medfuse.measurement.peak import SphereMeans
 from medfuse.measurement.region import Space
+from medfuse.registration.deformation import Deformation
 from medfuse.registration.result import Registration
 
 
@@ -55,6 +56,8 @@ class Worlds:
             field = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=np.float64))
             if registration is None:
                 registration = Registration.given(view["moving_from_fixed"], own)
+                if told := view.get("deformation"):
+                    registration = replace(registration, deformation=Deformation.from_meta(told))
         onto = registration.fixed_grid if registration is not None else None
         if anatomical is not None:
             onto = Grid.from_volume(anatomical)
@@ -65,6 +68,12 @@ class Worlds:
         if start == end or self.registration is None:
             return np.eye(4)
         found = self.registration
+        if found.deformation is not None:
+            raise unusable(
+                "the registration holds a local deformation, and regions are brought from one "
+                "image to the other by linear maps alone",
+                "Measure the functional image itself, with regions that are drawn on it",
+            )
         return found.matrix if start == "anatomical" else found.inverse
 
 
@@ -100,8 +109,9 @@ def volume_of(functional: Any, worlds: Worlds) -> Volume:
     values = functional.detach().cpu().numpy()[0].astype(np.float32, copy=False)
     inside = None
     if worlds.measured_in == "anatomical":
-        to_field = worlds.map("anatomical", "functional")
-        inside = coverage(worlds.functional, worlds.field, to_field)
+        onto = Registration.given(np.eye(4), worlds.functional)
+        found = replace(worlds.registration or onto, fixed_grid=worlds.functional)
+        inside = found.covers(worlds.field)
     return Volume(
         values,
         inside,

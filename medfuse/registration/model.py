@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from medfuse.errors import UsageError
 from medfuse.imaging.fingerprint import CHANGED, FINGERPRINT, as_read, with_fingerprint
 from medfuse.imaging.grid import Grid, Matrix, coverage, to_sitk
+from medfuse.registration.deformation import Deformation, deformed_coverage, empty_image
 from medfuse.registration.evidence import Alternative, Place, Sign, Verdict
 from medfuse.registration.expected import ExpectedError
 from medfuse.registration.refine import itk_transform
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
 SCHEMA = "medfuse-registration/1"
+#: Ends the name of a method that was followed by a deformation.
+DEFORMED = " + deformation"
 INTERPOLATIONS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 _KEPT = ("modality", "unit", "source", "suv", "notes", CHANGED)
 _PLAIN = (
@@ -79,6 +82,9 @@ class Registration:
         The bound at named points: centre of the uptake, middle and rim of the body.
     alternatives : tuple of Alternative
         Other positions that were considered, the headers among them.
+    deformation : Deformation or None
+        A local deformation of the fixed world, applied before `matrix`. What is said of the error,
+        of the overlap and of the metric is that of `matrix` alone.
 
     References
     ----------
@@ -104,6 +110,7 @@ class Registration:
     expected: ExpectedError | None = None
     places: tuple[Place, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    deformation: Deformation | None = None
 
     @classmethod
     def given(cls, matrix: ArrayLike, grid: Grid) -> Self:
@@ -168,10 +175,10 @@ class Registration:
             )
         moving = as_read(moving)
         grid = Grid.from_volume(moving)
-        inside = coverage(self.fixed_grid, grid, self.matrix)
+        inside = self.covers(grid)
         channels = moving.detach().cpu().numpy().astype(np.float32, copy=False)
-        onto = _empty_image(self.fixed_grid)
-        transform = itk_transform(self.matrix)
+        onto = empty_image(self.fixed_grid)
+        transform = self.itk()
         method = INTERPOLATIONS[interpolation]
         values = empty((len(channels), *self.fixed_grid.shape))
         for channel, out in zip(channels, values.numpy(), strict=True):
@@ -186,14 +193,28 @@ class Registration:
             "affine": grid.affine.tolist(),
             "moving_from_fixed": self.matrix.tolist(),
         }
+        if self.deformation is not None:
+            meta["field_of_view"]["deformation"] = self.deformation.to_meta()
         if FINGERPRINT in moving.meta:
             meta = with_fingerprint(meta, values.numpy()[0], self.fixed_grid.affine)
         return like(moving, values, torch.tensor(self.fixed_grid.affine), meta)
 
+    def itk(self) -> sitk.Transform:
+        """The whole map as ITK resamples with it: fixed point -> moving point, LPS."""
+        if self.deformation is None:
+            return itk_transform(self.matrix)
+        return self.deformation.itk(self.matrix)
+
+    def covers(self, moving: Grid) -> NDArray[np.bool_]:
+        """(X, Y, Z) voxels of the fixed grid that lie in the field of view of a moving one."""
+        if self.deformation is None:
+            return coverage(self.fixed_grid, moving, self.matrix)
+        return deformed_coverage(self.fixed_grid, moving, self.matrix, self.deformation)
+
     def error_within_mm(self, points: ArrayLike) -> NDArray[np.float64]:
         """(N,) bound under which the error lies in nine cases of ten, at (N, 3) points, RAS mm.
 
-        Points of the fixed world. Infinite where nothing was measured.
+        Points of the fixed world. Infinite where nothing was measured. A deformation is not in it.
         """
         if self.expected is None:
             return np.full(len(np.reshape(points, (-1, 3))), np.inf)
@@ -202,7 +223,8 @@ class Registration:
     def error_words(self) -> str:
         """The expected error in words; empty where it was not measured."""
         parts = [f"{math.ceil(p.within_mm):.0f} mm at {p.name}" for p in self.places]
-        return f"likely within {', '.join(parts)}" if parts else ""
+        before = "before the deformation " if self.method.endswith(DEFORMED) else ""
+        return f"{before}likely within {', '.join(parts)}" if parts else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; no times, so equal runs give equal bytes."""
@@ -214,6 +236,8 @@ class Registration:
             values["expected_error"] = {"places": places, **self.expected.to_dict()}
         if self.alternatives:
             values["alternatives"] = [a.to_dict() for a in self.alternatives]
+        if self.deformation is not None:
+            values["deformation"] = self.deformation.to_dict()
         return values
 
     def _plain_dict(self) -> dict[str, Any]:
@@ -232,8 +256,28 @@ class Registration:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Registration:
-        """Read what `to_dict` wrote."""
+    def from_dict(
+        cls,
+        values: dict[str, Any],
+        *,
+        displacement: ArrayLike | None = None,
+        linear_only: bool = False,
+    ) -> Registration:
+        """Read what `to_dict` wrote.
+
+        Parameters
+        ----------
+        values : dict
+        displacement : (X, Y, Z, 3) array-like, optional
+            Of a deformation, RAS mm, which lies in a file of its own.
+        linear_only : bool
+            Leave a deformation out.
+
+        Raises
+        ------
+        UsageError
+            ``E_SETTINGS``: there is a deformation, and no displacement was given.
+        """
         grid = values["fixed_grid"]
         matrix = np.array(values["matrix"], dtype=np.float64)
         error = values.get("expected_error")  # as the rest, missing from older files
@@ -246,11 +290,12 @@ class Registration:
             expected=ExpectedError.from_dict(error, matrix) if error else None,
             places=tuple(Place.from_dict(place) for place in error["places"]) if error else (),
             alternatives=tuple(Alternative.from_dict(a) for a in values.get("alternatives", ())),
+            deformation=None if linear_only else _deformation(values, displacement),
             **{name: values[name] for name in _PLAIN},
         )
 
     def write_tfm(self, path: Path) -> None:
-        """Write an ITK transform file (text, LPS mm), which 3D Slicer and ITK tools read.
+        """Write the linear part as an ITK transform file (text, LPS mm), for 3D Slicer and ITK.
 
         As ITK has it, the transform maps a point of the fixed volume to the moving one, which is
         what ``ResampleImageFilter`` needs to bring the moving volume onto the fixed grid.
@@ -258,11 +303,17 @@ class Registration:
         path.write_text(tfm_text(self.matrix), "ascii", newline="\n")
 
 
-def _empty_image(grid: Grid) -> sitk.Image:
-    """Return an image that only carries a geometry."""
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
-    image = sitk.Image([*grid.shape], sitk.sitkUInt8)
-    image.SetSpacing(grid.spacing)
-    image.SetDirection((lps[:3, :3] / np.array(grid.spacing)).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    return image
+def _deformation(values: dict[str, Any], displacement: ArrayLike | None) -> Deformation | None:
+    told = values.get("deformation")
+    if not told:
+        return None
+    if displacement is None:
+        displacement = told.get("displacement")
+    if displacement is None:
+        raise UsageError(
+            "E_SETTINGS",
+            what="Cannot read the registration",
+            cause=f"its deformation lies in {told['file']}, which was not given",
+            remedy="Give its displacements, or take the linear part alone (linear_only=True)",
+        )
+    return Deformation.from_dict(told, displacement)

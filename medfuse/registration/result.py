@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from medfuse.errors import UsageError
 from medfuse.imaging.fingerprint import as_read
 from medfuse.imaging.grid import Grid, Matrix
+from medfuse.registration.deformed import with_deformation
 from medfuse.registration.evidence import Place
 from medfuse.registration.expected import expected_error
 from medfuse.registration.fields import no_overlap
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Registration", "register"]
 
-Method = Literal["auto", "rigid", "affine", "identity"]
+Method = Literal["auto", "rigid", "affine", "identity", "deformable"]
 RIGID_TOLERANCE = 1e-3
 #: Below this part of the fixed field of view, the moving one is looked from.
 EXCHANGE_BELOW = 0.7
+#: Part of the time after which the deformation follows.
+RIGID_PART = 0.6
 
 
 def register(
@@ -60,12 +63,13 @@ def register(
     ----------
     fixed, moving : (1, X, Y, Z) MetaTensor
         Anatomical and functional volume, RAS affines in mm.
-    method : {"auto", "rigid", "affine", "identity"}
+    method : {"auto", "rigid", "affine", "identity", "deformable"}
         "identity" trusts the headers (or `initial`) and only judges them. "auto" does so too, after
         a check, where both volumes name one frame of reference and overlap; otherwise, and for
         "rigid", all rotations up to 45 degrees and all translations are searched coarsely and the
         best refined. "affine" then refines all 12 parameters: for scanners whose scales differ; a
-        stretch that no scanner makes is "suspect".
+        stretch that no scanner makes is "suspect". "deformable" adds a local deformation to the
+        result of "auto": an estimate, whose verdict is never better than "look".
     preset : {"fast", "default", "thorough"}
     initial : (4, 4) array-like, optional
         Fixed -> moving map, RAS mm: only its neighbourhood (24 degrees, 60 mm) is searched. One
@@ -98,7 +102,8 @@ def register(
     thin = method == "identity"
     check_volume(fixed, role="fixed (anatomical)", thin_allowed=thin)
     check_volume(moving, role="moving (functional)", thin_allowed=thin)
-    meter = Meter(progress, found)
+    deformable = method == "deformable"
+    meter = Meter(_first_part(progress) if deformable else progress, found)
     plan = PRESETS[preset]
     given = initial is not None
     with single_threaded_itk():
@@ -116,7 +121,7 @@ def register(
         outcome = solve(
             pair.exchanged() if exchanged else pair,
             plan,
-            method=method,
+            method="auto" if method == "deformable" else method,
             start=np.asarray(np.linalg.inv(start)) if exchanged else start,
             given=given,
             seed=seed,
@@ -128,7 +133,21 @@ def register(
             outcome = outcome.exchanged()
         meter.stage(1.0, 1.0, total=1, text="registered")
         meter.check()
-    return _registration(outcome, pair, start, seed, fixed.meta, moving.meta, region)
+        result = _registration(outcome, pair, start, seed, fixed.meta, moving.meta, region)
+        if deformable:
+            rest = Meter(_last_part(progress))
+            result = with_deformation(result, one, other, moving, preset=preset, meter=rest)
+    return result
+
+
+def _first_part(progress: Callable[[float, str], None] | None) -> Any:
+    """Tell of a search to which a deformation follows."""
+    return progress and (lambda fraction, text: progress(RIGID_PART * fraction, text))
+
+
+def _last_part(progress: Callable[[float, str], None] | None) -> Any:
+    whole = 1.0 - RIGID_PART
+    return progress and (lambda fraction, text: progress(RIGID_PART + whole * fraction, text))
 
 
 def _field_mm3(grid: Grid) -> float:
@@ -207,7 +226,7 @@ def _checked_start(method: str, preset: str, initial: ArrayLike | None, seed: in
         cause = "the last row of the initial map is not 0 0 0 1"
     elif np.linalg.det(matrix[:3, :3]) <= 0:
         cause = "the initial map mirrors or is singular"
-    elif method in ("auto", "rigid") and not is_rigid(matrix, RIGID_TOLERANCE):
+    elif method in ("auto", "rigid", "deformable") and not is_rigid(matrix, RIGID_TOLERANCE):
         cause = "the initial map is not rigid; affine refines it, identity takes it as it is"
     if cause:
         raise UsageError(

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["auto", "ras", "fsl", "landmarks"]
 MIN_LANDMARKS = 3
+LINEAR_ALONE = (
+    "Give its linear part alone, for example transform.tfm of a result; "
+    f"{option('registration', 'deformable')} estimates the deformation anew"
+)
 MIN_BREADTH_MM = 1.0
 
 
@@ -138,9 +142,13 @@ def landmark_note(path: Path) -> str:
 
 def _from_json(path: Path) -> Matrix:
     try:
-        return np.asarray(json.loads(path.read_text())["matrix"], dtype=np.float64)
+        values = json.loads(path.read_text())
+        matrix = np.asarray(values["matrix"], dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, error, "it is no transform.json of medfuse") from error
+    if "deformation" in values:
+        raise _bad(path, "it holds a local deformation, which cannot be given", LINEAR_ALONE)
+    return matrix
 
 
 def _from_text(path: Path, *, delimiter: str | None = None, remedy: str = "") -> Matrix:
@@ -172,7 +180,7 @@ def _from_itk(path: Path) -> Matrix:
         raise _bad(
             path,
             f"its {transform.GetDimension()}-D {transform.GetName()} is not a linear 3-D map",
-            "Give the rigid or affine part alone",
+            LINEAR_ALONE,
         )
     return ras_matrix(transform)
 

@@ -35,6 +35,14 @@ def tfm_text(matrix: Matrix) -> str:
     )
 
 
+def itk_bytes(transform: sitk.Transform, suffix: str) -> bytes:
+    """A transform as the file that ITK writes: ``.h5``, or text for ``.tfm`` and ``.txt``."""
+    with tempfile.TemporaryDirectory(prefix="medfuse-") as folder:
+        path = Path(folder) / f"transform{suffix}"
+        sitk.WriteTransform(transform, str(path))
+        return path.read_bytes()
+
+
 def read_itk(path: Path) -> sitk.Transform:
     """Read a transform file wherever it lies.
 

@@ -91,6 +91,8 @@ class ReportVolumes:
         Resampled at other positions that were considered.
     error_at : callable, optional
         (N, 3) points, RAS mm -> (N,) bound of the error of the registration, mm.
+    displacement_at : callable, optional
+        Likewise the length by which a local deformation moves them.
     colormap : str
         For a scalar functional volume.
     window, anatomical_window : Window, optional
@@ -116,6 +118,7 @@ class ReportVolumes:
     functional_before: Floats | None = None
     functional_at: Mapping[str, Floats] = field(default_factory=dict)
     error_at: ErrorAt | None = None
+    displacement_at: ErrorAt | None = None
     colormap: str = "hot"
     window: WindowLike | None = None
     anatomical_window: WindowLike | None = None
@@ -270,6 +273,15 @@ def _write_registration(
     if volumes.error_at is not None:
         more["expected_error"] = write_error_map(
             folder, volumes.anatomical, cuts, _grid(volumes), volumes.error_at
+        )
+    if volumes.displacement_at is not None:
+        more["displacement"] = write_error_map(
+            folder,
+            volumes.anatomical,
+            cuts,
+            _grid(volumes),
+            volumes.displacement_at,
+            name="displacement",
         )
     return {
         **more,

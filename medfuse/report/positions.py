@@ -46,16 +46,20 @@ def error_colours(within_mm: NDArray[Any]) -> NDArray[Any]:
 
 
 def write_error_map(
-    folder: Path, anatomical: NDArray[Any], cuts: list[tuple[View, int]], grid: Grid, at: ErrorAt
+    folder: Path,
+    anatomical: NDArray[Any],
+    cuts: list[tuple[View, int]],
+    grid: Grid,
+    at: ErrorAt,
+    *,
+    name: str = "expected_error",
 ) -> dict[str, Any]:
     """Write the map and its scale; what `figures.json` says of them."""
     ramp = error_colours(np.linspace(0, TOP_MM, 256))[None]
     scale = np.repeat(to_bytes(ramp), 12, axis=0)
     return {
-        "file": write_png(
-            folder / "expected_error.png", error_strip(anatomical, cuts, grid, at)
-        ).name,
-        "scale": write_png(folder / "scale_expected_error.png", scale).name,
+        "file": write_png(folder / f"{name}.png", error_strip(anatomical, cuts, grid, at)).name,
+        "scale": write_png(folder / f"scale_{name}.png", scale).name,
         "top_mm": TOP_MM,
     }
 

@@ -100,7 +100,7 @@ def write_nifti(
     describe_header(header, what)
     parts = _file_parts(nifti_head(header), voxels, kind)
     with writing(path), whole_file(path) as file:
-        for part in _gzip(parts) if path.name.endswith(".gz") else parts:
+        for part in gzip_parts(parts) if path.name.endswith(".gz") else parts:
             file.write(part)
     return path
 
@@ -278,7 +278,7 @@ def write_mip(
     return paths
 
 
-def _gzip(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+def gzip_parts(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """One gzip member without name or time; the same bytes however the content is parted.
 
     Run-length matching compresses noisy floats as well as the default search (their mantissas do

@@ -17,8 +17,10 @@ from torch import Tensor
 from medfuse.case.pipeline import CaseSettings, align
 from medfuse.errors import MedfuseError, UsageError
 from medfuse.imaging.fingerprint import CHANGED, as_read
+from medfuse.imaging.grid import Grid, transform_points
 from medfuse.imaging.pairing import require_pair
 from medfuse.imaging.pet.header import suv_unavailable
+from medfuse.registration.deformation import Deformation
 from medfuse.registration.result import Registration
 from medfuse.settings import PAIR_SETTINGS, pair_keywords
 from medfuse.transforms.facts import (
@@ -96,8 +98,9 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
     initial_key : str
         Where a case holds the path of a start that says itself how it maps: an ITK or ANTs
         transform, or 4x4 text (fixed -> moving point, RAS mm); cases without it start on their own.
-    method : {"auto", "rigid", "identity"}
-        ``auto`` trusts a shared frame of reference.
+    method : {"auto", "rigid", "identity", "deformable"}
+        ``auto`` trusts a shared frame of reference; ``deformable`` adds an estimated local
+        deformation to that.
     preset : {"fast", "default", "thorough"}
     accept_suspect : bool
         Go on with a registration that failed its own checks.
@@ -124,7 +127,7 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         mode: str | Sequence[str] = "bilinear",
         transform_key: str = "registration",
         initial_key: str = "initial",
-        method: Literal["auto", "rigid", "identity"] = "auto",
+        method: Literal["auto", "rigid", "identity", "deformable"] = "auto",
         allow_missing_keys: bool = False,
         *,
         settings: CaseSettings,
@@ -156,7 +159,8 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         for key, mode in self.key_iterator(d, self.mode):
             d[key] = self._resample(require_volume(d[key], key), registration, mode)
         d[self.key_dst] = batchable(fixed)
-        record = {**registration.to_dict(), "settings": settings.model_dump(exclude_defaults=True)}
+        record = registration_record(registration)
+        record["settings"] = settings.model_dump(exclude_defaults=True)
         d[self.transform_key] = collatable(record)
         return d
 
@@ -184,6 +188,7 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
                 "mode": mode,
                 "affine": np.asarray(moving.affine, dtype=np.float64),
                 "moving_from_fixed": np.asarray(registration.matrix, dtype=np.float64),
+                "deformation": registration.deformation and registration.deformation.to_meta(),
             },
         )
         return moved
@@ -197,6 +202,8 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         return d
 
     def _back(self, image: MetaTensor, size: Sequence[int], info: Mapping[str, Any]) -> MetaTensor:
+        if info.get("deformation"):
+            return _undeformed(image, size, info)
         # A rigid motion of the whole grid is a change of its affine: one interpolation is enough.
         moved = MetaTensor(
             image.as_tensor(),
@@ -210,6 +217,42 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
                 moved, dst_affine=torch.as_tensor(info["affine"]), spatial_size=tuple(size)
             )
         return require_volume(out, "inverse")
+
+
+def registration_record(registration: Registration) -> dict[str, Any]:
+    """A registration as plain numbers, with the displacements of a deformation."""
+    record = registration.to_dict()
+    if registration.deformation is not None:
+        displacement = registration.deformation.displacement
+        record["deformation"] = {**record["deformation"], "displacement": displacement}
+    return record
+
+
+def _undeformed(image: MetaTensor, size: Sequence[int], info: Mapping[str, Any]) -> MetaTensor:
+    """Bring a volume on the fixed grid to the moving one, by the inverse of both maps."""
+    grid = Grid((size[0], size[1], size[2]), np.asarray(info["affine"], dtype=np.float64))
+    matrix = np.asarray(info["moving_from_fixed"], dtype=np.float64)
+    deformation = Deformation.from_meta(info["deformation"])
+    to_index = np.linalg.inv(np.asarray(image.affine, dtype=np.float64))
+    values = image.as_tensor()
+    out = torch.zeros((len(values), *grid.shape), dtype=values.dtype)
+    last = np.array(values.shape[1:]) - 1
+    for x in range(grid.shape[0]):  # a plane at a time: coordinates are eight times the values
+        plane = np.stack(np.meshgrid([x], *map(np.arange, grid.shape[1:]), indexing="ij"), axis=-1)
+        points = transform_points(np.linalg.inv(matrix) @ grid.affine, plane.reshape(-1, 3))
+        index = transform_points(to_index, deformation.origins(points))
+        at = torch.from_numpy(2 * index / np.maximum(last, 1) - 1).flip(-1)
+        read = torch.nn.functional.grid_sample(
+            values[None].double(), at[None, None, None], mode=info["mode"], align_corners=True
+        )
+        out[:, x] = read[0, :, 0, 0].reshape(-1, *grid.shape[1:]).to(values.dtype)
+    meta = {k: v for k, v in image.meta.items() if k not in _ON_FIXED_GRID}
+    return MetaTensor(
+        out,
+        affine=torch.tensor(grid.affine),
+        meta=meta,
+        applied_operations=image.applied_operations,
+    )
 
 
 RegisterRigidD = RegisterRigidDict = RegisterRigidd

@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
 from torch import Tensor
 
-from medfuse.case.record import registration_check, unit_check
+from medfuse.case.record import registration_checks, unit_check
 from medfuse.fusion import FusionResult, fuse
 from medfuse.imaging.fingerprint import as_read
 from medfuse.methods.base import Method, Painter
@@ -170,7 +170,7 @@ class AuditFusiond(MapTransform):
             require_unchanged(d, d[key])
             more = []
             if self.transform_key in d:
-                more.append(registration_check(Registration.from_dict(d[self.transform_key])))
+                more += registration_checks(Registration.from_dict(d[self.transform_key]))
             functional = d[d[key]["keys"]["functional"]]
             if isinstance(functional, MetaTensor) and "unit" in functional.meta:
                 more.append(unit_check(functional))

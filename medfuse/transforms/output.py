@@ -18,13 +18,15 @@ import medfuse
 from medfuse.case.record import (
     CaseRecord,
     contradiction_of,
+    displacement_at,
     error_at,
     start_matrix,
     write_case,
 )
 from medfuse.fusion.choice import OVERLAY_MAP
-from medfuse.imaging.grid import Grid, coverage
+from medfuse.imaging.grid import Grid
 from medfuse.imaging.windows import Window, apply_window
+from medfuse.registration.deformation import covered
 from medfuse.registration.result import Registration
 from medfuse.report.figures import ReportVolumes
 from medfuse.results.export import ResultFolder, band_name
@@ -167,6 +169,7 @@ def _key(
     parts = {
         "sources": [source.get("sha256") for source in sources],
         "registration": np.asarray(registration.matrix).tolist(),
+        "deformation": registration.deformation and registration.deformation.sha256,
         "settings": settings.model_dump(mode="json", exclude=set(FILES)),
         "guide": fusion["guide"].get("weights_sha256"),
         "version": medfuse.__version__,
@@ -204,7 +207,6 @@ def _report_volumes(images: Mapping[str, MetaTensor], record: CaseRecord) -> Rep
     )
     scalar = functional[0] if len(functional) == 1 else None  # else it came as RGB
     view = images["functional"].meta["field_of_view"]
-    source = Grid(tuple(view["shape"]), np.asarray(view["affine"], dtype=float))
     grid = Grid.from_volume(images["anatomical"])
     return ReportVolumes(
         anatomical=_windowed(anatomical[0], result.anatomical_window),
@@ -212,7 +214,7 @@ def _report_volumes(images: Mapping[str, MetaTensor], record: CaseRecord) -> Rep
         fused=np.asarray(result.rgb),
         weights=np.asarray(result.weights)[0],
         share=np.asarray(result.share)[0],
-        coverage=coverage(grid, source, view["moving_from_fixed"]),
+        coverage=covered(grid, view),
         affine=grid.affine,
         functional_values=scalar,
         colormap=result.colormap or "gray",
@@ -223,6 +225,7 @@ def _report_volumes(images: Mapping[str, MetaTensor], record: CaseRecord) -> Rep
         ),
         overlay=None if result.gamut == "overlay" else OVERLAY_MAP,
         error_at=error_at(record.registration),
+        displacement_at=displacement_at(record.registration),
     )
 
 

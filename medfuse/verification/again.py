@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medfuse.case.pipeline import case_key
 from medfuse.case.record import (
     CaseRecord,
-    registration_check,
+    registration_checks,
     start_matrix,
     unit_check,
     write_case,
@@ -85,12 +85,13 @@ def _record(
     notes = (*anat.meta["notes"], *func.meta["notes"], *reasons)
     patient = None
     if settings.dicom:
-        from medfuse.dicom_out import SourceSeries, limits, read_patient, source_uids
+        from medfuse.dicom_out import DEFORMED, SourceSeries, limits, read_patient, source_uids
 
         series = SourceSeries.from_volume(anat), SourceSeries.from_volume(func)
         # Older versions did not say which UIDs the files hold.
         told = [note for note in source_uids(*series) if note in provenance["notes"]]
         notes += (*limits(*series), *told)
+        notes += DEFORMED if registration.deformation else ()
         source = sources["anatomical"]
         if settings.keep_patient:
             patient = read_patient(source.path, source.series.uid if source.series else None)
@@ -106,7 +107,7 @@ def _record(
         initial=start_matrix(settings, anat, func),
         on_grid=on_grid,
         result=result,
-        audit=result.audit.with_checks([registration_check(registration), unit_check(func)]),
+        audit=result.audit.with_checks([*registration_checks(registration), unit_check(func)]),
         notes=notes,
         uid_salt=salt if salted else None,
         bids=bids_fields(sources["anatomical"].path, sources["functional"].path),

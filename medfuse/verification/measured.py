@@ -23,6 +23,7 @@ from medfuse.measurement.table import RegionTable, columns_json, head, line
 from medfuse.registration.result import Registration
 from medfuse.results.folder import MANIFEST, whole_file, write_through, writing
 from medfuse.settings import CASE, Progress
+from medfuse.verification.deformation import stored_registration
 from medfuse.verification.finding import not_a_result, read_json
 from medfuse.verification.inputs import ROLES, Inputs, known_settings
 from medfuse.verification.verify import result_folders
@@ -97,7 +98,7 @@ def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None
         if none can be read.
     """
     record = read_json(folder, "provenance.json")
-    registration = Registration.from_dict(read_json(folder, "transform.json"))
+    registration = stored_registration(folder)
     if record["colormap"] is None:
         raise UsageError(
             "E_SETTINGS",

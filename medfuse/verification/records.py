@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from medfuse.audit.verdicts import contradicted, has_rule
+from medfuse.case.deformation import CHECKS, deformation_checks
 from medfuse.case.record import registration_check, unit_check
 from medfuse.fusion.restate import TOLD
 from medfuse.methods.base import BF16
@@ -63,7 +64,7 @@ def check_entries(
     yield agreement("outputs named in provenance", wrong, says="not as recorded", fine="all agree")
     wrong = [name for name in ("key", "case") if provenance[name] != _told(manifest, name)]
     yield agreement("key and case", wrong, says="manifest and provenance disagree")
-    yield from _audit(audit, provenance, Registration.from_dict(transform))
+    yield from _audit(audit, provenance, transform)
     if provenance["colormap"] is not None:
         yield _colour_map(provenance, made_by)
     wrong = sorted(_contradictions(provenance, files))
@@ -77,7 +78,7 @@ def _told(manifest: dict[str, Any], name: str) -> Any:
 
 
 def _audit(
-    audit: dict[str, Any], provenance: dict[str, Any], transform: Registration
+    audit: dict[str, Any], provenance: dict[str, Any], transform: dict[str, Any]
 ) -> Iterator[Finding]:
     """The verdicts follow from the numbers, and the whole from the checks."""
     checks = {check["id"]: check for check in audit["checks"]}
@@ -89,7 +90,7 @@ def _audit(
             against = contradicted(check, by_colour=by_colour)
             wrong += [f"{name} ({against})"] if against else []
     wrong += [f"{name} (missing)" for name in sorted(_ALWAYS - checks.keys())]
-    known = {*TOLD, "registration", "unit"}
+    known = {*TOLD, "registration", "unit", *CHECKS}
     wrong += [f"{n} (no such check)" for n in checks if not (has_rule(n) or n in known)]
     yield agreement("verdicts", wrong, says="not by the limits of this version")
     verdicts = {check["verdict"] for check in audit["checks"]}
@@ -101,12 +102,13 @@ def _audit(
 
 
 def _told_by_records(
-    checks: dict[str, Any], provenance: dict[str, Any], transform: Registration
+    checks: dict[str, Any], provenance: dict[str, Any], stored: dict[str, Any]
 ) -> list[str]:
     """Checks of the audit that other records tell to the letter."""
     source = provenance["inputs"]["functional"]
     func: Any = SimpleNamespace(meta={**source, "notes": tuple(source["notes"])})
-    made = [registration_check(transform)]
+    transform = Registration.from_dict(stored, linear_only=True)
+    made = [registration_check(transform), *deformation_checks(stored.get("deformation"))]
     if provenance["colormap"] is not None or "unit" in checks:
         made.append(unit_check(func))
     wrong = []
@@ -217,7 +219,7 @@ def _notes(provenance: dict[str, Any], steps: dict[str, Any]) -> Iterator[str]:
 def _transform(provenance: dict[str, Any], stored: dict[str, Any]) -> list[str]:
     """Entries of transform.json that differ from the record, or from what they follow from."""
     steps = {step["name"]: step["result"] for step in provenance["steps"]}
-    again = Registration.from_dict(stored).to_dict()  # inverse, direction, schema
+    again = Registration.from_dict(stored, linear_only=True).to_dict()  # inverse, direction, schema
     source = provenance["inputs"]["anatomical"]
     grid = stored["fixed_grid"]
     lengths = np.linalg.norm(np.asarray(grid["affine"])[:3, :3], axis=0).round(6).tolist()
@@ -236,7 +238,7 @@ def _restated(folder: Path, provenance: dict[str, Any]) -> Iterator[str]:
         yield PROV_FILE
     stored = read_json(folder, "transform.json")
     with tempfile.TemporaryDirectory() as scratch:
-        Registration.from_dict(stored).write_tfm(Path(scratch) / "transform.tfm")
+        Registration.from_dict(stored, linear_only=True).write_tfm(Path(scratch) / "transform.tfm")
         made = (Path(scratch) / "transform.tfm").read_bytes()
     if not _holds(folder / "transform.tfm", made):
         yield "transform.tfm"

@@ -24,7 +24,7 @@ from medfuse.fusion.choice import AUTO
 from medfuse.fusion.planes import image_axes
 from medfuse.fusion.restate import TOLD, restated_evidence
 from medfuse.fusion.slices import Repainted, Sources, repaint
-from medfuse.imaging.grid import Grid, coverage, transform_points
+from medfuse.imaging.grid import Grid, transform_points
 from medfuse.imaging.located import Located
 from medfuse.imaging.windows import Window
 from medfuse.kernel.devices import find_device
@@ -35,6 +35,7 @@ from medfuse.results.export import to_bytes
 from medfuse.settings import CaseSettings, Progress
 from medfuse.verification.again import same_files
 from medfuse.verification.compare import differences
+from medfuse.verification.deformation import stored_registration
 from medfuse.verification.finding import (
     Finding,
     agreement,
@@ -114,7 +115,7 @@ def _stored_sources(
     folder: Path, provenance: dict[str, Any], values: np.ndarray, luminance: np.ndarray
 ) -> tuple[Sources, dict[str, Any]]:
     steps = {step["name"]: step["parameters"] for step in provenance["steps"]}
-    transform = Registration.from_dict(read_json(folder, "transform.json"))
+    transform = stored_registration(folder)
     func = provenance["inputs"]["functional"]
     source = Grid(tuple(func["shape"]), np.asarray(func["affine"]))
     grid, window = transform.fixed_grid, steps["window"]["functional"]
@@ -126,7 +127,7 @@ def _stored_sources(
         anatomical_window=None,
         colormap=steps["colour"]["colormap"],
         table=_table(provenance["colormap"]),
-        coverage=torch.from_numpy(coverage(grid, source, transform.matrix)),
+        coverage=torch.from_numpy(transform.covers(source)),
         gamut=steps["fuse"]["gamut"],
         bias=steps["fuse"].get("bias", 0.0),
         weights=tuple(stored_maps(folder)),
@@ -169,7 +170,7 @@ def replay_inputs(
     except UsageError as error:  # a record may name any device, so this excuses nothing
         yield Finding("device", False, f"not computed again: {error.cause}")
         return
-    transform = Registration.from_dict(read_json(folder, "transform.json"))
+    transform = stored_registration(folder)
     on_grid = transform.resample(func)
     yield _equal("resampled functional", on_grid, stored(folder, "functional_on_anatomical"))
     notify(0.4, "replay")

@@ -14,6 +14,7 @@ from medfuse.errors import MedfuseError
 from medfuse.record.privacy import salt_beside, study_salt
 from medfuse.results.folder import MANIFEST, STUDY_LIST, read_manifest
 from medfuse.settings import Progress
+from medfuse.verification.deformation import check_deformation
 from medfuse.verification.files import check_beside, check_files, check_name
 from medfuse.verification.finding import (
     Finding,
@@ -107,6 +108,7 @@ def verify(
     if provenance is not None:
         notify(0.1, "picture")
         findings += _guarded("volumes", lambda: check_headers(folder, provenance))
+        findings += _guarded("deformation", lambda: check_deformation(folder))
         findings += _guarded("picture", lambda: replay_stored(folder, provenance))
         if inputs is not None:
             replay = inputs  # known to be one, also inside the function

@@ -22,9 +22,11 @@ from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.memory import require_memory
 from medfuse.imaging.nifti.stream import MAX_RATIO
 from medfuse.imaging.volume import Place
+from medfuse.registration.deformation import FILE as DEFORMATION_FILE
 from medfuse.registration.region import REGION_FILE
 from medfuse.results.described import VOLUMES, about, describe_header, volume_list
 from medfuse.results.export import OFFSET, band_files, nifti_head, nifti_header
+from medfuse.results.vectors import vector_header
 from medfuse.verification.finding import Finding, agreement, not_a_result, read_json
 
 MAX_SIDE = 1 << 15  # voxels; NIfTI-1 holds no more
@@ -34,6 +36,8 @@ _COLOURED, _FUNCTIONAL = "fused_rgb", "functional_on_anatomical"
 _SUFFIX = ".nii.gz"
 _REGION = REGION_FILE.removesuffix(_SUFFIX)
 _CHUNK = 1 << 20
+#: Bytes of memory for each node of a deformation that is measured again.
+LATTICE_BYTES = 600
 
 
 def result_grid(folder: Path) -> Grid:
@@ -45,11 +49,29 @@ def result_grid(folder: Path) -> Grid:
         ``E_NOT_A_RESULT``, ``E_TOO_LARGE``.
     """
     stored = read_json(folder, "transform.json")["fixed_grid"]
+    return _sound_grid(folder, stored, "grid", RGB.itemsize + 12)
+
+
+def stored_lattice(folder: Path) -> Grid:
+    """The lattice of the deformation that the record states, judged as `result_grid` does it.
+
+    Raises
+    ------
+    InputError
+        ``E_NOT_A_RESULT``, ``E_TOO_LARGE``.
+    """
+    told = (read_json(folder, "transform.json").get("deformation") or {}).get("lattice")
+    if not told:
+        raise not_a_result(folder, f"{DEFORMATION_FILE} (transform.json knows of none)")
+    return _sound_grid(folder, told, "lattice", LATTICE_BYTES)
+
+
+def _sound_grid(folder: Path, stored: dict[str, Any], what: str, item_bytes: int) -> Grid:
     shape, affine = stored["shape"], np.asarray(stored["affine"], dtype=np.float64)
     sound = len(shape) == 3 and all(type(n) is int and 0 < n < MAX_SIDE for n in shape)
     if not sound or affine.shape != (4, 4) or not np.isfinite(affine).all():
-        raise not_a_result(folder, "transform.json holds no grid")
-    require_memory(tuple(shape), RGB.itemsize + 12, Place("Cannot verify", folder.name))
+        raise not_a_result(folder, f"transform.json holds no {what}")
+    require_memory(tuple(shape), item_bytes, Place("Cannot verify", folder.name))
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
@@ -81,7 +103,7 @@ def stored(folder: Path, name: str, *, grid: Grid | None = None) -> np.ndarray:
     shape, _ = _place(folder, name, grid or result_grid(folder))
     colours = name == _COLOURED or (name == _FUNCTIONAL and _is_rgb(folder, name))
     kind = RGB if colours else np.dtype("<f4")
-    content = _unpacked(folder, name, OFFSET + math.prod(shape) * kind.itemsize)
+    content = unpacked(folder, name, OFFSET + math.prod(shape) * kind.itemsize)
     found = np.frombuffer(content, kind, offset=OFFSET).reshape(shape, order="F")
     return found.copy() if colours else np.array(found, dtype=np.float32, order="C")
 
@@ -93,18 +115,23 @@ def stored_maps(folder: Path) -> list[torch.Tensor]:
 
 
 def _is_rgb(folder: Path, name: str) -> bool:
-    head = _unpacked(folder, name, OFFSET, whole=False)
+    head = unpacked(folder, name, OFFSET, whole=False)
     return int.from_bytes(head[70:72], "little") == 128
 
 
 def _require_header(folder: Path, name: str, grid: Grid, provenance: dict[str, Any]) -> None:
-    shape, affine = _place(folder, name, grid, provenance)
-    coloured = name == _COLOURED or (name == _FUNCTIONAL and not provenance["colormap"])
-    kind = np.dtype("u1" if name == _REGION else "<f4")
-    header = nifti_header(shape, affine, None if coloured else kind)
-    plain = nifti_head(header)  # of versions that described nothing
-    described = nifti_head(describe_header(header, about(name, *_facts(provenance))))
-    if _unpacked(folder, name, OFFSET, whole=False) not in (plain, described):
+    if name == DEFORMATION_FILE.removesuffix(_SUFFIX):
+        lattice = stored_lattice(folder)
+        allowed = [nifti_head(vector_header(lattice.shape, lattice.affine))]
+    else:
+        shape, affine = _place(folder, name, grid, provenance)
+        coloured = name == _COLOURED or (name == _FUNCTIONAL and not provenance["colormap"])
+        kind = np.dtype("u1" if name == _REGION else "<f4")
+        header = nifti_header(shape, affine, None if coloured else kind)
+        plain = nifti_head(header)  # of versions that described nothing
+        described = nifti_head(describe_header(header, about(name, *_facts(provenance))))
+        allowed = [plain, described]
+    if unpacked(folder, name, OFFSET, whole=False) not in allowed:
         raise not_a_result(folder, f"{name}{_SUFFIX} (header)")
     with (folder / f"{name}{_SUFFIX}").open("rb") as file:
         if file.read(len(GZIP_HEAD)) != GZIP_HEAD:
@@ -143,7 +170,7 @@ def _place(
     return tuple(shape), level_affine(grid, order, level, volume=volume)
 
 
-def _unpacked(folder: Path, name: str, size: int, *, whole: bool = True) -> bytes:
+def unpacked(folder: Path, name: str, size: int, *, whole: bool = True) -> bytes:
     """Exactly `size` bytes of a gzip file, its first ones or all; nothing may follow."""
     path = folder / f"{name}{_SUFFIX}"
     refuse = not_a_result(folder, f"{path.name} cannot be read")

@@ -174,7 +174,7 @@ def test_of_a_stored_registration_only_the_sharpness_may_be_missing(found: Regis
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "deformable"}, "unknown method"),
+        ({"method": "elastic"}, "unknown method"),
         ({"preset": "best"}, "unknown preset"),
         ({"seed": -1}, "seed"),
         ({"initial": np.eye(3)}, "4x4"),

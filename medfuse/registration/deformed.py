@@ -1,0 +1,112 @@
+"""What a deformation is worth: its signs, and what it makes of a registration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from medfuse.registration.evidence import Sign, Verdict
+from medfuse.registration.inputs import Prepared
+from medfuse.registration.model import DEFORMED, Registration
+from medfuse.registration.progress import Meter
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
+
+ESTIMATE = (
+    "a deformation is an estimate and no measurement: nothing in the images proves that tissue "
+    "moved like this"
+)
+#: A place that is squeezed to nothing, or turned inside out.
+FOLDED = 0.0
+#: Mean distance between what is found from either image: most persons in docs/lab/registration.md
+#: lie below it, and a lesion of 10 mm is missed above it.
+MAX_INVERSE_MM = 5.0
+#: Change of the volume of the hottest region: as much as 0.7 mm of the radius of a lesion of 30 mm.
+MAX_VOLUME_CHANGE = 0.15
+_ORDER: tuple[Verdict, ...] = ("good", "look", "suspect")
+
+
+def with_deformation(
+    found: Registration,
+    fixed: Prepared,
+    moving: Prepared,
+    volume: MetaTensor,
+    *,
+    preset: str,
+    meter: Meter,
+) -> Registration:
+    """Deform after a linear registration, and judge it: never better than "look".
+
+    Parameters
+    ----------
+    volume : (1, X, Y, Z) MetaTensor
+        The moving volume as loaded.
+
+    Raises
+    ------
+    RegistrationError
+        ``E_REGISTRATION`` where too little of the body lies in both fields of view.
+    """
+    from medfuse.registration.local import deform  # torch is slow to import
+    from medfuse.registration.uptake import hot_region
+
+    deformation = deform(fixed, moving, found.matrix, preset=preset, meter=meter)
+    region = hot_region(volume, found.fixed_grid, found.matrix, deformation)
+    deformation = replace(deformation, region=region)
+    signs = deformation_signs(deformation.to_dict())
+    reasons = tuple(sign.reason for sign in signs if sign.reason)
+    return replace(
+        found,
+        deformation=deformation,
+        method=found.method + DEFORMED,
+        verdict=max((found.verdict, *(sign.verdict for sign in signs)), key=_ORDER.index),
+        signs=(*found.signs, *signs),
+        reasons=(*reasons, *found.reasons),
+    )
+
+
+def deformation_signs(facts: Mapping[str, Any]) -> tuple[Sign, ...]:
+    """Judge what `Deformation.to_dict` says."""
+    least, inverse = float(facts["least_jacobian"]), float(facts["inverse_mm"])
+    moved = f"by {facts['mean_mm']:.1f} mm on average, {facts['largest_mm']:.1f} mm at most"
+    signs = [
+        Sign("deformation", facts["mean_mm"], 0.0, "mm", "look", f"{ESTIMATE} ({moved})"),
+        Sign(
+            "least Jacobian",
+            least,
+            FOLDED,
+            "times the volume",
+            "good" if least > FOLDED else "suspect",
+            "" if least > FOLDED else f"the deformation folds (least Jacobian {least:.2f})",
+        ),
+        Sign(
+            "inverse consistency",
+            inverse,
+            MAX_INVERSE_MM,
+            "mm",
+            "good" if inverse <= MAX_INVERSE_MM else "look",
+            ""
+            if inverse <= MAX_INVERSE_MM
+            else f"the deformations from either image to the other disagree by {inverse:.1f} mm "
+            f"on average (at most {MAX_INVERSE_MM:.0f} mm is expected)",
+        ),
+    ]
+    if region := facts.get("region"):
+        change = abs(float(region["volume_change"]) - 1)
+        signs.append(
+            Sign(
+                "volume of the hottest region",
+                change,
+                MAX_VOLUME_CHANGE,
+                "relative change",
+                "good" if change <= MAX_VOLUME_CHANGE else "look",
+                ""
+                if change <= MAX_VOLUME_CHANGE
+                else f"the deformation changes the volume of the hottest region by "
+                f"{100 * (region['volume_change'] - 1):+.0f} % (at most "
+                f"{100 * MAX_VOLUME_CHANGE:.0f} % is expected)",
+            )
+        )
+    return tuple(signs)
