@@ -248,6 +248,7 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         names.append(name)
         inside = region.inside.astype(np.uint8)
         write_nifti(folder / REGION_FILE, inside, region.affine, what=about(name, *facts))
+    names += ["deformation"] if record.registration.deformation else []
     _write_json(folder / VOLUMES, volume_list(names, *facts))
     record.registration.write_tfm(folder / "transform.tfm")
     if record.registration.deformation is not None:

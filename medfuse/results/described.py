@@ -43,6 +43,7 @@ _ABOUT = {
     "gamut_change": About("medfuse: luminance of fused_rgb minus luminance", window=_CHANGE),
     "bound_change": About("medfuse: luminance that the bound took away", window=_CHANGE),
     "region": About("medfuse: region that the registration had to fit; 1 is inside"),
+    "deformation": About("medfuse: displacement in mm, LPS components (ITK, ANTs)", "mm", None),
     "painted": About("medfuse: luminance that a network synthesized", window=_CHANGE),
 }
 _BAND = "weights_level"

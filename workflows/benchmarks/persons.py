@@ -245,17 +245,21 @@ def contour(name: str, image: str, data: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def roc_area(name: str, moving_from_fixed: np.ndarray, data: Path) -> float:
     """PET inside the MR contour against a ring of 15 mm around it."""
+    return roc_values(name, lambda points: transform_points(moving_from_fixed, points), data)
+
+
+def roc_values(name: str, there: Callable[[np.ndarray], np.ndarray], data: Path) -> float:
+    """The same for any map of points of the MR to those of the PET, RAS mm."""
     inside, affine = contour(name, "mr-t1", data)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     far = ndimage.distance_transform_edt(~inside, sampling=spacing)
     pet = person(name, data)["pet"]
-    to_index = np.linalg.inv(np.asarray(pet.affine)) @ moving_from_fixed @ affine
-    values = [
-        ndimage.map_coordinates(
-            np.asarray(pet)[0], transform_points(to_index, np.argwhere(where)[::3]).T, order=1
-        )
-        for where in (inside, (far > 0) & (far <= RING_MM))
-    ]
+    to_index = np.linalg.inv(np.asarray(pet.affine))
+    values = []
+    for where in (inside, (far > 0) & (far <= RING_MM)):
+        points = there(transform_points(affine, np.argwhere(where)[::3]))
+        index = transform_points(to_index, points).T
+        values.append(ndimage.map_coordinates(np.asarray(pet)[0], index, order=1))
     ranks = np.concatenate(values).argsort().argsort()
     n, m = len(values[0]), len(values[1])
     return float((ranks[:n].sum() - n * (n - 1) / 2) / (n * m))
