@@ -1,4 +1,4 @@
-"""Local deformations by person, beside elastix, ANTs and greedy from the same start.
+"""Local deformations by person, beside ANTs and greedy from the same start.
 
     python workflows/benchmarks/deformable.py ROWS.jsonl [--people STS_024 ...] [--peers]
         [--preset default] [--data DIR]
@@ -7,7 +7,7 @@ ROWS.jsonl comes from `persons.py --kinds ct-mr mr-pet`: its rigid results are w
 starts. Printed are, by person, the loop CT - MR - PET - CT at the tumour, the area of the contour
 test, the least Jacobian of ours, and seconds of the processor for both steps of the loop.
 
-Peers are taken where their wheels are installed (pip install itk-elastix antspyx picsl-greedy);
+Peers are taken where their wheels are installed (pip install antspyx picsl-greedy);
 each runs the recipe that it recommends for two modalities, inside the volumes as they are.
 """
 
@@ -36,28 +36,6 @@ from medfuse.registration.refine import itk_transform
 Points = Callable[[np.ndarray], np.ndarray]
 #: Fixed and moving volume on the fixed grid (LPS images) -> displacement in LPS mm.
 Peer = Callable[[sitk.Image, sitk.Image], sitk.Image]
-
-
-def elastix(fixed: sitk.Image, moving: sitk.Image) -> sitk.Image:
-    """Its default B-spline parameter map: mutual information, control points 16 voxels apart."""
-    import itk
-
-    def image(of: sitk.Image) -> Any:
-        made = itk.image_from_array(sitk.GetArrayFromImage(of))
-        made.SetSpacing(of.GetSpacing())
-        made.SetOrigin(of.GetOrigin())
-        made.SetDirection(np.reshape(of.GetDirection(), (3, 3)))
-        return made
-
-    chosen = itk.ParameterObject.New()
-    chosen.AddParameterMap(chosen.GetDefaultParameterMap("bspline"))
-    _, found = itk.elastix_registration_method(
-        image(fixed), image(moving), parameter_object=chosen, number_of_threads=1
-    )
-    field = itk.transformix_deformation_field(image(moving), found)
-    shifts = sitk.GetImageFromArray(itk.array_from_image(field).astype(np.float64), isVector=True)
-    shifts.CopyInformation(fixed)
-    return shifts
 
 
 def _by_files(fixed: sitk.Image, moving: sitk.Image, run: Callable[[Path], Path]) -> sitk.Image:
@@ -95,7 +73,6 @@ def greedy(fixed: sitk.Image, moving: sitk.Image) -> sitk.Image:
 
 
 PEERS: dict[str, tuple[str, Peer]] = {
-    "elastix": ("itk", elastix),
     "ANTs": ("ants", ants_syn),
     "greedy": ("picsl_greedy", greedy),
 }
