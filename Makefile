@@ -17,8 +17,9 @@ demo: $(VENV)/.demo
 	@echo
 	@echo "Open demo_out/study.html in a browser; each case has its own report.html beside its volumes."
 
+WORKERS ?= 2
 test: $(VENV)/.test packages
-	.ci/with-display $(BIN)/python -m pytest
+	.ci/with-display $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 quick: $(VENV)/.test packages
 	.ci/with-display $(BIN)/python -m pytest -m quick

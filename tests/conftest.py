@@ -38,15 +38,25 @@ def _is_quick(path: Path) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Many small tests are faster without threads in torch, which reads this when imported."""
-    if config.option.markexpr == "quick":
+    """Many small tests, and two workers side by side, are faster without threads in torch.
+
+    It reads the variable when it is imported.
+    """
+    if config.option.markexpr == "quick" or "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`-m quick` selects the files of `QUICK` without their slow tests."""
+    """`-m quick` selects the files of `QUICK` without their slow tests.
+
+    With several workers a file is the unit of work, and the panel's windows share one display: all
+    of their files go to one worker (`--dist loadgroup`).
+    """
     for item in items:
+        where = item.path.relative_to(TESTS).as_posix()
+        panel = where.startswith("napari_plugin/")
+        item.add_marker(pytest.mark.xdist_group("panel" if panel else where))
         too_long = item.get_closest_marker("slow") or item.name.partition("[")[0] in TOO_LONG
         if _is_quick(item.path) and not too_long:
             item.add_marker(pytest.mark.quick)
