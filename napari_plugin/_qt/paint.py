@@ -86,11 +86,11 @@ def _bar(painter: QPainter, area: QRectF, bar: Bar) -> None:
     metrics = QFontMetricsF(painter.font())
     labels = [f"{tick:g}" for tick in bar.ticks()]
     room = max([metrics.horizontalAdvance(text) for text in [*labels, bar.unit]] or [0.0])
-    height = area.height() * 0.36
-    if height < 3 * metrics.height():
-        return
     left = area.right() - EDGE - room - TICK - BAR_WIDTH
     top = area.top() + EDGE + 1.9 * metrics.height()
+    height = min(area.height() * 0.36, area.center().y() - top - metrics.height())
+    if height < 2 * metrics.height():
+        return
     frame = QRectF(left, top, BAR_WIDTH, height)
     painter.drawImage(frame, as_image(bar.colors[::-1, None, :]))
     painter.setPen(QPen(INK, 1.0))
