@@ -299,6 +299,10 @@ def _previews(bench: Bench, panel: Any) -> None:
             panel.fuse_tab.bias.slider.setValue(value)
             bench.wait(lambda: bool(painted))
             times.append(painted[0] - start)
+    panel.fuse_tab.bias.slider.setValue(
+        0
+    )  # else the export asks whether an earlier result is meant
+    bench.rest(0.3)
     panel._refuse_timer.stop()
     bench.note(f"preview: median of {PREVIEWS}", float(np.median(times)))
     bench.note("preview: longest", max(times))
