@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from medfuse.fusion import FusionResult, fuse
     from medfuse.imaging.color_volume import load_picture
     from medfuse.imaging.reader import load
-    from medfuse.measurement import measure
+    from medfuse.measurement.measure import measure
     from medfuse.registration import Registration, register
 
 

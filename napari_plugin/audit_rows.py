@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from medfuse.audit import Audit, Check
-from medfuse.audit.words import limit_in_words, value_in_words
+from medfuse.report.words import limit_in_words, value_in_words
 
 ORDER = {"fail": 0, "look": 1, "pass": 2}
 

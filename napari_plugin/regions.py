@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import Grid, transform_points
-from medfuse.measurement import Isocontour, Region, RegionTable, Sphere, Threshold, measure
 from medfuse.measurement.back import ReadBack
 from medfuse.measurement.files import Images, Named, read_regions
+from medfuse.measurement.measure import measure
 from medfuse.measurement.occupancy import occupancy
-from medfuse.measurement.table import as_dict
+from medfuse.measurement.region import Isocontour, Region, Sphere, Threshold
+from medfuse.measurement.table import RegionTable, as_dict
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source, linear_map, shown
 from napari_plugin.outputs import REGIONS, Output

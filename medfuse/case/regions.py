@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.fusion import FusionResult
-from medfuse.measurement import measure
 from medfuse.measurement.back import ReadBack
 from medfuse.measurement.files import Images, Named
 from medfuse.measurement.gather import content_of, files_of, read_all
-from medfuse.measurement.measure import MTV
+from medfuse.measurement.measure import MTV, measure
 from medfuse.measurement.occupancy import occupancy
 from medfuse.measurement.region import Region
 from medfuse.measurement.table import RegionTable

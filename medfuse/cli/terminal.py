@@ -182,7 +182,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 def audit_table(audit: dict[str, Any]) -> None:
     """Print ``audit.json``: all checks in brief, the meaning of those that need eyes."""
-    from medfuse.audit.words import limit_in_words, value_in_words
+    from medfuse.report.words import limit_in_words, value_in_words
 
     rows = []
     for check in audit["checks"]:

@@ -14,8 +14,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medfuse.imaging.grid import Matrix
-
 PEAK_ML = 1.0
 RADIUS_MM = (3 * 1000 * PEAK_ML / (4 * np.pi)) ** (1 / 3)  # 6.2 mm
 #: A sphere of which less than this lies in the field of view has no mean.
@@ -24,7 +22,7 @@ _POINTS = 8  # along each axis of a voxel
 _PLANES = 64  # at a time
 
 
-def sphere_kernel(affine: Matrix, radius_mm: float = RADIUS_MM) -> NDArray[np.float64]:
+def sphere_kernel(affine: NDArray[np.float64], radius_mm: float = RADIUS_MM) -> NDArray[np.float64]:
     """(2a+1, 2b+1, 2c+1) part of each voxel inside of a sphere about the middle one; sum 1."""
     linear = np.asarray(affine, dtype=np.float64)[:3, :3]
     reach = np.linalg.norm(np.linalg.inv(linear), axis=1) * radius_mm + 0.5
@@ -50,7 +48,10 @@ class SphereMeans:
     """
 
     def __init__(
-        self, values: NDArray[np.float32], affine: Matrix, inside: NDArray[np.bool_] | None = None
+        self,
+        values: NDArray[np.float32],
+        affine: NDArray[np.float64],
+        inside: NDArray[np.bool_] | None = None,
     ) -> None:
         self.values = values
         self.inside = inside

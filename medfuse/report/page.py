@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from medfuse.audit.words import limit_in_words, value_in_words
 from medfuse.errors import InputError
+from medfuse.report.words import limit_in_words, value_in_words
 
 # A page stays under 8 MB: base64 makes 4 bytes of 3, and some room is left for the text and viewer.
 PICTURE_BUDGET = 3_300_000

@@ -24,7 +24,6 @@ from medfuse.errors import (
 from medfuse.imaging.grid import Grid, coverage
 from medfuse.imaging.pairing import two_persons
 from medfuse.imaging.windows import Window
-from medfuse.measurement import measure
 from medfuse.measurement.change import (
     change_columns,
     changes,
@@ -34,6 +33,7 @@ from medfuse.measurement.change import (
 )
 from medfuse.measurement.files import Images
 from medfuse.measurement.gather import read_all
+from medfuse.measurement.measure import measure
 from medfuse.measurement.region import Region, Sphere
 from medfuse.measurement.table import RegionTable
 from medfuse.registration.result import Registration, register

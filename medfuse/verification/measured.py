@@ -14,10 +14,10 @@ from medfuse.imaging.grid import Grid
 from medfuse.imaging.located import located
 from medfuse.imaging.volume import Volume
 from medfuse.imaging.windows import Window
-from medfuse.measurement import measure
 from medfuse.measurement.back import ReadBack, is_readable
 from medfuse.measurement.files import Images, Named
 from medfuse.measurement.gather import read_all
+from medfuse.measurement.measure import measure
 from medfuse.measurement.region import Isocontour, Space, Sphere, Threshold
 from medfuse.measurement.table import RegionTable, columns_json, head, line
 from medfuse.registration.result import Registration

@@ -11,8 +11,8 @@ import pytest
 
 import medfuse
 from medfuse.errors import MedfuseError, UsageError
-from medfuse.measurement import measure
 from medfuse.measurement.files import Images, Named, read_regions
+from medfuse.measurement.measure import measure
 from medfuse.measurement.nifti_regions import boxes
 from tests._helpers.make import SeriesPlan, phantom, write_series
 from tests._helpers.regions import FRAMES, SERIES, image, segmentation, square, structure_set
@@ -300,7 +300,7 @@ def test_regions_beside_the_images_are_found_where_they_belong(tmp_path):
 
 
 def test_what_is_typed_is_read_or_refused():
-    from medfuse.measurement import Isocontour, Sphere, Threshold
+    from medfuse.measurement.region import Isocontour, Sphere, Threshold
 
     assert Sphere.parse("liver=60,20,-15,15").centre == (60, 20, -15)
     assert Isocontour.parse("a=41%@1,2,3").seed == (1, 2, 3)

@@ -13,7 +13,8 @@ import SimpleITK as sitk
 import medfuse
 from medfuse.errors import GeometryError, UsageError
 from medfuse.imaging.grid import Grid, to_sitk
-from medfuse.measurement import Isocontour, Region, Sphere, Threshold, measure
+from medfuse.measurement.measure import measure
+from medfuse.measurement.region import Isocontour, Region, Sphere, Threshold
 from medfuse.registration import Registration
 from medfuse.registration.expected import ExpectedError, Witness
 from tests._helpers.regions import image

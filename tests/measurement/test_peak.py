@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfuse.measurement import Region, measure
+from medfuse.measurement.measure import measure
 from medfuse.measurement.peak import RADIUS_MM, SphereMeans, sphere_kernel
+from medfuse.measurement.region import Region
 from tests._helpers.regions import image
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from medfuse.audit import Audit, Check
-from medfuse.audit.words import _WORDS
+from medfuse.report.words import _WORDS
 from napari_plugin.audit_rows import row_of, rows_of
 from napari_plugin.jobs import Done
 from napari_plugin.model import FusionModel

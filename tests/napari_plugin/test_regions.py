@@ -13,7 +13,7 @@ from napari.layers import Labels
 
 import medfuse
 from medfuse.errors import MedfuseError
-from medfuse.measurement import Isocontour, Sphere, Threshold
+from medfuse.measurement.region import Isocontour, Sphere, Threshold
 from medfuse.results.export import write_nifti
 from napari_plugin import outputs, regions
 from napari_plugin.jobs import Done

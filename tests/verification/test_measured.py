@@ -13,9 +13,9 @@ import pytest
 
 import medfuse
 from medfuse.cli.app import run
-from medfuse.measurement import Isocontour, Sphere, Threshold
 from medfuse.measurement.files import Named
 from medfuse.measurement.measure import MTV
+from medfuse.measurement.region import Isocontour, Sphere, Threshold
 from medfuse.verification.inputs import Inputs
 from medfuse.verification.measured import Wanted, measure_result
 

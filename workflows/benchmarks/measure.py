@@ -23,7 +23,7 @@ import torch
 from monai.data import MetaTensor
 
 from medfuse.imaging.grid import Grid, to_sitk
-from medfuse.measurement import measure
+from medfuse.measurement.measure import measure
 from medfuse.measurement.nifti_regions import LabelFile, regions_of
 from medfuse.registration import Registration
 from medfuse.registration.expected import ExpectedError, Witness

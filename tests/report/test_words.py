@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medfuse.audit.words import limit_in_words, value_in_words
+from medfuse.report.words import limit_in_words, value_in_words
 
 
 def check(name: str, value: float | None, unit: str, limit: float | None, **more: Any) -> Any:
