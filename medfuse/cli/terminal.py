@@ -36,6 +36,7 @@ STAGES = {
     "coarse refinement": "registration: refining the best positions, coarse",
     "fine refinement": "registration: refining the best positions, fine",
     "affine refinement": "registration: fitting scale and shear",
+    "deforming": "registration: estimating the local deformation",
     "checking the result": "registration: estimating its error",
     "registered": "registration: finished",
     "colour": "fusion: coloring the functional image",
