@@ -14,7 +14,7 @@ def test_the_manifest_is_valid_and_found_under_the_distribution_name(plugin):
     manifest = plugin.get_manifest("medfuse")
     assert manifest.name == "medfuse"
     [entry] = importlib.metadata.entry_points(group="napari.manifest", name="medfuse")
-    assert entry.value == "napari_plugin:napari.yaml"
+    assert entry.value == "medfuse_napari:napari.yaml"
     manifest.validate_imports()
 
 

@@ -84,7 +84,7 @@ def test_a_failed_job_and_the_reader_speak_so():
 
 
 def test_choices_come_from_the_settings():
-    assert choices_of("registration") == ("auto", "rigid", "affine", "identity")
+    assert choices_of("registration") == ("auto", "rigid", "affine", "identity", "deformable")
     assert choices_of("functional_unit") == option_of("functional_unit").choices
     assert set(WIDGETS) <= set(CaseSettings.model_fields)
 
