@@ -13,7 +13,7 @@ from medfuse.errors import UsageError
 from medfuse.settings import as_flag
 
 if TYPE_CHECKING:
-    from medfuse.verification.measured import Wanted
+    from medfuse.verification.measured import Measured, Wanted
 
 EXIT_FAILED = 8
 #: Of a row, what a person is shown; the file has all of it.
@@ -30,6 +30,7 @@ def add_commands(app: typer.Typer) -> None:
             "medfuse measure result/ --regions rtstruct.dcm --inputs study/ -o table.tsv",
             "medfuse measure results/ --regions 'masks/{case}.nii.gz' --inputs study/ -o all.tsv",
             "medfuse measure result/ --isocontour 41% --sphere liver=60,20,-15,15 -o table.tsv",
+            "medfuse measure result/ --isocontour 41% --inputs study/ -o t.tsv --dicom objects/",
         ),
         codes="0 all measured, 8 some regions or cases could not be read, 2 wrong use",
     )
@@ -96,6 +97,17 @@ def measure(
     allow_patient_mismatch: Annotated[
         bool, typer.Option("--allow-patient-mismatch", help="Use the regions of another person.")
     ] = False,
+    dicom: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write regions and numbers as DICOM (SEG and structured report) into this "
+            "new folder; only where the functional image is a DICOM series.",
+        ),
+    ] = None,
+    keep_patient: Annotated[
+        bool, typer.Option("--keep-patient", help="DICOM output keeps patient and study.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Measure regions: SUV, volume, MTV and TLG, both images, and what registration may change.
@@ -122,13 +134,24 @@ def measure(
         names=label_names,
         keep_names=keep_names,
         allow_patient_mismatch=allow_patient_mismatch,
+        dicom=dicom is not None,
+        keep_patient=keep_patient,
     )
     many = read_manifest(result) is None
-    if _measured(result, out, wanted, inputs, many=many):
+    _require_dicom(dicom, inputs, keep_patient=keep_patient, many=many)
+    if _measured(result, out, wanted, inputs, many=many, dicom=dicom):
         raise typer.Exit(EXIT_FAILED)
 
 
-def _measured(result: Path, out: Path, wanted: Wanted, inputs: Path | None, *, many: bool) -> bool:
+def _measured(
+    result: Path,
+    out: Path,
+    wanted: Wanted,
+    inputs: Path | None,
+    *,
+    many: bool,
+    dicom: Path | None,
+) -> bool:
     """Measure one result or all of a batch; tell whether something failed."""
     from medfuse.verification.inputs import Inputs
     from medfuse.verification.measured import measure_result, measure_study
@@ -143,19 +166,25 @@ def _measured(result: Path, out: Path, wanted: Wanted, inputs: Path | None, *, m
     else:
         with terminal.progress_bar("medfuse measure", after=1.0):
             found = measure_result(result, wanted, inputs=known)
-        found.table.write(out)
+        found.write(out, dicom)
         failures = [error.told(as_flag) for error in found.failures]
         content = {"rows": found.table.to_dict(), "failures": failures}
-        terminal.answer(content, lambda: _show(found.table, out, resampled=known is None))
+        if found.objects is not None:
+            content["dicom"] = list(found.objects.notes)
+        terminal.answer(content, lambda: _show(found, out, dicom, resampled=known is None))
     for failure in failures:
         terminal.complain(failure)
     return bool(failures)
 
 
-def _show(table: Any, out: Path, *, resampled: bool) -> None:
-    rows = [[_number(row[name]) for name in _SHOWN] for row in table.to_dict()]
+def _show(found: Measured, out: Path, dicom: Path | None, *, resampled: bool) -> None:
+    rows = [[_number(row[name]) for name in _SHOWN] for row in found.table.to_dict()]
     terminal.table("Regions", _SHOWN, rows)
-    _say_written(out, len(table), resampled=resampled)
+    _say_written(out, len(found.table), resampled=resampled)
+    if found.objects is not None:
+        for note in found.objects.notes:
+            terminal.say(note, style="yellow")
+        terminal.say(f"Wrote regions.dcm and measurements.dcm to {dicom}", style="green")
 
 
 def _say_written(out: Path, rows: int, *, resampled: bool) -> None:
@@ -182,6 +211,27 @@ def _require_table(out: Path, *, force: bool) -> None:
         )
     if out.exists() and not force:
         raise _usage(f"{out.name} is there already", f"Replace it with {as_flag('force', 'True')}")
+
+
+def _require_dicom(
+    dicom: Path | None, inputs: Path | None, *, keep_patient: bool, many: bool
+) -> None:
+    if dicom is None:
+        if keep_patient:
+            raise _usage("--keep-patient is about DICOM output alone", "Add --dicom DIR")
+        return
+    if many:
+        raise _usage("--dicom is for one result, and this is a batch", "Measure result by result")
+    if inputs is None:
+        raise _usage(
+            "--dicom puts regions on the image as acquired, which is not in a result",
+            "Give the folder that holds it with --inputs DIR",
+        )
+    from medfuse.dicom_out import require_highdicom
+    from medfuse.results.new_folder import require_new
+
+    require_highdicom()
+    require_new(dicom, "Cannot write the regions as DICOM")
 
 
 def _usage(cause: str, remedy: str) -> UsageError:

@@ -70,9 +70,13 @@ def read_patient(path: Path, series: str | None) -> Dataset:
             first = choose_series(scan, series).files[0]
         except MedfuseError:
             return Dataset()
-        return Dataset(
-            read_dataset(first.path, stop_before_pixels=True, specific_tags=_KEPT.split())
-        )
+    return patient_of(first.path)
+
+
+def patient_of(file: Path) -> Dataset:
+    """Patient and study attributes of a DICOM file, as they are."""
+    with quiet_pydicom():
+        return Dataset(read_dataset(file, stop_before_pixels=True, specific_tags=_KEPT.split()))
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Origin:
     Attributes
     ----------
     anatomical, functional : SourceSeries
+        The same one twice, where the objects are about one image alone.
     grid : Grid
         Of the anatomical image, on which pictures and weights lie.
     key : str
@@ -92,6 +97,8 @@ class Origin:
         What was done, for people.
     patient : Dataset or None
         From `read_patient`; None blanks patient and study.
+    work : str
+        What medfuse did, as its entry among the equipment says it.
     """
 
     anatomical: SourceSeries
@@ -101,6 +108,7 @@ class Origin:
     salt: bytes
     description: str
     patient: Dataset | None = None
+    work: str = "Registered and fused two image volumes"
 
     def uid(self, name: str) -> str:
         """A new UID for a thing of this case.
@@ -202,12 +210,22 @@ class Origin:
             purpose_of_reference=codes.DCM.ProcessingEquipment,
             manufacturer_model_name="medfuse",
             software_versions=medfuse.__version__,
-            contribution_description="Registered and fused two image volumes; research use only",
+            contribution_description=f"{self.work}; research use only",
         )
         return equipment
 
     def finish(self, dataset: Dataset, *, names_images: bool = True) -> Dataset:
         """Set what highdicom does not, and replace its clock and chance by fixed values."""
+        self.settle(dataset)
+        dataset.Laterality = ""
+        refer_to_instances(dataset, tuple(dict.fromkeys((self.anatomical, self.functional))))
+        if names_images:
+            dataset.FrameOfReferenceUID = self.frame_of_reference
+            dataset.PositionReferenceIndicator = ""
+        return dataset
+
+    def settle(self, dataset: Dataset) -> Dataset:
+        """Replace the clock of highdicom by fixed values."""
         for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
             dataset.pop(keyword, None)
         for equipment in dataset.ContributingEquipmentSequence:
@@ -216,11 +234,6 @@ class Origin:
             if f"{prefix}Date" in dataset:
                 setattr(dataset, f"{prefix}Date", self.stand_in.StudyDate or NO_DATE)
                 setattr(dataset, f"{prefix}Time", self.stand_in.StudyTime or NO_TIME)
-        dataset.Laterality = ""
-        refer_to_instances(dataset, (self.anatomical, self.functional))
-        if names_images:
-            dataset.FrameOfReferenceUID = self.frame_of_reference
-            dataset.PositionReferenceIndicator = ""
         return dataset
 
     def derive(self, dataset: Dataset, images: list[Any] | None = None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage
 
 from medfuse.dicom_out.origin import Origin, require_highdicom
@@ -41,7 +42,7 @@ def build_weight_map(origin: Origin, weights: np.ndarray) -> Dataset:
     )
     geometry = origin.geometry
     dataset = hd.pm.ParametricMap(
-        [_shaped(origin, frames)],
+        [shaped(origin, frames.shape[1:])],
         hd.Volume(
             frames,
             geometry.affine,
@@ -56,18 +57,15 @@ def build_weight_map(origin: Origin, weights: np.ndarray) -> Dataset:
         content_description="Weights that the guide chose",
         **origin.common("weights", SERIES, "weight map"),
     )
-    _name_sources(dataset, origin)
-    organization = origin.uid("dimensions")
-    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
-        item.DimensionOrganizationUID = organization
+    name_sources(dataset, origin, codes.DCM.UnspecifiedMethodOfCalculation)
     return origin.finish(dataset)
 
 
-def _shaped(origin: Origin, frames: np.ndarray) -> Dataset:
+def shaped(origin: Origin, pixels: tuple[int, ...]) -> Dataset:
     """A stand-in of a source image: only what highdicom asks for, none of it in the object."""
     image = deepcopy(origin.stand_in)
     image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, origin.uid("source")
-    image.Rows, image.Columns = frames.shape[1:]
+    image.Rows, image.Columns = pixels
     geometry = origin.geometry
     image.ImageOrientationPatient = geometry.get_plane_orientation()[0].ImageOrientationPatient
     image.ImagePositionPatient = geometry.get_plane_position(0)[0].ImagePositionPatient
@@ -76,8 +74,14 @@ def _shaped(origin: Origin, frames: np.ndarray) -> Dataset:
     return image
 
 
-def _name_sources(dataset: Dataset, origin: Origin) -> None:
-    """Replace the references to the stand-in by those to the anatomical images of each frame."""
+def name_sources(dataset: Dataset, origin: Origin, how: Code) -> None:
+    """Replace the references to the stand-in by those to the anatomical images of each frame.
+
+    The UID of the dimensions, by chance in highdicom, becomes one of the case.
+    """
+    organization = origin.uid("dimensions")
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organization
     for keyword in (
         "ReferencedSeriesSequence",
         "StudiesContainingOtherReferencedInstancesSequence",
@@ -93,6 +97,6 @@ def _name_sources(dataset: Dataset, origin: Origin) -> None:
         if not slices or not slices[index]:
             continue
         derivation = Dataset()
-        derivation.DerivationCodeSequence = coded(codes.DCM.UnspecifiedMethodOfCalculation)
+        derivation.DerivationCodeSequence = coded(how)
         derivation.SourceImageSequence = source_items(slices[index])
         group.DerivationImageSequence = DicomSequence([derivation])

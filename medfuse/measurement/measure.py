@@ -15,6 +15,7 @@ from medfuse.imaging.fingerprint import as_read
 from medfuse.imaging.grid import Grid
 from medfuse.kernel.threads import share_out
 from medfuse.measurement.back import ReadBack
+from medfuse.measurement.occupancy import Part, occupancy
 from medfuse.measurement.one import row_of
 from medfuse.measurement.region import Isocontour, Region, Sphere, Threshold
 from medfuse.measurement.space import space_of
@@ -101,6 +102,23 @@ def measure(
 
     share_out(work, range(len(drawn)))
     return RegionTable(_with_ratio([row for row in rows if row is not None], reference))
+
+
+def voxels_of(
+    functional: MetaTensor, regions: Iterable[Shape], registration: Registration | None = None
+) -> list[Part | None]:
+    """The part of each voxel of a functional image that each region fills; None for none of any.
+
+    Parameters are those of `measure`, whose rows come in the same order.
+    """
+    functional = as_read(functional)
+    worlds = Worlds.of(functional, None, registration)
+    volume = volume_of(functional, worlds)
+    drawn = [_region(shape, worlds, volume) for shape in regions]
+    return [
+        occupancy(region, worlds.functional, worlds.map(worlds.measured_in, region.space))
+        for region in drawn
+    ]
 
 
 def _shapes(regions: Iterable[Shape] | Mapping[str, Any], worlds: Worlds) -> Iterable[Shape]:

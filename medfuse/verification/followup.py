@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +12,6 @@ from numpy.typing import NDArray
 
 from medfuse.errors import (
     MedfuseError,
-    OutputError,
     RegistrationError,
     SeriesError,
     UnitError,
@@ -39,7 +35,7 @@ from medfuse.measurement.table import RegionTable
 from medfuse.registration.result import Registration, register
 from medfuse.report.followup import write_page
 from medfuse.results.export import write_nifti
-from medfuse.results.folder import writing
+from medfuse.results.new_folder import new_folder
 from medfuse.settings import Progress
 from medfuse.verification.finding import read_json
 from medfuse.verification.measured import Wanted, loaded
@@ -174,23 +170,8 @@ def write_follow_up(out: Path, found: FollowUp) -> None:
     OutputError
         ``E_WRITE``: the disk is full, or something lies at `out`.
     """
-    if out.exists():
-        raise OutputError(
-            "E_WRITE",
-            what="Cannot write the comparison",
-            where=out.name,
-            cause="something of this name is there already",
-            remedy="Choose another folder, or remove that one",
-        )
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".medfuse-", dir=out.parent))
-        try:
-            _write(scratch, found)
-            os.chmod(scratch, 0o755)
-            os.replace(scratch, out)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    with new_folder(out, "Cannot write the comparison") as scratch:
+        _write(scratch, found)
 
 
 def _write(folder: Path, found: FollowUp) -> None:

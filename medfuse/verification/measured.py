@@ -22,15 +22,18 @@ from medfuse.measurement.region import Isocontour, Space, Sphere, Threshold
 from medfuse.measurement.table import RegionTable, columns_json, head, line
 from medfuse.registration.result import Registration
 from medfuse.results.folder import MANIFEST, whole_file, write_through, writing
+from medfuse.results.new_folder import new_folder
 from medfuse.settings import CASE, Progress
 from medfuse.verification.deformation import stored_registration
 from medfuse.verification.finding import not_a_result, read_json
-from medfuse.verification.inputs import ROLES, Inputs, known_settings
+from medfuse.verification.inputs import ROLES, Inputs, Source, known_settings
 from medfuse.verification.verify import result_folders
 from medfuse.verification.volumes import result_grid, stored
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
+
+    from medfuse.dicom_out.regions import RegionObjects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,10 @@ class Wanted:
         Table with the names of labels, or "freesurfer".
     keep_names : bool
     allow_patient_mismatch : bool
+    dicom : bool
+        Whether the regions and their numbers are also made as DICOM objects.
+    keep_patient : bool
+        With patient and study of the functional image.
     """
 
     files: Sequence[Named] = ()
@@ -59,6 +66,8 @@ class Wanted:
     names: str | None = None
     keep_names: bool = False
     allow_patient_mismatch: bool = False
+    dicom: bool = False
+    keep_patient: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,26 @@ class StudySummary:
 
 @dataclass(frozen=True)
 class Measured:
-    """The table of a result, and what of the regions could not be read."""
+    """The table of a result, what of the regions could not be read, and both as DICOM."""
 
     table: RegionTable
     failures: tuple[MedfuseError, ...]
+    objects: RegionObjects | None = None
+
+    def write(self, out: Path, dicom: Path | None = None) -> None:
+        """Write the table, and the DICOM objects into a new folder.
+
+        Raises
+        ------
+        OutputError
+            ``E_WRITE``.
+        """
+        if dicom is None or self.objects is None:
+            self.table.write(out)
+            return
+        with new_folder(dicom, "Cannot write the regions as DICOM") as scratch:
+            self.objects.write(scratch)
+            self.table.write(out)
 
 
 def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None) -> Measured:
@@ -108,12 +133,12 @@ def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None
             remedy="Fuse the scalar image",
         )
     on_grid = stored(folder, "functional_on_anatomical", grid=result_grid(folder))
-    pair = loaded(folder, record, inputs) if inputs is not None else None
-    if pair is None:
+    found = _found(folder, record, inputs) if inputs is not None else None
+    if found is None:
         functional, images = _resampled(on_grid, record, registration), _images(record)
         anatomical = None
     else:
-        anatomical, functional = pair
+        (anatomical, _), (functional, _) = found
         images = Images.of(functional, anatomical)
     regions, failures = read_all(
         wanted.files,
@@ -125,9 +150,10 @@ def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None
     )
     if failures and not regions and not wanted.shapes:
         raise failures[0].error
+    shapes = [*regions, *wanted.shapes]
     table = measure(
         functional,
-        [*regions, *wanted.shapes],
+        shapes,
         anatomical=anatomical,
         registration=registration,
         share=stored(folder, "anatomical_share"),
@@ -135,7 +161,12 @@ def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None
         reference=wanted.reference,
         mtv_threshold=wanted.mtv_threshold,
     )
-    return Measured(table, tuple(failure.error for failure in failures))
+    objects = None
+    if wanted.dicom and found is not None:
+        from medfuse.verification.measured_dicom import objects_of
+
+        objects = objects_of(found, table, shapes, registration, keep_patient=wanted.keep_patient)
+    return Measured(table, tuple(failure.error for failure in failures), objects)
 
 
 def measure_study(
@@ -200,6 +231,11 @@ def loaded(folder: Path, record: dict[str, Any], inputs: Inputs) -> tuple[MetaTe
     InputError
         ``E_NO_INPUT``.
     """
+    (anatomical, _), (functional, _) = _found(folder, record, inputs)
+    return anatomical, functional
+
+
+def _found(folder: Path, record: dict[str, Any], inputs: Inputs) -> list[tuple[MetaTensor, Source]]:
     settings = known_settings(record)
     found = []
     for role in ROLES:
@@ -212,8 +248,8 @@ def loaded(folder: Path, record: dict[str, Any], inputs: Inputs) -> tuple[MetaTe
                 cause=f"the {role} image of this result is not among the inputs (by its content)",
                 remedy=f"Give the folder that holds it with {option('inputs', 'DIR')}",
             )
-        found.append(image[0])
-    return found[0], found[1]
+        found.append(image)
+    return found
 
 
 def _resampled(

@@ -52,6 +52,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "info": ("info", f"{NAME}_1"),
     "measure": ("measure", CASE, "--regions", MASK, "--isocontour", "41%", "--inputs", ".",
                 "--drawn-on", "anatomical", "-o", "table.tsv"),
+    "measure-dicom": ("measure", CASE, "--regions", MASK, "--isocontour", "41%", "--inputs", ".",
+                      "--drawn-on", "anatomical", "-o", "table.tsv", "--dicom", "objects"),
     "audit": ("audit", "--anatomical", MR, "--functional", PET,
               "--fused", f"{CASE}/fused_rgb.nii.gz", "-o", "x"),
     "train-study": ("train", "--study", "pairs.csv", "-o", "w.safetensors", "--steps", "1"),
@@ -77,7 +79,7 @@ WITHOUT_INPUT = {
     "sample": "copies the images that come with medfuse",
 }
 #: Written on purpose: `--dicom` names its source images by UID.
-ALLOWED = {"dicom": ("case/dicom/", UIDS)}
+ALLOWED = {"dicom": ("case/dicom/", UIDS), "measure-dicom": ("objects/", UIDS)}
 #: A ball is its own mirror image.
 ENDINGS = {"audit": 9}
 
@@ -166,6 +168,7 @@ def _placed(words: tuple[str, ...], out: Path) -> list[str]:
     """Arguments with the outputs in a folder."""
     outputs = {i + 1 for i, word in enumerate(words) if word in ("-o", "--save", "--resampled")}
     outputs |= {1} if words[0] == "keygen" else set()
+    outputs |= {words.index("--dicom") + 1} if {"measure", "--dicom"} <= {*words} else set()
     return [str(out / word) if i in outputs else word for i, word in enumerate(words)]
 
 
