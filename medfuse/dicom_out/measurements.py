@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,17 @@ _PROCEDURES = {
 _OTHER = Code("363679005", "SCT", "Imaging procedure")
 
 
-def build_measurements(origin: Origin, segmentation: Dataset, regions: Sequence[Drawn]) -> Dataset:
+def meaning_of(meta: Mapping[str, Any]) -> Meaning | None:
+    """That of a functional image; None for SUL that was stated, whose formula is not known."""
+    unit = str(meta.get("unit"))
+    if unit == "SUL" and not (meta.get("suv") or {}).get("lean_mass_kg"):
+        return None
+    return MEANINGS.get(unit)
+
+
+def build_measurements(
+    origin: Origin, segmentation: Dataset, regions: Sequence[Drawn], meaning: Meaning | None
+) -> Dataset:
     """Make the object: a group of measurements for each segment.
 
     Parameters
@@ -76,6 +86,8 @@ def build_measurements(origin: Origin, segmentation: Dataset, regions: Sequence[
     segmentation : Dataset
         From `build_segmentation`, of the same regions.
     regions : sequence of Drawn
+    meaning : Meaning or None
+        From `meaning_of`; without one, only volumes are in the object.
 
     References
     ----------
@@ -92,7 +104,7 @@ def build_measurements(origin: Origin, segmentation: Dataset, regions: Sequence[
         ),
         procedure_reported=_PROCEDURES.get(regions[0].row.modality, _OTHER),
         imaging_measurements=[
-            _group(origin, segmentation, region, number)
+            _group(origin, segmentation, region, number, meaning)
             for number, region in enumerate(regions, start=1)
         ],
         title=codes.DCM.ImagingMeasurementReport,
@@ -117,7 +129,9 @@ def _evidence(origin: Origin) -> Iterator[Dataset]:
         yield image
 
 
-def _group(origin: Origin, segmentation: Dataset, region: Drawn, number: int) -> Any:
+def _group(
+    origin: Origin, segmentation: Dataset, region: Drawn, number: int, meaning: Meaning | None
+) -> Any:
     hd = require_highdicom()
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
@@ -129,7 +143,7 @@ def _group(origin: Origin, segmentation: Dataset, region: Drawn, number: int) ->
             segment_number=number,
             source_series=hd.sr.SourceSeriesForSegmentation(origin.functional.series),
         ),
-        measurements=list(_measurements(region.row)),
+        measurements=list(_measurements(region.row, meaning)),
     )
     if region.row.remark:
         remark = hd.sr.TextContentItem(
@@ -139,12 +153,11 @@ def _group(origin: Origin, segmentation: Dataset, region: Drawn, number: int) ->
     return group
 
 
-def _measurements(row: Row) -> Iterator[Any]:
+def _measurements(row: Row, meaning: Meaning | None) -> Iterator[Any]:
     """Those that the row has, to the digits of the table."""
     values = as_dict(row)
     if values["volume_ml"] is not None:
         yield _measurement(codes.SCT.Volume, values["volume_ml"], codes.UCUM.CubicCentimeter)
-    meaning = MEANINGS.get(row.unit)
     if meaning is None:
         return
     sphere = f"highest mean in a sphere of {PEAK_ML:g} ml about a voxel of the region"

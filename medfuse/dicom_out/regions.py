@@ -12,7 +12,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 import medfuse
-from medfuse.dicom_out.measurements import MEANINGS, build_measurements
+from medfuse.dicom_out.measurements import build_measurements, meaning_of
 from medfuse.dicom_out.origin import WARNING, Origin
 from medfuse.dicom_out.segmentation import STEPS, Drawn, build_segmentation
 from medfuse.dicom_out.source import SourceSeries
@@ -96,14 +96,15 @@ def region_objects(
         patient=patient,
         work="Measured regions of an image volume",
     )
+    meaning = meaning_of(functional.meta)
     with quiet_pydicom():
         segmentation = build_segmentation(origin, regions)
-        measurements = build_measurements(origin, segmentation, regions)
+        measurements = build_measurements(origin, segmentation, regions, meaning)
     left_out = [row.region for row, part in pairs if part is None or not _is_seen(part)]
     return RegionObjects(
         segmentation,
         measurements,
-        tuple(_notes(table, left_out)),
+        tuple(_notes(table[0].unit if meaning is None else None, left_out)),
     )
 
 
@@ -111,15 +112,13 @@ def _is_seen(part: Part) -> bool:
     return bool((part.weights * STEPS >= 0.5).any())
 
 
-def _notes(table: RegionTable, left_out: Sequence[str]) -> list[str]:
+def _notes(uncoded: str | None, left_out: Sequence[str]) -> list[str]:
     notes = [
         f"DICOM: {name} is left out, as it fills no voxel of the functional image"
         for name in left_out
     ]
-    if table[0].unit not in MEANINGS:
-        notes.append(
-            f"DICOM: the report holds volumes alone, as values in {table[0].unit} have no code"
-        )
+    if uncoded:
+        notes.append(f"DICOM: the report holds volumes alone, as values in {uncoded} have no code")
     notes.append(
         "DICOM: the files hold the true UIDs (study, series, images, frame of reference) of the "
         "functional image, by which an archive finds it and the patient"

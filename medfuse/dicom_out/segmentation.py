@@ -134,7 +134,7 @@ def _segment(origin: Origin, region: Drawn, number: int) -> Dataset:
         algorithm_type="SEMIAUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=f"medfuse {row.kind}"[:_LABEL],
-            family=codes.cid7162.HistogramAnalysis if contour else codes.cid7162.ManualProcessing,
+            family=codes.cid7162.HistogramAnalysis if contour else codes.DCM.SpatialResampling,
             version=medfuse.__version__,
         ),
         tracking_uid=origin.uid(f"region {number}"),

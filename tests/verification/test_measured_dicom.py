@@ -167,9 +167,10 @@ def test_patient_and_study_follow_the_rules_and_equal_calls_give_equal_files(
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_values_without_a_code_are_left_out_and_that_is_said(study: Path) -> None:
+@pytest.mark.parametrize("unit", ["Bq/ml", "SUL"])  # of SUL as stated, the formula is not known
+def test_values_without_a_code_are_left_out_and_that_is_said(study: Path, unit: str) -> None:
     pet = medfuse.load(study / "pet-suv-dicom")
-    pet.meta["unit"] = "Bq/ml"
+    pet.meta["unit"] = unit
     shapes = [Isocontour.parse("50%"), Sphere("far", (900, 900, 900), 5.0)]
     made = region_objects(pet, measure(pet, shapes), voxels_of(pet, shapes), salt=b"salt")
     assert "SUV" not in str(made.measurements)
@@ -177,7 +178,7 @@ def test_values_without_a_code_are_left_out_and_that_is_said(study: Path) -> Non
     (group,) = content.get_volumetric_roi_measurement_groups()
     assert [m.name.meaning for m in group.get_measurements()] == ["Volume"]
     assert "far is left out" in made.notes[0]
-    assert "volumes alone, as values in Bq/ml have no code" in made.notes[1]
+    assert f"volumes alone, as values in {unit} have no code" in made.notes[1]
 
 
 def test_an_image_that_is_no_dicom_series_is_refused() -> None:
