@@ -66,10 +66,9 @@ _PROCEDURES = {
 _OTHER = Code("363679005", "SCT", "Imaging procedure")
 
 
-def meaning_of(meta: Mapping[str, Any]) -> Meaning | None:
-    """That of a functional image; None for SUL that was stated, whose formula is not known."""
-    unit = str(meta.get("unit"))
-    if unit == "SUL" and not (meta.get("suv") or {}).get("lean_mass_kg"):
+def meaning_of(unit: str, suv: Mapping[str, Any] | None) -> Meaning | None:
+    """That of a unit; None for SUL that was stated, whose formula is not on record in `suv`."""
+    if unit == "SUL" and not (suv or {}).get("lean_mass_kg"):
         return None
     return MEANINGS.get(unit)
 

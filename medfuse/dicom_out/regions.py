@@ -96,7 +96,7 @@ def region_objects(
         patient=patient,
         work="Measured regions of an image volume",
     )
-    meaning = meaning_of(functional.meta)
+    meaning = meaning_of(table[0].unit, functional.meta.get("suv"))
     with quiet_pydicom():
         segmentation = build_segmentation(origin, regions)
         measurements = build_measurements(origin, segmentation, regions, meaning)

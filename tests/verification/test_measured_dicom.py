@@ -18,9 +18,9 @@ import medfuse
 from medfuse.cli.app import run
 from medfuse.dicom_out.regions import region_objects
 from medfuse.errors import UsageError
-from medfuse.measurement import Isocontour, Sphere
 from medfuse.measurement.files import Images, Named, read_regions
 from medfuse.measurement.measure import measure, voxels_of
+from medfuse.measurement.region import Isocontour, Sphere
 from tests._helpers.regions import image
 
 FILES = ("measurements.dcm", "regions.dcm")
