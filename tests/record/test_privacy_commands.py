@@ -54,6 +54,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
                 "--drawn-on", "anatomical", "-o", "table.tsv"),
     "measure-dicom": ("measure", CASE, "--regions", MASK, "--isocontour", "41%", "--inputs", ".",
                       "--drawn-on", "anatomical", "-o", "table.tsv", "--dicom", "objects"),
+    "followup": ("followup", CASE, "../../out/dicom/case", "-o", "change", "--inputs", ".",
+                 "--regions", MASK, "--drawn-on", "anatomical", "--accept-suspect"),
     "audit": ("audit", "--anatomical", MR, "--functional", PET,
               "--fused", f"{CASE}/fused_rgb.nii.gz", "-o", "x"),
     "train-study": ("train", "--study", "pairs.csv", "-o", "w.safetensors", "--steps", "1"),
