@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from medfuse.cli.terminal import out
+from medfuse.cli.terminal import console
 from medfuse.errors import MedfuseError
 from medfuse.evaluation.evaluate import EvaluationTable, Row, evaluate, render
 from medfuse.evaluation.metrics import METRICS, PROFILES
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except MedfuseError as error:
         print(error, file=sys.stderr)
         return 1
-    out.print(render(found))
+    console().print(render(found))
     for row in found.rows:
         k = worst_pair(row, options.metric)
         text = "nowhere defined" if k is None else f"{row.values[options.metric][k]:.3f}"

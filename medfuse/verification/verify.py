@@ -117,13 +117,19 @@ def verify(
                 "replay",
                 lambda: replay_inputs(folder, provenance, replay, notify, made_by, salt),
             )
-        elif any(step["name"] == "measure" for step in provenance["steps"]):
-            findings.append(not_checked("measurements", _NEEDS_REGIONS))
+        else:
+            findings += _guarded("measurements", lambda: _measurements(provenance))
         if inputs is None and not signed:
             findings.append(not_checked("without the inputs", _NEEDS_INPUTS))
         findings += _guarded("stated by the run", lambda: [stated_alone(provenance, signed=signed)])
     notify(1.0, "verified")
     return tuple(dict.fromkeys(findings))
+
+
+def _measurements(provenance: dict[str, Any]) -> list[Finding]:
+    if any(step["name"] == "measure" for step in provenance["steps"]):
+        return [not_checked("measurements", _NEEDS_REGIONS)]
+    return []
 
 
 def verify_study(

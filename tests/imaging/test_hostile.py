@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests._helpers.hostile import ENDINGS, write_hostile
+from tests._helpers.peak import PEAK
 
 pytest.importorskip("resource", reason="address-space limits are of Unix")
 
@@ -25,9 +26,13 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         print(path.name, "read")
     except MedfuseError as error:
         print(path.name, str(error))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+"""
+_READ_ALL += (
+    PEAK
+    + """\
 print("peak", "low" if peak < 2.2 else f"{peak:.1f} GB")
 """
+)
 
 
 def test_what_claims_more_than_it_holds_ends_with_a_line_in_three_gigabytes(tmp_path: Path) -> None:

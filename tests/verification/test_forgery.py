@@ -111,7 +111,8 @@ def test_with_the_inputs_every_entry_of_the_record_is_compared(result: Path) -> 
         if all(finding.ok for finding in _entries(copies.deepcopy(record), found, None)):
             left.append(way[0] if way[0] != "settings" else way[:2])
     typed = {("settings", f"{role}_series") for role in ("anatomical", "functional")}
-    typed |= {("settings", "initial"), ("settings", "initial_kind")}
+    files = ("initial", "initial_kind", "region", "regions")
+    typed |= {("settings", name) for name in files}
     elsewhere = {"case", "key", "medfuse", "outputs", "audit", *STATED}
     names = {"inputs", "bids"}  # of the files, which only keep_names writes, and their data set
     assert set(left) <= elsewhere | typed | names

@@ -11,6 +11,7 @@ import pytest
 
 from medfuse.verification import signing
 from tests._helpers.hostile_results import HOSTILE, TERABYTE, write_hostile_results
+from tests._helpers.peak import PEAK
 
 resource = pytest.importorskip("resource", reason="address-space limits are of Unix")
 
@@ -19,9 +20,13 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 from medfuse.cli.app import run
 code = run(sys.argv[1:])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+"""
+_VERIFY += (
+    PEAK
+    + """\
 sys.exit(code if peak < 2.5 else f"{peak:.1f} GB")
 """
+)
 
 
 def verified(study: Path, *options: str | Path) -> dict[str, list[dict[str, object]]]:
