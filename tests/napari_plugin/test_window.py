@@ -146,7 +146,16 @@ def test_the_slice_that_is_looked_at_is_shown_while_the_volume_is_fused(scene, q
 def test_a_run_that_is_cancelled_takes_its_first_slice_away(scene, qtbot):
     viewer, panel = scene
     names = [layer.name for layer in viewer.layers]
-    panel.runner.offered.connect(lambda _: panel.cancel.click())
+    cancelled = threading.Event()
+
+    def cancel(_):
+        panel.cancel.click()
+        cancelled.set()
+
+    panel.runner.offered.connect(cancel)
+    # The run waits in its own thread: else it may be done before the window has seen the slice.
+    wait = lambda _: cancelled.wait(30)  # noqa: E731
+    panel.runner.offered.connect(wait, Qt.ConnectionType.DirectConnection)
     run(qtbot, panel)
     assert panel.status.text().startswith("Cancelled")
     assert [layer.name for layer in viewer.layers] == names
