@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from medfuse import __version__
-from medfuse.errors import SHORT_NOTICE, OutputError, UsageError
+from medfuse.errors import SHORT_NOTICE, UsageError
+from medfuse.results.folder import whole_file, writing
 from napari_plugin.case import case_name
 from napari_plugin.result import Result
 
@@ -116,17 +117,7 @@ def _write(path: Path, frames: list[NDArray[np.uint8]], about: About) -> Path:
         more["pnginfo"] = info
     else:
         more["comment"] = json.dumps(about.facts).encode()
-    part = path.with_name(f".{path.name}.part")
-    try:
-        images[0].save(part, format="PNG" if path.suffix.lower() == ".png" else "GIF", **more)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(
-            "E_WRITE",
-            what="Cannot write the picture",
-            where=path.name,
-            cause=error.strerror or type(error).__name__,
-            remedy="Choose another folder",
-        ) from error
+    kind = "PNG" if path.suffix.lower() == ".png" else "GIF"
+    with writing(path), whole_file(path) as file:
+        images[0].save(file, format=kind, **more)
     return path

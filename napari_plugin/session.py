@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medfuse import __version__
 from medfuse.errors import InputError, UsageError
+from medfuse.results.folder import write_through
 from medfuse.settings import CaseSettings, label_of, option_of
 from napari_plugin import reader, views
 from napari_plugin.layers import TAG, LayerData, facts
@@ -108,7 +109,7 @@ def save_session(model: Any, path: Path, result: Path | None = None) -> None:
         look=Look(plane=views.plane_of(model.viewer), point=point),
     )
     text = session.model_dump_json(by_alias=True, indent=2, exclude_none=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_through(path, (text + "\n").encode())
 
 
 def read_session(path: Path) -> Loaded:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from medfuse.cli import terminal
+from medfuse.cli.measure import DrawnOn, KeepNames, LabelNames, MtvThreshold, Reference
 from medfuse.cli.options import add_command
 from medfuse.errors import UsageError
 from medfuse.settings import as_flag
@@ -52,29 +53,17 @@ def followup(
             help="Sphere in the anatomical image of the first time (RAS mm).",
         ),
     ] = None,
-    reference: Annotated[
-        str | None, typer.Option(metavar="REGION", help="Also divide means by that of this region.")
-    ] = None,
-    mtv_threshold: Annotated[
-        str, typer.Option(metavar="LOWEST", help="Threshold of MTV and TLG at both times.")
-    ] = "41%",
-    drawn_on: Annotated[
-        Literal["anatomical", "functional"] | None,
-        typer.Option(help="Image on which the regions were drawn, where a file does not say."),
-    ] = None,
-    label_names: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|freesurfer", help="Names of the labels of a label map."),
-    ] = None,
+    reference: Reference = None,
+    mtv_threshold: MtvThreshold = "41%",
+    drawn_on: DrawnOn = None,
+    label_names: LabelNames = None,
     preset: Annotated[
         Literal["fast", "default", "thorough"], typer.Option(help="Effort of the registration.")
     ] = "default",
     accept_suspect: Annotated[
         bool, typer.Option("--accept-suspect", help="Go on with a suspect registration.")
     ] = False,
-    keep_names: Annotated[
-        bool, typer.Option("--keep-names", help="Call a mask after its file.")
-    ] = False,
+    keep_names: KeepNames = False,
     allow_patient_mismatch: Annotated[
         bool, typer.Option("--allow-patient-mismatch", help="Compare two persons.")
     ] = False,

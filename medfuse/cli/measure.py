@@ -19,6 +19,26 @@ EXIT_FAILED = 8
 #: Of a row, what a person is shown; the file has all of it.
 _SHOWN = ("region", "volume_ml", "max", "mean", "peak", "unit", "remark")
 
+#: Options that `measure` and `followup` share.
+Reference = Annotated[
+    str | None,
+    typer.Option(metavar="REGION", help="Also divide each mean by that of this region (SUVR)."),
+]
+MtvThreshold = Annotated[
+    str, typer.Option(metavar="LOWEST", help="Threshold of MTV and TLG within a region.")
+]
+DrawnOn = Annotated[
+    Literal["anatomical", "functional"] | None,
+    typer.Option(help="Image on which the regions were drawn, where a file does not say."),
+]
+LabelNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|freesurfer", help="Names of the labels: table (.tsv), JSON or color table."
+    ),
+]
+KeepNames = Annotated[bool, typer.Option("--keep-names", help="Call a mask after its file.")]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the command into the command line."""
@@ -72,28 +92,11 @@ def measure(
             "one, or around the one uphill of a point (RAS mm of the functional image).",
         ),
     ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(metavar="REGION", help="Also divide each mean by that of this region (SUVR)."),
-    ] = None,
-    mtv_threshold: Annotated[
-        str,
-        typer.Option(metavar="LOWEST", help="Threshold of MTV and TLG within a region."),
-    ] = "41%",
-    drawn_on: Annotated[
-        Literal["anatomical", "functional"] | None,
-        typer.Option(help="Image on which the regions were drawn, where a file does not say."),
-    ] = None,
-    label_names: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|freesurfer",
-            help="Names of the labels: table (.tsv), JSON or color table.",
-        ),
-    ] = None,
-    keep_names: Annotated[
-        bool, typer.Option("--keep-names", help="Call a mask after its file.")
-    ] = False,
+    reference: Reference = None,
+    mtv_threshold: MtvThreshold = "41%",
+    drawn_on: DrawnOn = None,
+    label_names: LabelNames = None,
+    keep_names: KeepNames = False,
     allow_patient_mismatch: Annotated[
         bool, typer.Option("--allow-patient-mismatch", help="Use the regions of another person.")
     ] = False,

@@ -115,12 +115,8 @@ class Threshold:
         found = _THRESHOLD.fullmatch(str(text))
         value = float(found[1]) / (100 if found[2] else 1) if found else 0.0
         if found is None or value <= 0 or (found[2] and value > 1):
-            raise UsageError(
-                "E_SETTINGS",
-                what="Cannot use the threshold",
-                cause=f"{text!r} is neither a percentage of the maximum nor a value",
-                remedy="Give for example 41% or 2.5",
-            )
+            cause = f"{text!r} is neither a percentage of the maximum nor a value"
+            raise _unusable("threshold", cause, "Give for example 41% or 2.5")
         return cls(value, bool(found[2]))
 
     def above(self, maximum: float) -> float:
@@ -161,7 +157,7 @@ class Sphere:
         name, _, rest = text.rpartition("=")
         numbers = _numbers(rest, 4)
         if numbers is None:
-            raise _unreadable("sphere", text, "Give for example liver=60,20,-15,15")
+            raise _unusable("sphere", f"{text!r} is none", "Give for example liver=60,20,-15,15")
         x, y, z, radius = numbers
         return cls(name or "sphere", (x, y, z), radius)
 
@@ -174,12 +170,8 @@ class Sphere:
             ``E_SETTINGS``: no finite point, or no positive radius.
         """
         if not (np.isfinite([*self.centre, self.radius_mm]).all() and self.radius_mm > 0):
-            raise UsageError(
-                "E_SETTINGS",
-                what="Cannot use the sphere",
-                cause=f"centre {self.centre}, radius {self.radius_mm:g} mm",
-                remedy="Give x, y, z and a positive radius in mm",
-            )
+            cause = f"centre {self.centre}, radius {self.radius_mm:g} mm"
+            raise _unusable("sphere", cause, "Give x, y, z and a positive radius in mm")
         cell = self.radius_mm / _CELLS
         axis = (np.arange(2 * _CELLS) + 0.5) / _CELLS - 1
         x, y, z = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
@@ -221,7 +213,9 @@ class Isocontour:
         lowest, at, point = rest.partition("@")
         seed = _numbers(point, 3) if at else None
         if at and seed is None:
-            raise _unreadable("isocontour", text, "Give for example lesion=41%@12,-30,44")
+            raise _unusable(
+                "isocontour", f"{text!r} is none", "Give for example lesion=41%@12,-30,44"
+            )
         threshold = Threshold.parse(lowest)
         where = (seed[0], seed[1], seed[2]) if seed else None
         return cls(name or f"isocontour {lowest.strip()}", threshold, where)
@@ -310,7 +304,5 @@ def _numbers(text: str, count: int) -> list[float] | None:
     return found if len(found) == count and np.isfinite(found).all() else None
 
 
-def _unreadable(what: str, text: str, remedy: str) -> UsageError:
-    return UsageError(
-        "E_SETTINGS", what=f"Cannot use the {what}", cause=f"{text!r} is none", remedy=remedy
-    )
+def _unusable(what: str, cause: str, remedy: str) -> UsageError:
+    return UsageError("E_SETTINGS", what=f"Cannot use the {what}", cause=cause, remedy=remedy)

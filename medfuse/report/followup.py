@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import medfuse
-from medfuse.errors import NOTICE
+from medfuse.errors import NOTICE, MedfuseError
 from medfuse.imaging.grid import DisplayOrder, Grid, transform_points
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.measurement.region import Region
+from medfuse.measurement.table import RegionTable
 from medfuse.registration.result import Registration
 from medfuse.report.page import inline_pictures, render
 from medfuse.report.panels import Point, make_views, side_by_side
@@ -23,11 +25,27 @@ SIDE, MOST = 260, 8
 _MAP = "hot"
 
 
-class Compared(Protocol):
-    """What `medfuse.verification.followup.FollowUp` holds."""
+@dataclass(frozen=True, eq=False)
+class FollowUp:
+    """What two times of one person say.
+
+    Attributes
+    ----------
+    registration : Registration
+        Anatomical image of the first time -> that of the second.
+    rows : list of dict
+        Changes, as `medfuse.measurement.change` makes them.
+    first, second : RegionTable
+        The same regions at both times.
+    anatomical, before, after, difference : (X, Y, Z) float32
+        On the anatomical grid of the first time; the functional images in their unit, 0 where one
+        of them was not measured.
+    """
 
     registration: Registration
     rows: list[dict[str, Any]]
+    first: RegionTable
+    second: RegionTable
     regions: list[Region]
     grid: Grid
     anatomical: NDArray[np.float32]
@@ -36,9 +54,10 @@ class Compared(Protocol):
     difference: NDArray[np.float32]
     unit: str
     window: Window
+    failures: tuple[MedfuseError, ...]
 
 
-def write_page(folder: Path, found: Any) -> None:
+def write_page(folder: Path, found: FollowUp) -> None:
     """Write ``followup.html`` and its pictures into the folder of a comparison."""
     pictures = folder / "figures"
     pictures.mkdir()
@@ -55,7 +74,7 @@ def write_page(folder: Path, found: Any) -> None:
     (folder / "followup.html").write_text(page, encoding="utf-8")
 
 
-def _strips(folder: Path, found: Compared) -> list[dict[str, str]]:
+def _strips(folder: Path, found: FollowUp) -> list[dict[str, str]]:
     """One strip a region, through its middle: anatomy, first, second, difference."""
     high = float(np.quantile(found.anatomical, 0.995)) or 1.0
     grey = np.clip(found.anatomical / high, 0, 1)

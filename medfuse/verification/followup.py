@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfuse.errors import (
-    MedfuseError,
     RegistrationError,
     SeriesError,
     UnitError,
@@ -30,10 +27,9 @@ from medfuse.measurement.change import (
 from medfuse.measurement.files import Images
 from medfuse.measurement.gather import read_all
 from medfuse.measurement.measure import measure
-from medfuse.measurement.region import Region, Sphere
-from medfuse.measurement.table import RegionTable
+from medfuse.measurement.region import Sphere
 from medfuse.registration.result import Registration, register
-from medfuse.report.followup import write_page
+from medfuse.report.followup import FollowUp, write_page
 from medfuse.results.export import write_nifti
 from medfuse.results.new_folder import new_folder
 from medfuse.settings import Progress
@@ -46,38 +42,6 @@ if TYPE_CHECKING:
     from medfuse.verification.inputs import Inputs
 
 RECORD = "followup.json"
-
-
-@dataclass(frozen=True, eq=False)
-class FollowUp:
-    """What two times of one person say.
-
-    Attributes
-    ----------
-    registration : Registration
-        Anatomical image of the first time -> that of the second.
-    rows : list of dict
-        Changes, as `medfuse.measurement.change` makes them.
-    first, second : RegionTable
-        The same regions at both times.
-    anatomical, before, after, difference : (X, Y, Z) float32
-        On the anatomical grid of the first time; the functional images in their unit, 0 where one
-        of them was not measured.
-    """
-
-    registration: Registration
-    rows: list[dict[str, Any]]
-    first: RegionTable
-    second: RegionTable
-    regions: list[Region]
-    grid: Grid
-    anatomical: NDArray[np.float32]
-    before: NDArray[np.float32]
-    after: NDArray[np.float32]
-    difference: NDArray[np.float32]
-    unit: str
-    window: Window
-    failures: tuple[MedfuseError, ...]
 
 
 def follow_up(

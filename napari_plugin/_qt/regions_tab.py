@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medfuse.results.folder import write_through
 from napari_plugin._qt.fields import small
 from napari_plugin.model import FusionModel
 from napari_plugin.regions import THRESHOLDS, Measured, as_csv, cells
@@ -212,7 +213,7 @@ class RegionsTab(QWidget):
         if path.suffix.lower() == ".tsv":
             self.found.table.write(path)
         else:
-            path.write_text(as_csv(self.found.table), encoding="utf-8")
+            write_through(path, as_csv(self.found.table).encode())
 
 
 def _button(text: str, tip: str) -> QPushButton:

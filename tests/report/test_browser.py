@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests._helpers.browser import Browser, find_browser
+from tests._helpers.browser import Browser
 from tests._helpers.report_cases import make_audit, make_case, make_study
 
 SIZES = [(1280, False), (1280, True), (800, False), (800, True)]
@@ -47,15 +46,6 @@ TOO_WIDE = """(() => {
     e.scrollWidth > e.clientWidth + 1);
   return [document.documentElement.scrollWidth <= innerWidth, wide.length, cut.length];
 })()"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = find_browser()
-    if executable is None:
-        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
-    with Browser(executable) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +59,6 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     target = tmp_path_factory.mktemp("viewer") / "sub-01"
     return make_case(target, volumes=volumes, audit=audit_with_places()).parent
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = find_browser()
-    if executable is None:
-        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
-    with Browser(executable) as found:
-        yield found
 
 
 def test_copies_lie_where_the_volumes_lie(case: Path) -> None:
