@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,8 @@ from napari_plugin._qt.napari_tasks import NapariTask
 from napari_plugin._qt.record_tab import RecordTab
 from napari_plugin._qt.region_tools import RegionTools
 from napari_plugin._qt.regions_tab import RegionsTab
-from napari_plugin._qt.runner import REST_MS, JobRunner, report
-from napari_plugin._qt.view_bar import ViewBar
+from napari_plugin._qt.runner import JobRunner, report
+from napari_plugin._qt.view_bar import ViewBar, later
 from napari_plugin._qt.windows import Windows
 from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 from napari_plugin.model import FusionModel
@@ -314,7 +313,7 @@ class FusePanel(QWidget):
 
     def _on_ndisplay(self, event: Any) -> None:
         """Follow napari's own 2-D/3-D button."""
-        _later(lambda: views.arrange(self.viewer, self.model.anatomical))
+        later(lambda: views.arrange(self.viewer, self.model.anatomical))
 
     @property
     def quiet(self) -> JobRunner:
@@ -395,8 +394,3 @@ class FusePanel(QWidget):
         self.viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
         self.model.close()
         return ended
-
-
-def _later(action: Callable[[], None]) -> None:
-    """A moment later, so that the window lives between two steps."""
-    QTimer.singleShot(REST_MS, action)
