@@ -180,7 +180,7 @@ class CaseSettings(BaseModel):
         str | None,
         Option(
             "Registration",
-            "NIfTI mask that must fit above all (tumor, brain).",
+            "Structure that must fit above all: FILE or NAME=FILE (mask, SEG, RTSTRUCT).",
             metavar="FILE",
             single=True,
             is_path=True,

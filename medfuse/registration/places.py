@@ -12,7 +12,7 @@ from medfuse.registration.evidence import Place
 from medfuse.registration.expected import ExpectedError
 
 if TYPE_CHECKING:
-    from medfuse.registration.strategy import Volumes
+    from medfuse.registration.outcome import Volumes
 
 #: The hottest part of the functional foreground stands for the uptake.
 HOT_PART = 0.01

@@ -22,14 +22,16 @@ from medfuse.registration.fields import no_overlap
 from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.inputs import check_volume, prepare
 from medfuse.registration.model import Registration
+from medfuse.registration.outcome import Outcome, Volumes
 from medfuse.registration.places import named_places, worst_place
 from medfuse.registration.plan import PRESETS
 from medfuse.registration.posture import about_posture
 from medfuse.registration.progress import Meter, in_parallel, single_threaded_itk
-from medfuse.registration.quality import about_region, judge
+from medfuse.registration.quality import judge
 from medfuse.registration.refine import is_rigid, nearest_rotation
 from medfuse.registration.region import Region
-from medfuse.registration.strategy import Outcome, Volumes, solve
+from medfuse.registration.signs import about_region
+from medfuse.registration.strategy import solve
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor

@@ -14,9 +14,9 @@ from medfuse.errors import RegistrationError
 from medfuse.imaging.grid import Grid, coverage, transform_points
 from medfuse.imaging.reader import load
 from medfuse.registration.fields import gap_mm
+from medfuse.registration.outcome import Outcome
 from medfuse.registration.quality import judge
 from medfuse.registration.result import register
-from medfuse.registration.strategy import Outcome
 from tests._helpers.motions import OBLIQUE, moved, rigid, shifts, vectors
 
 

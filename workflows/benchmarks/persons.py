@@ -42,8 +42,8 @@ from medfuse.errors import MedfuseError
 from medfuse.imaging.grid import Grid, transform_points
 from medfuse.registration import Registration
 from medfuse.registration.expected import expected_error
-from medfuse.registration.quality import GOOD_WITHIN_MM, LOOK_WITHIN_MM
 from medfuse.registration.region import read_region
+from medfuse.registration.signs import GOOD_WITHIN_MM, LOOK_WITHIN_MM
 
 DEV = ("STS_001", "STS_002", "STS_004", "STS_006", "STS_014", "STS_024", "STS_036", "STS_042")
 CHECK = ("STS_012", "STS_019", "STS_023", "STS_028", "STS_047")
