@@ -60,7 +60,7 @@ class Option:
 
 _MODALITIES = ("MRI", "PET", "SPECT", "CT")
 _UNITS = ("SUVbw", "Bq/ml", "HU", "counts", "a.u.")
-_SERIES = "Series number or UID, if the {} folder holds several series."
+_SERIES = "Series of the {} folder: number or UID."
 
 
 class CaseSettings(BaseModel):
@@ -272,6 +272,18 @@ class CaseSettings(BaseModel):
             common=True,
         ),
     ] = None
+    rgb: Annotated[
+        Literal["rgb24", "4d"],
+        Option(
+            "Output",
+            "4d: colors on a fourth axis.",
+            label="Colors in NIfTI",
+        ),
+    ] = "rgb24"
+    report: Annotated[
+        Literal["live", "static"],
+        Option("Output", "static: leave the viewer out."),
+    ] = "live"
     regions: Annotated[
         tuple[str, ...],
         Option(

@@ -19,6 +19,7 @@ from medfuse.audit import Audit, Check
 from medfuse.errors import InputError
 from medfuse.fusion import FusionResult
 from medfuse.imaging.grid import Grid
+from medfuse.imaging.nifti.colors import color_bytes
 from medfuse.imaging.windows import Window
 from medfuse.methods.base import MethodInfo
 from medfuse.registration.result import Registration
@@ -244,9 +245,8 @@ def _json(path: Path) -> Any:
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     image = nib.load(path)
-    array = np.asarray(image.dataobj)
-    if array.dtype.names:  # RGB24
-        array = np.stack([array[name] for name in array.dtype.names])
-    else:
-        array = array.astype(np.float32)[None]
+    colors = color_bytes(image)
+    if colors is not None:
+        return np.moveaxis(colors, -1, 0), np.asarray(image.affine)
+    array = np.asarray(image.dataobj).astype(np.float32)[None]
     return array, np.asarray(image.affine)

@@ -45,7 +45,7 @@ README = f"""# medfuse results
 
 Each PET of the raw data set, fused with the MRI of the subject, on the grid of the MRI.
 
-- `sub-*/[ses-*/]pet/*_desc-fused_pet.nii.gz`: the fused colour picture (RGB, 8 bits a channel).
+- `sub-*/[ses-*/]pet/*_desc-fused_pet.nii.gz`: the fused image in color (RGB, 8 bits a channel).
 - `sub-*/[ses-*/]pet/*_desc-registered_pet.nii.gz`: the PET in its unit on the grid of the MRI.
 - `sub-*/[ses-*/]fusion/`: what BIDS has no name for: luminance, weights, shares, the transform.
 - `cases/`: the whole record of every case: audit, provenance, report, hashes. `cases/study.html`
@@ -60,7 +60,7 @@ _NAME = re.compile(
     r"(?P<entities>sub-[a-zA-Z0-9]+(?:_[a-z]+-[a-zA-Z0-9+]+)*)_(?P<suffix>[a-zA-Z0-9]+)\.nii(\.gz)?"
 )
 _IN_DATATYPE = {
-    "fused_rgb": ("fused", "Functional colour, luminance blended from both sources (RGB24)"),
+    "fused_rgb": ("fused", "Functional colour, luminance blended from both sources"),
     "functional_on_anatomical": (
         "registered",
         "Functional image, resampled linearly to the anatomical grid",
@@ -77,6 +77,7 @@ _IN_FUSION = {
     ),
     "painted": ("painted", "What a network that paints added to both contributions"),
 }
+_COLORS = {"rgb24": "RGB24", "4d": "4th axis: red, green, blue"}
 _UNITS = {
     "SUVbw": "g/mL", "SUL": "g/mL", "SUVbsa": "cm^2/mL", "Bq/ml": "Bq/mL", "HU": "HU",
 }  # fmt: skip
@@ -274,7 +275,10 @@ def _files(result: Path, raw: Path) -> dict[str, Path | bytes]:
     facts = _facts_of(functional.string, raw, unit)
     for product, (label, text) in _IN_DATATYPE.items():
         name = f"{folder}{functional['datatype']}/{space}_desc-{label}_{suffix}.nii.gz"
-        more = facts if label == "registered" else {**facts, "Units": "arbitrary"}
+        more = facts
+        if label == "fused":
+            text += f" ({_COLORS[provenance['settings'].get('rgb', 'rgb24')]})"
+            more = {**facts, "Units": "arbitrary"}
         add(result / f"{product}.nii.gz", name, text, more)
     for product, (own, text) in _IN_FUSION.items():
         add(result / f"{product}.nii.gz", f"{folder}fusion/{space}_{own}.nii.gz", text, {})

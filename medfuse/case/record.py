@@ -37,7 +37,7 @@ from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
 from medfuse.report.figures import ReportVolumes, write_figures
 from medfuse.report.positions import ErrorAt
-from medfuse.results.described import VOLUMES, about, volume_list
+from medfuse.results.described import VOLUMES, Facts, about, volume_list
 from medfuse.results.export import LUMA, SLICES, band_name, write_mip, write_nifti, write_pngs
 from medfuse.settings import CaseSettings, Progress
 
@@ -133,7 +133,8 @@ def write_case(
     _write_json(folder / "audit.json", {**record.audit.to_dict(), "case": record.case})
     if report:
         notify(0.4, "figures")
-        write_figures(folder, volumes or report_volumes(record))
+        live = record.settings.report == "live"
+        write_figures(folder, volumes or report_volumes(record), live=live)
     write_provenance(folder, provenance_of(record, timing or {}))
     if report:
         notify(0.8, "report")
@@ -234,12 +235,15 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
 
     window = asdict(result.window) if result.window else None
     meta = record.func.meta
-    facts = (window, str(meta.get("modality", "unknown")), str(meta.get("unit", "a.u.")))
+    modality, unit = str(meta.get("modality", "unknown")), str(meta.get("unit", "a.u."))
+    colors = record.settings.rgb
+    facts = Facts(window, modality, unit, colors)
 
     def write(name: str) -> None:
         array = np.asarray(volumes[name])
-        path, what = folder / f"{name}.nii.gz", about(name, *facts)
-        write_nifti(path, array if len(array) == 3 else array[0], affines[name], what=what)
+        path, what = folder / f"{name}.nii.gz", about(name, facts)
+        values = array if len(array) == 3 else array[0]
+        write_nifti(path, values, affines[name], what=what, colors=colors)
 
     share_out(write, list(volumes))
     names, region = list(volumes), _region(record)
@@ -247,9 +251,9 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         name = REGION_FILE.removesuffix(".nii.gz")
         names.append(name)
         inside = region.inside.astype(np.uint8)
-        write_nifti(folder / REGION_FILE, inside, region.affine, what=about(name, *facts))
+        write_nifti(folder / REGION_FILE, inside, region.affine, what=about(name, facts))
     names += ["deformation"] if record.registration.deformation else []
-    _write_json(folder / VOLUMES, volume_list(names, *facts))
+    _write_json(folder / VOLUMES, volume_list(names, facts))
     record.registration.write_tfm(folder / "transform.tfm")
     if record.registration.deformation is not None:
         write_deformation(folder, record.registration.deformation)

@@ -41,7 +41,7 @@ MaxMemory = Annotated[
     typer.Option(
         metavar="GB",
         min=0.1,
-        help="Memory limit per case. Larger cases use temporary files.",
+        help="Limit per case; larger ones use the disk.",
         rich_help_panel="Output",
     ),
 ]
@@ -56,7 +56,7 @@ ResultLayout = Annotated[
 UidSalt = Annotated[
     Path | None,
     typer.Option(
-        help="Secret file with which UIDs are hashed; made if missing.",
+        help="Secret file to hash UIDs; made if missing.",
         rich_help_panel="Output",
     ),
 ]

@@ -15,9 +15,10 @@ FUSED = "fused_rgb.nii.gz"
 
 
 def load_picture(path: str | os.PathLike[str]) -> MetaTensor:
-    """Read a fused image of medfuse, or any NIfTI file with three bytes a voxel (RGB24).
+    """Read a fused image of medfuse, RGB24 or 4-D, or any NIfTI file with three bytes a voxel.
 
-    nibabel gives such a file as records of three fields; this gives colors with the geometry.
+    nibabel gives RGB24 as records of three fields; this gives colors with the geometry. A 4-D file
+    is taken for colors by its ``intent_name`` "RGB": three time frames would look the same.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def load_picture(path: str | os.PathLike[str]) -> MetaTensor:
             "E_NOT_A_PICTURE",
             what="Cannot read a fused image",
             where=display_name(file),
-            cause="it is no NIfTI file with three bytes a voxel (RGB24)"
+            cause="it is no NIfTI file in color (RGB24, or 4-D with intent_name RGB)"
             if file.is_file()
             else "there is no such file",
             remedy=f"Give a result folder, or {FUSED} in it; medfuse.load reads other volumes",

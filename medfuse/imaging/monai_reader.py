@@ -16,6 +16,7 @@ from monai.utils.misc import ensure_tuple
 
 from medfuse.errors import UsageError
 from medfuse.imaging.memory import usable_memory
+from medfuse.imaging.nifti.colors import CHANNELS, color_bytes, color_layout
 from medfuse.imaging.nifti.stream import MAX_RATIO
 from medfuse.imaging.reader import read_volume
 from medfuse.imaging.volume import spacing_of
@@ -58,7 +59,7 @@ class ClinicalReader(ImageReader):
         Returns
         -------
         values : (X, Y, Z) float32, or (X, Y, Z, 3) in [0, 1]
-            The latter of a color volume (RGB24), such as ``fused_rgb.nii.gz``.
+            The latter of a color volume, such as ``fused_rgb.nii.gz`` in either layout.
         meta : dict
             That of `medfuse.load`, with ``affine`` and MONAI's mark that there is no channel axis.
 
@@ -88,22 +89,23 @@ class ClinicalReader(ImageReader):
 
 
 def color_volume(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
-    """RGB of a NIfTI file with three bytes a voxel; None for all that is no such file."""
+    """RGB of a color volume, RGB24 or marked 4-D; None for all that is no such file."""
     if not (path.is_file() and path.name.lower().endswith((".nii", ".nii.gz"))):
         return None
     try:
         image = nib.Nifti1Image.from_filename(path)
-        if image.get_data_dtype().names != ("R", "G", "B"):
+        if color_layout(image.header) is None:
             return None
         # Bytes, and float32 made of them; a gzip file holds a thousandth of its content at least.
         most = path.stat().st_size * MAX_RATIO
-        needed = 3 * math.prod(image.shape)
+        needed = len(CHANNELS) * math.prod(image.shape[:3])
         if needed > most or 5 * needed > usable_memory():
             return None
-        voxels = np.asarray(image.dataobj)
+        voxels = color_bytes(image)
     except Exception:  # of nibabel, whose errors have no common parent
         return None  # the other reader says what is wrong
-    values = np.stack([voxels[channel] for channel in "RGB"], axis=-1).astype(np.float32) / 255
+    assert voxels is not None  # its header said so
+    values = voxels.astype(np.float32) / 255
     affine = np.asarray(image.affine, dtype=np.float64)
     meta = {
         "modality": "unknown",

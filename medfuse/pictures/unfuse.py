@@ -17,6 +17,7 @@ from torch import Tensor
 
 import medfuse
 from medfuse.errors import InputError, UsageError, option
+from medfuse.imaging.nifti.colors import color_bytes
 from medfuse.kernel.two_way_maps import MAPS
 from medfuse.kernel.two_way_reading import TakenApart, find_map, take_apart
 from medfuse.results.export import write_nifti
@@ -190,13 +191,13 @@ def _read(path: Path) -> tuple[Tensor, NDArray[np.float64] | None]:
 def _read_nifti(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
     try:
         image = nib.Nifti1Image.from_filename(path)
-        voxels = np.asarray(image.dataobj)
+        rgb = color_bytes(image)
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise _cannot_read(path, "it is no NIfTI file, or a damaged one") from error
-    if voxels.dtype.names != ("R", "G", "B"):
-        raise _cannot_read(path, f"it holds {voxels.dtype} and not RGB24")
-    rgb = np.stack([voxels[channel] for channel in "RGB"])
-    return torch.from_numpy(rgb)[None], np.asarray(image.affine)
+    if rgb is None:
+        cause = "it holds no colors: it is neither RGB24 nor 4-D with intent_name RGB"
+        raise _cannot_read(path, cause)
+    return torch.from_numpy(np.moveaxis(rgb, -1, 0).copy())[None], np.asarray(image.affine)
 
 
 def _read_dicom(path: Path) -> tuple[Tensor, NDArray[np.float64]]:

@@ -133,10 +133,15 @@ class ReportVolumes:
         return SHOWN if self.overlay else SHOWN[:-1]
 
 
-def write_figures(folder: Path, volumes: ReportVolumes) -> dict[str, Any]:
+def write_figures(folder: Path, volumes: ReportVolumes, *, live: bool = True) -> dict[str, Any]:
     """Make ``figures/*.png`` and their list ``figures/figures.json`` in a result folder.
 
     Every picture is in radiological order with true proportions and orientation letters.
+
+    Parameters
+    ----------
+    live : bool
+        Also the volumes of the viewer in the report, which are most of its size.
 
     Returns
     -------
@@ -189,7 +194,10 @@ def write_figures(folder: Path, volumes: ReportVolumes) -> dict[str, Any]:
         target, volumes.contradiction, grid, foreground, draw, volumes.shown[:3]
     )
     index |= {"contradiction": place} if place else {}
-    index["viewer"] = write_viewer(target, volumes, grid, foreground, hottest=spot_facts["value"])
+    if live:
+        index["viewer"] = write_viewer(
+            target, volumes, grid, foreground, hottest=spot_facts["value"]
+        )
     write_index(target, index)
     return index
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medfuse.imaging.nifti.colors import MARK, ColorLayout
+
 VOLUMES = "volumes.json"
 SCHEMA = "medfuse-volumes/1"
 _UNIT = (0.0, 1.0)
@@ -36,7 +38,7 @@ class About:
 
 
 _ABOUT = {
-    "fused_rgb": About("medfuse: fused image, for viewing and not for measuring", "RGB", None),
+    "fused_rgb": About("medfuse: fused image, for viewing and not for measuring", MARK, None),
     "luminance": About("medfuse: fused luminance before it is brought into RGB; 1 is white"),
     "weight_map": About("medfuse: weight asked for; 1 anatomical, 0 functional image"),
     "anatomical_share": About("medfuse: contribution of the anatomical image to the luminance"),
@@ -47,21 +49,38 @@ _ABOUT = {
     "painted": About("medfuse: luminance that a network synthesized", window=_CHANGE),
 }
 _BAND = "weights_level"
+_FOURTH = "medfuse: fused image (4th axis: R, G, B), for viewing and not for measuring"
 
 
-def about(name: str, window: Mapping[str, Any] | None, modality: str, unit: str) -> About | None:
-    """What a volume is, by its file name without suffix; None for names that are not ours.
+@dataclass(frozen=True)
+class Facts:
+    """What the volumes of a result have from its record.
 
-    Parameters
+    Attributes
     ----------
     window : mapping, optional
         ``low`` and ``high`` of the functional image, as the record of the step has them.
     modality, unit : str
         Of the functional image, as the record of the input has them.
+    colors : {"rgb24", "4d"}
+        How volumes in color are stored.
     """
+
+    window: Mapping[str, Any] | None
+    modality: str
+    unit: str
+    colors: ColorLayout = "rgb24"
+
+
+def about(name: str, facts: Facts) -> About | None:
+    """What a volume is, by its file name without suffix; None for names that are not ours."""
     if name == "functional_on_anatomical":
+        window = facts.window
         shown = (float(window["low"]), float(window["high"])) if window else None
-        return About(f"medfuse: {modality} on the anatomical grid, resampled once", unit, shown)
+        text = f"medfuse: {facts.modality} on the anatomical grid, resampled once"
+        return About(text, facts.unit, shown)
+    if name == "fused_rgb" and facts.colors == "4d":
+        return About(_FOURTH, MARK, None)
     if name.startswith(_BAND):
         level = name.removeprefix(_BAND)
         return About(f"medfuse: weights of band {level} (0 is the finest); 1 anatomical")
@@ -78,11 +97,9 @@ def describe_header(header: Any, what: About | None) -> Any:
     return header
 
 
-def volume_list(
-    names: Iterable[str], window: Mapping[str, Any] | None, modality: str, unit: str
-) -> dict[str, Any]:
-    """Content of ``volumes.json``: the volumes by file name; arguments as of `about`."""
-    found = {name: about(name, window, modality, unit) for name in sorted(names)}
+def volume_list(names: Iterable[str], facts: Facts) -> dict[str, Any]:
+    """Content of ``volumes.json``: the volumes by file name."""
+    found = {name: about(name, facts) for name in sorted(names)}
     return {
         "schema": SCHEMA,
         "volumes": {

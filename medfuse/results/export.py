@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from medfuse.imaging.grid import DisplayOrder, Grid
+from medfuse.imaging.nifti.colors import MARK, RGB24, ColorLayout
 from medfuse.results.described import About, describe_header
 from medfuse.results.folder import ResultFolder, is_complete, remove_stale, whole_file, writing
 
@@ -34,7 +35,6 @@ __all__ = [
 
 Bytes = NDArray[np.uint8]
 
-NIFTI_RGB24 = 128
 OFFSET = 352  # of the voxels: the header, and four bytes that say that no more of it follows
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 PNG_LEVEL = 6
@@ -61,6 +61,7 @@ def write_nifti(
     affine: ArrayLike,
     *,
     what: About | None = None,
+    colors: ColorLayout = "rgb24",
 ) -> Path:
     """Write one volume as NIfTI-1 with sform and qform (code 1, scanner), in mm.
 
@@ -72,12 +73,15 @@ def write_nifti(
     path : Path
         ``.nii`` or ``.nii.gz``.
     array : (X, Y), (X, Y, Z) or (3, X, Y, Z) array-like
-        uint8 and bool are stored as uint8, other scalars as float32. Four axes mean RGB in [0, 1],
-        stored as RGB24. A single slice becomes Z = 1.
+        uint8 and bool are stored as uint8, other scalars as float32. Four axes mean RGB in [0, 1].
+        A single slice becomes Z = 1.
     affine : (4, 4) array-like
         Index -> RAS mm.
     what : About, optional
         Description, unit and display window for the header; no patient data.
+    colors : {"rgb24", "4d"}
+        How RGB is stored: three bytes a voxel, or a fourth axis of length 3 and ``intent_name``
+        "RGB", for tools that cannot read RGB24.
 
     Raises
     ------
@@ -96,19 +100,27 @@ def write_nifti(
         raise ValueError(f"expected (X, Y), (X, Y, Z) or (3, X, Y, Z), got {voxels.shape}")
     bytewise = voxels.dtype in (np.uint8, np.bool_)
     kind = None if is_rgb else np.dtype(np.uint8 if bytewise else "<f4")
-    header = nifti_header(voxels.shape[-3:], affine, kind)
+    header = nifti_header(voxels.shape[-3:], affine, kind, colors)
     describe_header(header, what)
-    parts = _file_parts(nifti_head(header), voxels, kind)
+    parts = _file_parts(nifti_head(header), voxels, kind, colors)
     with writing(path), whole_file(path) as file:
         for part in gzip_parts(parts) if path.name.endswith(".gz") else parts:
             file.write(part)
     return path
 
 
-def nifti_header(shape: tuple[int, ...], affine: ArrayLike, kind: np.dtype[Any] | None) -> Any:
+def nifti_header(
+    shape: tuple[int, ...],
+    affine: ArrayLike,
+    kind: np.dtype[Any] | None,
+    colors: ColorLayout = "rgb24",
+) -> Any:
     """Header of a volume (X, Y, Z) as `write_nifti` writes it; RGB where no kind is given."""
     header: Any = nib.Nifti1Header(endianness="<")
-    header.set_data_dtype(NIFTI_RGB24 if kind is None else kind)
+    if kind is None and colors == "4d":
+        kind, shape = np.dtype(np.uint8), (*shape, 3)
+        header["intent_name"] = MARK.encode()
+    header.set_data_dtype(RGB24 if kind is None else kind)
     header.set_data_shape(shape)
     header.set_qform(np.asarray(affine, dtype=np.float64), code=1)
     header.set_sform(np.asarray(affine, dtype=np.float64), code=1)
@@ -125,14 +137,16 @@ def nifti_head(header: Any) -> bytes:
 
 
 def _file_parts(
-    head: bytes, voxels: NDArray[Any], kind: np.dtype[Any] | None
+    head: bytes, voxels: NDArray[Any], kind: np.dtype[Any] | None, colors: ColorLayout
 ) -> Iterator[bytes | memoryview]:
     """A file a few slices at a time; RGB where no kind is given."""
     yield head
-    for z in range(0, voxels.shape[-1], SLICES):
-        part = voxels[..., z : z + SLICES]
-        # First index fastest; the three colours of a voxel lie side by side.
-        yield np.ascontiguousarray((to_bytes(part) if kind is None else part.astype(kind)).T).data
+    for volume in voxels if kind is None and colors == "4d" else (voxels,):
+        for z in range(0, voxels.shape[-1], SLICES):
+            part = volume[..., z : z + SLICES]
+            stored = to_bytes(part) if kind is None else part.astype(kind)
+            # First index fastest; in RGB24 the three colors of a voxel lie side by side.
+            yield np.ascontiguousarray(stored.T).data
 
 
 def to_bytes(values: ArrayLike) -> Bytes:

@@ -25,6 +25,7 @@ from medfuse.case.record import (
 )
 from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.imaging.grid import Grid
+from medfuse.imaging.nifti.colors import ColorLayout
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.registration.deformation import covered
 from medfuse.registration.result import Registration
@@ -54,6 +55,8 @@ class SaveFusiond(MapTransform):
         Receives the path of the result folder.
     png : bool
         Also every fused slice as a picture.
+    rgb : {"rgb24", "4d"}
+        How NIfTI files hold colors: three bytes a voxel, or a fourth axis of red, green and blue.
     report : bool
         Also figures and report.html.
 
@@ -74,6 +77,7 @@ class SaveFusiond(MapTransform):
         transform_key: str = "registration",
         folder_key: str = "result_folder",
         png: bool = False,
+        rgb: ColorLayout = "rgb24",
         report: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -83,7 +87,7 @@ class SaveFusiond(MapTransform):
         self.audit_key = audit_key
         self.transform_key = transform_key
         self.folder_key = folder_key
-        self.png = png
+        self.output = {"png": png, "rgb": rgb}
         self.report = report
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -104,7 +108,7 @@ class SaveFusiond(MapTransform):
         anatomical, on_grid = images["anatomical"], images["functional"]
         registration = Registration.from_dict(d[self.transform_key])
         registered = d[self.transform_key].get("settings", {})
-        settings = _settings(fusion, {**registered, "png": self.png}, images)
+        settings = _settings(fusion, {**registered, **self.output}, images)
         audit, loaded = audit_of(d[self.audit_key]), _as_loaded(on_grid)
         notes = [note for image in (anatomical, on_grid) for note in image.meta.get("notes", ())]
         record = CaseRecord(

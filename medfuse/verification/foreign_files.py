@@ -151,7 +151,7 @@ def _grey_or_colour(rgb: Tensor) -> Tensor:
 
 
 def _read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(C, X, Y, Z) float32 and affine of a NIfTI file: RGB24, trailing channels, or grey."""
+    """(C, X, Y, Z) float32 and affine of a NIfTI file: RGB24, trailing channels, or gray."""
     place = Place("Cannot read the picture", path.name)
     with NiftiStream(path, place) as stream:
         stream.read(348)

@@ -20,11 +20,12 @@ from medfuse.errors import InputError
 from medfuse.fusion.bands import level_affine, level_shape
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.memory import require_memory
+from medfuse.imaging.nifti.colors import LAYOUTS, RGB24, UINT8, ColorLayout
 from medfuse.imaging.nifti.stream import MAX_RATIO
 from medfuse.imaging.volume import Place
 from medfuse.registration.deformation import FILE as DEFORMATION_FILE
 from medfuse.registration.region import REGION_FILE
-from medfuse.results.described import VOLUMES, about, describe_header, volume_list
+from medfuse.results.described import VOLUMES, Facts, about, describe_header, volume_list
 from medfuse.results.export import OFFSET, band_files, nifti_head, nifti_header
 from medfuse.results.vectors import vector_header
 from medfuse.verification.finding import Finding, agreement, not_a_result, read_json
@@ -85,7 +86,7 @@ def check_headers(folder: Path, provenance: dict[str, Any]) -> Iterator[Finding]
         except InputError as error:
             wrong.append(error.cause)
     if (folder / VOLUMES).is_file():  # older versions wrote none
-        listed = volume_list((name.removesuffix(_SUFFIX) for name in names), *_facts(provenance))
+        listed = volume_list((name.removesuffix(_SUFFIX) for name in names), _facts(provenance))
         wrong += [] if read_json(folder, VOLUMES) == listed else [VOLUMES]
     yield agreement(
         "headers of the volumes", wrong, says="not as written", fine=f"all {len(names)}"
@@ -93,7 +94,7 @@ def check_headers(folder: Path, provenance: dict[str, Any]) -> Iterator[Finding]
 
 
 def stored(folder: Path, name: str, *, grid: Grid | None = None) -> np.ndarray:
-    """Voxels of a volume of the result folder, (X, Y, Z) float32, or RGB of bytes.
+    """Voxels of a volume of the result folder, (X, Y, Z) float32, or records R, G, B of bytes.
 
     Raises
     ------
@@ -101,11 +102,14 @@ def stored(folder: Path, name: str, *, grid: Grid | None = None) -> np.ndarray:
         ``E_NOT_A_RESULT``: it is not there, damaged, or not of the size that it should have.
     """
     shape, _ = _place(folder, name, grid or result_grid(folder))
-    colours = name == _COLOURED or (name == _FUNCTIONAL and _is_rgb(folder, name))
-    kind = RGB if colours else np.dtype("<f4")
+    layout = _layout(folder, name) if name in (_COLOURED, _FUNCTIONAL) else None
+    kind = RGB if layout else np.dtype("<f4")
     content = unpacked(folder, name, OFFSET + math.prod(shape) * kind.itemsize)
+    if layout == "4d":
+        channels = np.frombuffer(content, "u1", offset=OFFSET).reshape((*shape, 3), order="F")
+        return np.ascontiguousarray(channels).view(RGB)[..., 0]
     found = np.frombuffer(content, kind, offset=OFFSET).reshape(shape, order="F")
-    return found.copy() if colours else np.array(found, dtype=np.float32, order="C")
+    return found.copy() if layout else np.array(found, dtype=np.float32, order="C")
 
 
 def stored_maps(folder: Path) -> list[torch.Tensor]:
@@ -114,9 +118,11 @@ def stored_maps(folder: Path) -> list[torch.Tensor]:
     return [torch.from_numpy(stored(folder, name)[None]) for name in names]
 
 
-def _is_rgb(folder: Path, name: str) -> bool:
+def _layout(folder: Path, name: str) -> ColorLayout | None:
+    """How a volume holds colors, by its header; None for one of numbers."""
     head = unpacked(folder, name, OFFSET, whole=False)
-    return int.from_bytes(head[70:72], "little") == 128
+    layouts: dict[int, ColorLayout] = {RGB24: "rgb24", UINT8: "4d"}
+    return layouts.get(int.from_bytes(head[70:72], "little"))
 
 
 def _require_header(folder: Path, name: str, grid: Grid, provenance: dict[str, Any]) -> None:
@@ -127,9 +133,10 @@ def _require_header(folder: Path, name: str, grid: Grid, provenance: dict[str, A
         shape, affine = _place(folder, name, grid, provenance)
         coloured = name == _COLOURED or (name == _FUNCTIONAL and not provenance["colormap"])
         kind = np.dtype("u1" if name == _REGION else "<f4")
-        header = nifti_header(shape, affine, None if coloured else kind)
+        facts = _facts(provenance)
+        header = nifti_header(shape, affine, None if coloured else kind, facts.colors)
         plain = nifti_head(header)  # of versions that described nothing
-        described = nifti_head(describe_header(header, about(name, *_facts(provenance))))
+        described = nifti_head(describe_header(header, about(name, facts)))
         allowed = [plain, described]
     if unpacked(folder, name, OFFSET, whole=False) not in allowed:
         raise not_a_result(folder, f"{name}{_SUFFIX} (header)")
@@ -138,11 +145,12 @@ def _require_header(folder: Path, name: str, grid: Grid, provenance: dict[str, A
             raise not_a_result(folder, f"{name}{_SUFFIX} (gzip header)")
 
 
-def _facts(provenance: dict[str, Any]) -> tuple[dict[str, Any] | None, str, str]:
-    """Window, modality and unit of the functional image, as `about` takes them."""
+def _facts(provenance: dict[str, Any]) -> Facts:
+    """What the record says of the volumes; older versions wrote RGB24 alone."""
     steps = {step["name"]: step["parameters"] for step in provenance["steps"]}
     func = provenance["inputs"]["functional"]
-    return steps["window"]["functional"], str(func["modality"]), str(func["unit"])
+    colors = provenance["settings"].get("rgb", LAYOUTS[0])
+    return Facts(steps["window"]["functional"], str(func["modality"]), str(func["unit"]), colors)
 
 
 def _place(

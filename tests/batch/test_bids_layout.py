@@ -23,7 +23,7 @@ from medfuse.settings import CaseSettings
 from medfuse.study import discover
 from medfuse.verification.verify import verify_study
 
-SETTINGS = CaseSettings(method="mean", registration="identity", mode="slices")
+SETTINGS = CaseSettings(method="mean", registration="identity", mode="slices", rgb="4d")
 SESSION = "sub-01/ses-a/{}/sub-01_ses-a_trc-FDG_{}"
 FUSED = SESSION.format("pet", "space-T1w_desc-fused_pet.nii.gz")
 #: BIDS 1.10, derivatives, "Preprocessed or cleaned data", for PET.
@@ -117,6 +117,11 @@ def test_every_image_is_the_file_of_its_case(made: Path) -> None:
         path = made / SESSION.format(*place.split("/"))
         shown = path.with_name(f"{path.name}.nii.gz")
         assert file_sha256(shown) == file_sha256(case / f"{own}.nii.gz"), own
+
+
+def test_the_sidecar_says_where_the_colors_lie(made: Path) -> None:
+    path = made / SESSION.format("pet", "space-T1w_desc-fused_pet.json")
+    assert "4th axis: red, green, blue" in json.loads(path.read_text())["Description"]
 
 
 def test_sidecars_say_what_of_and_where_to_without_the_institution(made: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import medfuse
 from medfuse.case.pipeline import run_case
 from medfuse.cli.app import run
 from medfuse.errors import InputError, UsageError
 from medfuse.pictures.unfuse import unfuse
+from medfuse.results.export import write_nifti
 from medfuse.settings import CaseSettings
 
 
@@ -46,6 +49,17 @@ def test_both_images_come_back_in_their_units_and_places(result: Path, tmp_path:
     shown = voxels(result / "luminance.nii.gz") * (bright["high"] - bright["low"]) + bright["low"]
     error = np.abs(voxels(tmp_path / "apart" / "anatomical.nii.gz") - shown)
     assert np.quantile(error, 0.95) / (bright["high"] - bright["low"]) <= 0.005
+
+
+def test_colors_on_a_fourth_axis_come_apart_alike(result: Path, tmp_path: Path) -> None:
+    picture = medfuse.load_picture(result)
+    shutil.copyfile(result / "provenance.json", tmp_path / "provenance.json")
+    four = write_nifti(tmp_path / "fused_rgb.nii.gz", picture, picture.affine, colors="4d")
+    assert nib.load(four).shape == (*picture.shape[1:], 3)
+    records = [unfuse(result / four.name, tmp_path / "a"), unfuse(four, tmp_path / "b")]
+    assert records[0] == records[1]
+    for name in ("functional.nii.gz", "anatomical.nii.gz"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_the_stated_error_holds_for_nineteen_of_twenty_voxels(result: Path, tmp_path: Path) -> None:
@@ -87,6 +101,6 @@ def test_what_holds_no_second_image_is_refused_with_the_reason(
         unfuse(tmp_path / "noise.jpg", tmp_path / "a")
     with pytest.raises(InputError, match="no such file"):
         unfuse(tmp_path / "none.png", tmp_path / "a")
-    with pytest.raises(InputError, match="not RGB24"):
+    with pytest.raises(InputError, match="neither RGB24 nor 4-D"):
         unfuse(result / "luminance.nii.gz", tmp_path / "a")
     assert not (tmp_path / "a").exists()

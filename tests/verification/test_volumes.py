@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -12,9 +13,13 @@ import pytest
 import SimpleITK as sitk
 
 import medfuse
+from medfuse.case.pipeline import run_case
 from medfuse.errors import InputError
-from medfuse.results.described import VOLUMES
+from medfuse.results.described import VOLUMES, Facts, about
+from medfuse.results.export import write_nifti
+from medfuse.verification.verify import verify
 from medfuse.verification.volumes import check_headers
+from tests._helpers.forger import CHOSEN, reseal, wrong
 
 
 def record_of(folder: Path) -> dict:
@@ -50,6 +55,71 @@ def test_the_fused_image_is_read_in_color_with_its_place(result: Path, tmp_path:
     for other in (result / "luminance.nii.gz", result / "audit.json", tmp_path, tmp_path / "gone"):
         with pytest.raises(InputError, match="E_NOT_A_PICTURE"):
             medfuse.load_picture(other)
+
+
+@pytest.fixture(scope="module")
+def four(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same case with its colors on a fourth axis, and a report without a viewer."""
+    out = tmp_path_factory.mktemp("four") / "results" / "case"
+    settings = CHOSEN.model_copy(update={"rgb": "4d", "report": "static"})
+    run_case(study / "mr-t1.nii.gz", study / "pet-suv-dicom", out, settings, case="case")
+    return out
+
+
+def test_colors_on_a_fourth_axis_are_the_same_for_all_that_read_them(
+    result: Path, four: Path
+) -> None:
+    from monai.transforms import LoadImage
+
+    from medfuse.imaging.monai_reader import ClinicalReader
+    from napari_plugin.results import read_result
+
+    path, wanted = four / "fused_rgb.nii.gz", medfuse.load_picture(result)
+    shape = (*wanted.shape[1:], 3)
+    image = nib.load(path)
+    assert (image.shape, image.get_data_dtype()) == (shape, np.dtype("u1"))
+    colors = np.rint(np.moveaxis(wanted.numpy(), 0, -1) * 255)
+    assert np.array_equal(np.asarray(image.dataobj), colors)
+    other = sitk.ReadImage(str(path))
+    assert other.GetSize() == shape
+    assert np.array_equal(sitk.GetArrayFromImage(other).T, colors)
+    found = medfuse.load_picture(four)
+    assert np.array_equal(found, wanted)
+    assert np.array_equal(found.affine, wanted.affine)
+    read = LoadImage(reader=ClinicalReader, ensure_channel_first=True)(path)
+    assert np.array_equal(read, wanted)
+    layers = [next(x for x in read_result(f) if x[1].get("rgb")) for f in (result, four)]
+    assert np.array_equal(layers[0][0], layers[1][0])
+    listed = json.loads((four / VOLUMES).read_text())["volumes"]
+    assert "4th axis" in listed["fused_rgb.nii.gz"]["description"]
+    with pytest.raises(InputError, match=r"RGB.*E_DTYPE"):
+        medfuse.load(path, frame=0)  # three colors are no frames
+
+
+def test_a_result_with_a_fourth_axis_verifies_and_a_forged_one_does_not(
+    study: Path, four: Path, tmp_path: Path
+) -> None:
+    assert not wrong(verify(four, inputs=study))
+    forged = Path(shutil.copytree(four, tmp_path / "results" / "case"))
+    path = forged / "fused_rgb.nii.gz"
+    picture = medfuse.load_picture(path)
+    what = about("fused_rgb", Facts(None, "", "", "4d"))
+    write_nifti(path, picture.flip(0), picture.affine, what=what, colors="4d")  # blue is red
+    reseal(forged)
+    assert wrong(verify(forged)) == {"fused picture"}
+    write_nifti(path, picture, picture.affine, what=about("fused_rgb", Facts(None, "", "")))
+    reseal(forged)
+    [finding] = check_headers(forged, record_of(forged))
+    assert not finding.ok
+
+
+def test_a_static_report_has_no_viewer_and_is_smaller(result: Path, four: Path) -> None:
+    live, static = ((f / "report.html").read_text() for f in (result, four))
+    assert "niivue" in live
+    assert "niivue" not in static
+    assert len(static) < len(live) < 8e6
+    assert not list((four / "figures").glob("viewer_*"))
+    assert list((result / "figures").glob("viewer_*"))
 
 
 def test_what_a_volume_says_of_itself_is_verified(copy: Path) -> None:

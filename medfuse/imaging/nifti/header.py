@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from medfuse.errors import GeometryError, InputError, UnitError, option
+from medfuse.imaging.nifti.colors import color_layout
 from medfuse.imaging.volume import Place, out_of_this_world, spacing_of
 
 _DATA_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
@@ -16,7 +17,6 @@ _DATA_TYPES |= {1024: "i8", 1280: "u8"}
 _REFUSED_TYPES = {
     1: "binary",
     32: "complex",
-    128: "RGB",
     1536: "128-bit float",
     1792: "complex",
     2048: "complex",
@@ -138,8 +138,10 @@ def _shape(header: nib.Nifti1Header, place: Place) -> tuple[tuple[int, int, int]
 def _dtype(header: nib.Nifti1Header, place: Place) -> np.dtype[np.generic]:
     code = int(header["datatype"])
     is_label = int(header["intent_code"]) == _LABEL_INTENT
-    if code not in _DATA_TYPES or is_label:
-        kind = "label" if is_label else _REFUSED_TYPES.get(code, f"unknown (code {code})")
+    in_color = color_layout(header) is not None
+    if code not in _DATA_TYPES or is_label or in_color:
+        other = "RGB" if in_color else _REFUSED_TYPES.get(code, f"unknown (code {code})")
+        kind = "label" if is_label else other
         raise place.error(
             InputError,
             "E_DTYPE",
