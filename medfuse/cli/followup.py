@@ -53,6 +53,15 @@ def followup(
             help="Sphere in the anatomical image of the first time (RAS mm).",
         ),
     ] = None,
+    isocontour: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]LOWEST[@X,Y,Z]",
+            help="Voxels from a threshold on, drawn anew at each time: 41% of the maximum, or a "
+            "value, around the hottest voxel, or around the one uphill of a point (RAS mm of the "
+            "functional image of the first time).",
+        ),
+    ] = None,
     reference: Reference = None,
     mtv_threshold: MtvThreshold = "41%",
     drawn_on: DrawnOn = None,
@@ -73,22 +82,28 @@ def followup(
     The anatomical image of the second time is registered to that of the first, with a verdict.
     Regions are measured at both times on the functional images as they were acquired.
     """
-    if not regions and not sphere:
+    if not regions and not sphere and not isocontour:
         raise UsageError(
             "E_USAGE",
             what="Cannot compare two times",
             cause="no region was given",
-            remedy="Give --regions or --sphere",
+            remedy="Give --regions, --sphere or --isocontour",
         )
+    from medfuse.case.followup import WHAT, follow_up
+    from medfuse.case.followup_files import record_of, write_follow_up
+    from medfuse.measurement.asked import Asked
     from medfuse.measurement.files import Named
-    from medfuse.measurement.region import Sphere, Threshold
-    from medfuse.verification.followup import follow_up, write_follow_up
+    from medfuse.measurement.region import Isocontour, Sphere, Threshold
+    from medfuse.results.new_folder import require_new
+    from medfuse.verification.followup import time_point
     from medfuse.verification.inputs import Inputs
-    from medfuse.verification.measured import Wanted
 
-    wanted = Wanted(
+    require_new(out, WHAT)
+    shapes: list[Any] = [Sphere.parse(text) for text in sphere or ()]
+    shapes += [Isocontour.parse(text) for text in isocontour or ()]
+    asked = Asked(
         files=[Named.parse(text) for text in regions or ()],
-        shapes=[Sphere.parse(text) for text in sphere or ()],
+        shapes=shapes,
         reference=reference,
         mtv_threshold=Threshold.parse(mtv_threshold),
         drawn_on=drawn_on,
@@ -97,16 +112,12 @@ def followup(
         allow_patient_mismatch=allow_patient_mismatch,
     )
     with terminal.progress_bar("medfuse followup") as progress:
-        found = follow_up(
-            first,
-            second,
-            wanted,
-            inputs=Inputs(inputs),
-            preset=preset,
-            accept_suspect=accept_suspect,
-            progress=progress,
-        )
-    write_follow_up(out, found)
+        progress(0.0, "loading")
+        known = Inputs(inputs)
+        times = time_point(first, known), time_point(second, known)
+        chosen: dict[str, Any] = {"preset": preset, "accept_suspect": accept_suspect}
+        found = follow_up(*times, asked, progress=progress, **chosen)
+    write_follow_up(out, found, record_of(*times, asked, found, **chosen))
     failures = [error.told(as_flag) for error in found.failures]
     verdict = found.registration.verdict
     content = {"registration": verdict, "changes": found.rows, "failures": failures}

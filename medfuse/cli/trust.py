@@ -49,7 +49,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="Result folder of a case, or of a whole batch.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Result folder of a case or of a whole batch, or a follow-up.")
+    ],
     inputs: Annotated[
         Path | None,
         typer.Option(help="Folder with the input images (any names): the run is repeated too."),
@@ -72,11 +74,12 @@ def verify(
     remakes every file consistently is found by a signature alone.
     """
     from medfuse.results.folder import read_manifest
+    from medfuse.verification.followup import is_follow_up
     from medfuse.verification.verify import verify as verify_case
     from medfuse.verification.verify import verify_study
 
     chosen: dict[str, Any] = {"inputs": inputs, "public_key": public_key, "made_by": made_by}
-    is_case = read_manifest(folder) is not None
+    is_case = read_manifest(folder) is not None or is_follow_up(folder)
     with terminal.progress_bar("medfuse verify") as progress:
         if is_case:
             found = {folder.name: verify_case(folder, progress=progress, **chosen)}

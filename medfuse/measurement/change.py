@@ -14,6 +14,7 @@ from medfuse.registration.result import Registration
 
 #: Numbers that are compared, with the unit of their difference.
 COMPARED = ("max", "mean", "peak", "mtv_ml", "tlg")
+ONCE, ANEW = "drawn at the first time", "drawn anew at each time"
 
 
 def in_anatomical(region: Region, registration: Registration) -> Region:
@@ -51,8 +52,16 @@ def composed(first: Registration, second: Registration) -> Registration:
 def change_columns() -> dict[str, dict[str, Any]]:
     """What the columns of the table of changes mean, as BIDS wants it said."""
     meaning: dict[str, dict[str, Any]] = {
-        "region": {"Description": "Name of the region, drawn at the first time."},
+        "region": {"Description": "Name of the region."},
         "unit": {"Description": "Unit of the functional values at both times."},
+        "rule": {
+            "Description": "How the region is the same at both times; MTV and TLG are by one rule.",
+            "Levels": {
+                ONCE: "A mask or a sphere: its form stays, the registrations say where it lies.",
+                ANEW: "An isocontour: its threshold is applied to each image; its MTV is what lies "
+                "above that threshold.",
+            },
+        },
     }
     for name in COMPARED:
         meaning |= {
@@ -95,7 +104,8 @@ def changes_tsv(rows: list[dict[str, Any]]) -> str:
 
 
 def _change(one: Row, other: Row) -> dict[str, Any]:
-    found: dict[str, Any] = {"region": one.region, "unit": one.unit}
+    rule = ANEW if one.kind.startswith("isocontour") else ONCE
+    found: dict[str, Any] = {"region": one.region, "unit": one.unit, "rule": rule}
     for name in COMPARED:
         before, after = getattr(one, name), getattr(other, name)
         known = before is not None and after is not None

@@ -37,6 +37,8 @@ class FollowUp:
         Changes, as `medfuse.measurement.change` makes them.
     first, second : RegionTable
         The same regions at both times.
+    regions : list of Region
+        As drawn at the first time, in the anatomical world of that time.
     anatomical, before, after, difference : (X, Y, Z) float32
         On the anatomical grid of the first time; the functional images in their unit, 0 where one
         of them was not measured.
@@ -75,15 +77,16 @@ def write_page(folder: Path, found: FollowUp) -> None:
 
 
 def _strips(folder: Path, found: FollowUp) -> list[dict[str, str]]:
-    """One strip a region, through its middle: anatomy, first, second, difference."""
+    """One strip a region, through its middle: anatomy, first, second, difference.
+
+    Without a region it goes through the largest change.
+    """
     high = float(np.quantile(found.anatomical, 0.995)) or 1.0
     grey = np.clip(found.anatomical / high, 0, 1)
     view = make_views(found.grid, grey > 0.05, [DisplayOrder.from_grid(found.grid)], side=SIDE)[0]
     strips = []
-    for number, region in enumerate(found.regions[:MOST]):
-        if not np.isfinite(region.centre).all():
-            continue
-        index = view.index_of(_voxel(found.grid, region))[0]
+    for number, (name, at) in enumerate(_places(found)):
+        index = view.index_of(at)[0]
         panels: list[Bytes] = [view.enlarge(to_bytes(view.cut(grey, index)))]
         for values in (found.before, found.after):
             shown = apply_window(view.cut(values, index), found.window)
@@ -91,8 +94,18 @@ def _strips(folder: Path, found: FollowUp) -> list[dict[str, str]]:
         panels.append(view.enlarge(_diverging(view.cut(found.difference, index), found.window)))
         strip = side_by_side(panels, [view.letters] * len(panels))
         file = write_png(folder / f"region_{number:02d}.png", strip).name
-        strips.append({"region": region.name, "file": file})
+        strips.append({"region": name, "file": file})
     return strips
+
+
+def _places(found: FollowUp) -> list[tuple[str, Point]]:
+    """What is shown, and a voxel in it."""
+    shown = [region for region in found.regions[:MOST] if np.isfinite(region.centre).all()]
+    if shown:
+        return [(region.name, _voxel(found.grid, region)) for region in shown]
+    largest = int(np.abs(found.difference).argmax())
+    x, y, z = (int(i) for i in np.unravel_index(largest, found.difference.shape))
+    return [("Largest change", (x, y, z))]
 
 
 def _voxel(grid: Grid, region: Region) -> Point:

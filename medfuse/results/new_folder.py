@@ -32,7 +32,7 @@ def require_new(target: Path, what: str) -> None:
 
 
 @contextmanager
-def new_folder(target: Path, what: str) -> Iterator[Path]:
+def new_folder(target: Path, what: str, *, replace_old: bool = False) -> Iterator[Path]:
     """Write into the folder that this gives; it takes its place when the block ends well.
 
     Parameters
@@ -41,19 +41,24 @@ def new_folder(target: Path, what: str) -> Iterator[Path]:
         Where nothing may be.
     what : str
         What fails, for the error.
+    replace_old : bool
+        The folder at `target` is an earlier one of the same kind: it goes when the new is whole.
 
     Raises
     ------
     OutputError
         ``E_WRITE``: the disk is full, or something lies at `target`.
     """
-    require_new(target, what)
+    if not replace_old:
+        require_new(target, what)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".medfuse-", dir=target.parent))
         try:
             yield scratch
             os.chmod(scratch, 0o755)
+            if replace_old:
+                shutil.rmtree(target)
             os.replace(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -123,7 +123,7 @@ def _measured(
     if step is None:
         return record, None
     wanted = step["parameters"]["files"]
-    files = [Named(path, f["name"]) for f in wanted if (path := _found(f["sha256"], inputs))]
+    files = [Named(path, f["name"]) for f in wanted if (path := found_region(f["sha256"], inputs))]
     if len(files) < len(wanted):
         lacking = (
             f"{len(wanted) - len(files)} file(s) with regions are not among the inputs; figures, "
@@ -144,7 +144,7 @@ def _keep_measurements(folder: Path, scratch: Path) -> None:
             shutil.copyfile(path, scratch / path.name)
 
 
-def _found(sha256: str, inputs: Path) -> Path | None:
+def found_region(sha256: str, inputs: Path) -> Path | None:
     """The file with regions of this content, with the tables beside it."""
     folder = inputs if inputs.is_dir() else inputs.parent
     if sha256 == ABSENT:  # nor was it there then

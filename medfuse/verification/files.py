@@ -29,6 +29,8 @@ from medfuse.verification.finding import Finding, agreement, listed, not_checked
 from medfuse.verification.signing import MAX_SIGNATURE_BYTES
 from medfuse.verification.volumes import result_grid
 
+#: A folder with one of these was once a result, or pretends to be one.
+_MARKS = (MANIFEST, "provenance.json", "audit.json")
 SIGNATURE = MANIFEST + SIGNATURE_SUFFIX
 MAX_ENTRIES = 100_000
 #: All files of a result together: volumes, slices and DICOM of a voxel; pages, figures, headers.
@@ -38,6 +40,21 @@ WORKING_PAPERS = (
     LEDGERS, SUMMARY, *TABLES, CRATE, "study.html", BIDS_DESCRIPTION, "logs/*.log", "*.bids.json",
 )  # fmt: skip
 _STUDY_FILES = (*WORKING_PAPERS, STUDY_LIST, STUDY_LIST + SIGNATURE_SUFFIX)
+
+
+def result_folders(study: Path) -> list[Path]:
+    """Folders of a study that hold a result, whole or not, by name."""
+    if not study.is_dir():
+        return []
+    inside = (path for path in study.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in inside if _is_marked(path))
+
+
+def _is_marked(path: Path) -> bool:
+    try:
+        return path.is_dir() and any((path / name).exists() for name in _MARKS)
+    except OSError:  # a folder that may not be entered is one that cannot be verified
+        return True
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> Iterator[Finding]:

@@ -1,194 +1,248 @@
-"""Two results of one person at two times: the second on the grid of the first, and what changed."""
+"""Two times of one person: their results with the images, and their comparison verified."""
 
 from __future__ import annotations
 
-import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from medfuse.errors import (
-    RegistrationError,
-    SeriesError,
-    UnitError,
-    option,
+from medfuse.case.followup import TimePoint, follow_up
+from medfuse.case.followup_files import (
+    CHANGES,
+    FIRST,
+    RECORD,
+    SCHEMA,
+    SECOND,
+    asked_again,
+    record_of,
+    write_files,
 )
-from medfuse.imaging.grid import Grid, coverage
-from medfuse.imaging.pairing import two_persons
-from medfuse.imaging.windows import Window
-from medfuse.measurement.change import (
-    change_columns,
-    changes,
-    changes_tsv,
-    composed,
-    in_anatomical,
-)
-from medfuse.measurement.files import Images
-from medfuse.measurement.gather import read_all
-from medfuse.measurement.measure import measure
-from medfuse.measurement.region import Sphere
-from medfuse.registration.result import Registration, register
-from medfuse.report.followup import FollowUp, write_page
-from medfuse.results.export import write_nifti
-from medfuse.results.new_folder import new_folder
+from medfuse.errors import MedfuseError
+from medfuse.measurement.asked import Asked
+from medfuse.measurement.change import changes, changes_tsv
+from medfuse.measurement.files import Named
+from medfuse.measurement.table import MISSING, RegionTable, Row
+from medfuse.record.provenance import software
+from medfuse.results.folder import MAX_JSON_BYTES, file_sha256, inventory, is_plain
 from medfuse.settings import Progress
-from medfuse.verification.finding import read_json
-from medfuse.verification.measured import Wanted, loaded
+from medfuse.verification.again import found_region
+from medfuse.verification.compare import differences
+from medfuse.verification.files import entries
+from medfuse.verification.finding import (
+    Finding,
+    agreement,
+    listed,
+    not_a_result,
+    not_checked,
+    read_json,
+)
+from medfuse.verification.inputs import ROLES, Inputs, known_settings
+from medfuse.verification.measured import loaded
+from medfuse.verification.records import other_version
 
-if TYPE_CHECKING:
-    from monai.data import MetaTensor
+#: What a run says of itself, or what other findings are about.
+_STATED = ("created", "software", "outputs", "medfuse")
+_FREESURFER = "freesurfer"
+_MOST_BYTES = 1 << 32  # of all files together
+_ALONE = (
+    "tables, images and page, which a run from the inputs makes again; what the record says of its "
+    "run, which nothing protects"
+)
 
-    from medfuse.verification.inputs import Inputs
 
-RECORD = "followup.json"
-
-
-def follow_up(
-    first: Path,
-    second: Path,
-    wanted: Wanted,
-    *,
-    inputs: Inputs,
-    preset: str = "default",
-    accept_suspect: bool = False,
-    progress: Progress | None = None,
-) -> FollowUp:
-    """Bring the second time onto the first, and measure the same regions at both.
-
-    Parameters
-    ----------
-    first, second : Path
-        Result folders. The regions were drawn on the images of the first.
-    wanted : Wanted
-        Regions from files; spheres lie in the anatomical image of the first time.
-    inputs : Inputs
-        With the images of both results.
-    preset : str
-        Effort of the registration of the two anatomical images.
-    accept_suspect : bool
+def time_point(folder: Path, inputs: Inputs) -> TimePoint:
+    """A result with its images, found among the inputs by their content.
 
     Raises
     ------
-    MedfuseError
-        ``E_NO_INPUT``; ``E_MIXED_PATIENT``; ``E_UNIT``: the units differ; ``E_REGISTRATION``; what
-        reading regions raises if there is nothing to measure.
+    InputError
+        ``E_NOT_A_RESULT``, ``E_NO_INPUT``.
     """
-    notify = progress or (lambda fraction, text: None)
-    notify(0.0, "loading")
-    (anat0, func0, to0), (anat1, func1, to1) = (_time(f, inputs) for f in (first, second))
-    _require_comparable(first, second, (anat0, func0), (anat1, func1), wanted)
-    notify(0.1, "registering")
-    between = register(fixed=anat0, moving=anat1, preset=preset)
-    if between.verdict == "suspect" and not accept_suspect:
-        raise RegistrationError(
-            "E_REGISTRATION",
-            what="Cannot compare two times: the registration of the anatomical images is suspect",
-            cause="; ".join(between.reasons),
-            remedy=f"Look at both images, or go on with {option('accept_suspect', 'True')}",
-        )
-    to_second = composed(between, to1)
-    regions, failures = read_all(
-        wanted.files,
-        Images.of(func0, anat0),
-        drawn_on=wanted.drawn_on,
-        names=wanted.names,
-        keep_names=wanted.keep_names,
-        allow_patient_mismatch=wanted.allow_patient_mismatch,
-    )
-    regions += [shape.region() for shape in wanted.shapes if isinstance(shape, Sphere)]
-    if failures and not regions:
-        raise failures[0].error
-    notify(0.6, "measuring")
-    chosen: dict[str, Any] = {"mtv_threshold": wanted.mtv_threshold, "reference": wanted.reference}
-    one = measure(func0, regions, anatomical=anat0, registration=to0, **chosen)
-    moved = [in_anatomical(region, to0) for region in regions]
-    other = measure(func1, moved, registration=to_second, **chosen)
-    grid = Grid.from_volume(anat0)
-    before, after = (np.asarray(r.resample(f))[0] for r, f in ((to0, func0), (to_second, func1)))
-    both = np.ones(grid.shape, dtype=bool)
-    for found, image in ((to0, func0), (to_second, func1)):
-        both &= coverage(grid, Grid.from_volume(image), found.matrix)
-    return FollowUp(
-        registration=between,
-        rows=changes(one, other),
-        first=one,
-        second=other,
-        regions=moved,
-        grid=grid,
-        anatomical=np.asarray(anat0)[0],
-        before=before,
-        after=after,
-        difference=np.where(both, after - before, np.float32(0)),
-        unit=str(func0.meta["unit"]),
-        window=_window(first),
-        failures=tuple(failure.error for failure in failures),
-    )
-
-
-def write_follow_up(out: Path, found: FollowUp) -> None:
-    """Write a folder, whole or not at all: tables, difference image, record and page.
-
-    Raises
-    ------
-    OutputError
-        ``E_WRITE``: the disk is full, or something lies at `out`.
-    """
-    with new_folder(out, "Cannot write the comparison") as scratch:
-        _write(scratch, found)
-
-
-def _write(folder: Path, found: FollowUp) -> None:
-    found.first.write(folder / "first.tsv")
-    found.second.write(folder / "second.tsv")
-    (folder / "changes.tsv").write_text(changes_tsv(found.rows), encoding="utf-8")
-    _to_json(folder / "changes.json", change_columns())
-    names = {"second_on_first": found.after, "difference": found.difference}
-    for name, values in names.items():
-        write_nifti(folder / f"{name}.nii.gz", values, found.grid.affine)
-    _to_json(folder / RECORD, {"unit": found.unit, "registration": found.registration.to_dict()})
-    write_page(folder, found)
-
-
-def _to_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _time(folder: Path, inputs: Inputs) -> tuple[MetaTensor, MetaTensor, Registration]:
     record = read_json(folder, "provenance.json")
-    anatomical, functional = loaded(folder, record, inputs)
-    return anatomical, functional, Registration.from_dict(read_json(folder, "transform.json"))
+    return TimePoint(record, read_json(folder, "transform.json"), *loaded(folder, record, inputs))
 
 
-def _window(folder: Path) -> Window:
-    steps = read_json(folder, "provenance.json")["steps"]
-    window = next(s["parameters"]["functional"] for s in steps if s["name"] == "window")
-    return Window(**window) if window else Window(0.0, 1.0, "a.u.", "none")
+def is_follow_up(folder: Path) -> bool:
+    """Whether a folder holds a comparison of two times, or says so."""
+    return (folder / RECORD).is_file()
 
 
-def _require_comparable(
-    first: Path,
-    second: Path,
-    one: tuple[MetaTensor, MetaTensor],
-    other: tuple[MetaTensor, MetaTensor],
-    wanted: Wanted,
-) -> None:
-    doubt = two_persons(*(image.meta for image in (*one, *other)))
-    if doubt is not None and not wanted.allow_patient_mismatch:
-        raise SeriesError(
-            "E_MIXED_PATIENT",
-            what="Cannot compare two times",
-            where=f"{first.name} and {second.name}",
-            cause=doubt.cause,
-            remedy="Give two results of one person, or go on with "
-            f"{option('allow_patient_mismatch', 'True')}",
+def follow_up_folders(study: Path) -> list[Path]:
+    """Comparisons in a folder of results, by name."""
+    if not study.is_dir():
+        return []
+    return sorted(path for path in study.iterdir() if path.is_dir() and is_follow_up(path))
+
+
+def verify_follow_up(
+    folder: Path,
+    *,
+    inputs: Inputs | None = None,
+    made_by: str | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Finding]:
+    """Check a comparison of two times; parameters as `verify`.
+
+    Its files are whole and unchanged, the changes follow from the two tables, and the transforms
+    are those of the results beside it, where these are there. With the inputs the two times are
+    registered and measured again, and every file must be the same to the byte.
+
+    Raises
+    ------
+    InputError
+        ``E_NOT_A_RESULT``.
+    """
+    record = read_json(folder, RECORD)
+    if record.get("schema") != SCHEMA:
+        raise not_a_result(folder, f"{RECORD} is not of this version, which keeps no digests")
+    yield from _files(folder, record)
+    yield _restated(folder)
+    for when, told in record["times"].items():
+        yield _beside(folder, when, told)
+    if inputs is None:
+        yield not_checked("without the inputs", _ALONE)
+        return
+    yield from _again(folder, record, inputs, made_by, progress)
+    stated = ", ".join(name for name in _STATED[:2] if record.get(name))
+    yield not_checked("stated by the run", f"{stated}; nothing protects them")
+
+
+def _files(folder: Path, record: dict[str, Any]) -> Iterator[Finding]:
+    plain, odd = entries(folder)
+    expected, found = record["outputs"], set(plain) - {RECORD}
+    left, altered = _MOST_BYTES, []
+    for name in found.intersection(expected):
+        left -= plain[name]
+        if left < 0 or file_sha256(folder / name) != expected[name]:
+            altered.append(name if left >= 0 else f"{name} (not read: far too large)")
+    for what, names in (
+        ("missing files", sorted(set(expected) - found)),
+        ("unknown files", sorted({*(found - set(expected)), *odd})),
+        ("altered files", sorted(altered)),
+    ):
+        yield Finding(what, not names, listed(names) or f"none of {len(expected)}")
+
+
+def _restated(folder: Path) -> Finding:
+    """The table of changes follows from the tables of both times."""
+    first, second = (_table(folder, name) for name in (FIRST, SECOND))
+    made = changes_tsv(changes(first, second))
+    same = _text(folder, CHANGES) == made
+    fine = f"{len(first)} row(s) follow from both times"
+    return Finding("changes", same, fine if same else "not what the two tables say")
+
+
+def _table(folder: Path, name: str) -> RegionTable:
+    head, *lines = _text(folder, name).splitlines()
+    names = head.split("\t")
+    rows = (dict(zip(names, line.split("\t"), strict=True)) for line in lines)
+    kinds = {column.name: str(column.type) for column in fields(Row)}
+    return RegionTable(
+        tuple(Row(**{n: _value(text, kinds[n]) for n, text in row.items()}) for row in rows)
+    )
+
+
+def _value(text: str, kind: str) -> Any:
+    if text == MISSING:
+        return None
+    if kind.startswith("float"):
+        return float(text)
+    return int(text) if kind.startswith("int") else text
+
+
+def _text(folder: Path, name: str) -> str:
+    if not is_plain(folder / name, MAX_JSON_BYTES):
+        raise not_a_result(folder, f"{name} is missing or unreadable")
+    return (folder / name).read_text("utf-8")
+
+
+def _beside(folder: Path, when: str, told: dict[str, Any]) -> Finding:
+    """Whether the transform of a time is that of its result, where this lies beside."""
+    what, result = f"{when} time", folder.absolute().parent / str(told["case"])
+    if not (result / "transform.json").is_file():
+        return not_checked(what, f"its result ({told['case']}) does not lie beside; verify it too")
+    made = read_json(result, "transform.json")
+    inputs = read_json(result, "provenance.json")["inputs"]
+    wrong = [f"transform.{name}" for name in differences(made, told["transform"])]
+    wrong += [f"inputs.{name}" for name in differences(inputs, told["inputs"])]
+    fine = f"transform and images of {told['case']}, which lies beside"
+    return agreement(what, wrong, says=f"not those of {told['case']}", fine=fine)
+
+
+def _again(
+    folder: Path,
+    record: dict[str, Any],
+    inputs: Inputs,
+    made_by: str | None,
+    progress: Progress | None,
+) -> Iterator[Finding]:
+    times = []
+    for when, told in record["times"].items():
+        settings = known_settings(told)
+        images = [inputs.load(r, told["inputs"][r], settings, told["case"]) for r in ROLES]
+        there = [image for image in images if image is not None]
+        text = "same content" if len(there) == len(ROLES) else "not among the inputs"
+        yield Finding(f"images of the {when} time", len(there) == len(ROLES), text)
+        if len(there) == len(ROLES):
+            times.append(TimePoint(told, told["transform"], *(image for image, _ in there)))
+    if len(times) < len(record["times"]):
+        return
+    asked = _asked(record["asked"], inputs.root)
+    if asked is None:
+        lacking = "a file with regions, or with their names, is not among the inputs"
+        yield not_checked("comparison", f"{lacking}: nothing was made again")
+        return
+    chosen = record["settings"]
+    first, second = times
+    try:
+        made = follow_up(
+            first, second, asked, preset=chosen["preset"], accept_suspect=True, progress=progress
         )
-    units = [str(functional.meta["unit"]) for _, functional in (one, other)]
-    if units[0] != units[1]:
-        raise UnitError(
-            "E_UNIT",
-            what="Cannot compare two times",
-            where=f"{first.name} and {second.name}",
-            cause=f"the functional images are in {units[0]} and in {units[1]}",
-            remedy=f"Fuse both with the same {option('unit')}",
-        )
+    except MedfuseError as error:
+        yield Finding("comparison", False, f"it cannot be made again: {error.cause}")
+        return
+    about = record_of(first, second, asked, made, **chosen)
+    yield from _compared(folder, record, made, about, made_by)
+
+
+def _compared(
+    folder: Path, record: dict[str, Any], made: Any, about: dict[str, Any], made_by: str | None
+) -> Iterator[Finding]:
+    with tempfile.TemporaryDirectory() as scratch:
+        write_files(Path(scratch), made)
+        outputs = {name: facts["sha256"] for name, facts in inventory(Path(scratch)).items()}
+    version = record["medfuse"]
+    older = version != software()["medfuse"]
+    differ = sorted(
+        name
+        for name in outputs.keys() | record["outputs"].keys()
+        if outputs.get(name) != record["outputs"].get(name)
+    )
+    if differ and older:
+        yield other_version("files made again", listed(differ), version, made_by)
+    else:
+        fine = f"{len(outputs)} equal to the byte"
+        yield Finding("files made again", not differ, listed(differ) or fine)
+    ours, theirs = (
+        {name: value for name, value in told.items() if name not in _STATED}
+        for told in (about, record)
+    )
+    if made.registration.verdict == "suspect" and not record["settings"]["accept_suspect"]:
+        yield Finding("registration", False, "it is suspect, and nobody accepted that")
+    wrong = list(differences(ours, theirs, older=older))
+    yield agreement("record made again", wrong, says="not as made again", fine="same record")
+
+
+def _asked(told: dict[str, Any], root: Path) -> Asked | None:
+    """What was asked for, with its files found by their content; None where one is not there."""
+    files = [(found_region(file["sha256"], root), file["name"]) for file in told["files"]]
+    names = told["label_names"]
+    if names not in (None, _FREESURFER):
+        table = found_region(names, root)
+        names = str(table) if table else None
+        if names is None:
+            return None
+    found = [Named(path, name) for path, name in files if path is not None]
+    return asked_again(told, found, names) if len(found) == len(files) else None

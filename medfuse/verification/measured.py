@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +13,20 @@ from medfuse.imaging.grid import Grid
 from medfuse.imaging.located import located
 from medfuse.imaging.volume import Volume
 from medfuse.imaging.windows import Window
+from medfuse.measurement.asked import Asked
 from medfuse.measurement.back import ReadBack, is_readable
-from medfuse.measurement.files import Images, Named
+from medfuse.measurement.files import Images
 from medfuse.measurement.gather import read_all
 from medfuse.measurement.measure import measure
-from medfuse.measurement.region import Isocontour, Space, Sphere, Threshold
 from medfuse.measurement.table import RegionTable, columns_json, head, line
 from medfuse.registration.result import Registration
 from medfuse.results.folder import MANIFEST, whole_file, write_through, writing
 from medfuse.results.new_folder import new_folder
 from medfuse.settings import CASE, Progress
 from medfuse.verification.deformation import stored_registration
+from medfuse.verification.files import result_folders
 from medfuse.verification.finding import not_a_result, read_json
 from medfuse.verification.inputs import ROLES, Inputs, Source, known_settings
-from medfuse.verification.verify import result_folders
 from medfuse.verification.volumes import result_grid, stored
 
 if TYPE_CHECKING:
@@ -37,35 +36,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What is to be measured.
+class Wanted(Asked):
+    """What is to be measured, and what is written of it.
 
     Attributes
     ----------
-    files : sequence of Named
-    shapes : sequence of Sphere or Isocontour
-    reference : str, optional
-    mtv_threshold : Threshold
-    drawn_on : {"anatomical", "functional"}, optional
-        Image on which the regions were drawn, where a file does not tell.
-    names : str, optional
-        Table with the names of labels, or "freesurfer".
-    keep_names : bool
-    allow_patient_mismatch : bool
     dicom : bool
         Whether the regions and their numbers are also made as DICOM objects.
     keep_patient : bool
         With patient and study of the functional image.
     """
 
-    files: Sequence[Named] = ()
-    shapes: Sequence[Sphere | Isocontour] = ()
-    reference: str | None = None
-    mtv_threshold: Threshold
-    drawn_on: Space | None = None
-    names: str | None = None
-    keep_names: bool = False
-    allow_patient_mismatch: bool = False
     dicom: bool = False
     keep_patient: bool = False
 

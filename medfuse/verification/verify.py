@@ -15,7 +15,7 @@ from medfuse.record.privacy import salt_beside, study_salt
 from medfuse.results.folder import MANIFEST, STUDY_LIST, read_manifest
 from medfuse.settings import Progress
 from medfuse.verification.deformation import check_deformation
-from medfuse.verification.files import check_beside, check_files, check_name
+from medfuse.verification.files import check_beside, check_files, check_name, result_folders
 from medfuse.verification.finding import (
     Finding,
     failure_text,
@@ -23,6 +23,7 @@ from medfuse.verification.finding import (
     not_checked,
     read_json,
 )
+from medfuse.verification.followup import follow_up_folders, is_follow_up, verify_follow_up
 from medfuse.verification.inputs import Inputs
 from medfuse.verification.records import check_records, stated_alone
 from medfuse.verification.replay import replay_inputs, replay_stored
@@ -37,8 +38,6 @@ from medfuse.verification.volumes import check_headers
 
 __all__ = ["Finding", "verify", "verify_study"]
 
-#: A folder with one of these was once a result, or pretends to be one.
-_MARKS = (MANIFEST, "provenance.json", "audit.json")
 _NEEDS_INPUTS = (
     "the anatomical image, how the weights were chosen, the registration, what the audit says of "
     "the anatomy, figures and DICOM files; a run from the inputs repeats them"
@@ -61,7 +60,7 @@ def verify(
     Parameters
     ----------
     folder : Path
-        Result folder of one case.
+        Result folder of one case, or comparison of two times.
     inputs : Path, optional
         Folder in which the two inputs lie, at any depth and under any name: they are known by
         their content. Where it is a study, they must be the images of this case there. The
@@ -91,11 +90,13 @@ def verify(
         ``E_KEY``, ``E_EXTRA``.
     """
     notify = progress or (lambda fraction, text: None)
+    if isinstance(inputs, Path):
+        inputs = Inputs(inputs)
+    if is_follow_up(folder):
+        return _comparison(folder, inputs, public_key, made_by, notify)
     manifest = read_manifest(folder)
     if manifest is None:
         raise not_a_result(folder, f"{MANIFEST} is missing or unreadable")
-    if isinstance(inputs, Path):
-        inputs = Inputs(inputs)
     findings = []
     if public_key is not None:
         findings.append(_signature(folder, read_public(public_key)))
@@ -126,6 +127,21 @@ def verify(
     return tuple(dict.fromkeys(findings))
 
 
+def _comparison(
+    folder: Path,
+    inputs: Inputs | None,
+    public_key: Path | None,
+    made_by: str | None,
+    notify: Progress,
+) -> tuple[Finding, ...]:
+    """The findings on a comparison of two times, which no signature covers."""
+    compare = lambda: verify_follow_up(folder, inputs=inputs, made_by=made_by, progress=notify)  # noqa: E731
+    findings = _guarded("comparison", compare)
+    if public_key is not None:
+        findings.append(not_checked("signature", "comparisons of two times are not signed"))
+    return tuple(findings)
+
+
 def _measurements(provenance: dict[str, Any]) -> list[Finding]:
     if any(step["name"] == "measure" for step in provenance["steps"]):
         return [not_checked("measurements", _NEEDS_REGIONS)]
@@ -149,7 +165,7 @@ def verify_study(
         The entry of the empty name is about what lies beside the results and, with a public key,
         about the signature over the study.
     """
-    folders = result_folders(study)
+    folders = [*result_folders(study), *follow_up_folders(study)]
     if not folders:
         raise not_a_result(study, f"no {MANIFEST} is in it or in its folders")
     notify = progress or (lambda fraction, text: None)
@@ -172,21 +188,6 @@ def _one(folder: Path, **chosen: Any) -> tuple[Finding, ...]:
         return (Finding("result", False, error.cause),)
     except Exception as error:  # the boundary of a case
         return (Finding("result", False, failure_text(error)),)
-
-
-def result_folders(study: Path) -> list[Path]:
-    """Folders of a study that hold a result, whole or not, by name."""
-    if not study.is_dir():
-        return []
-    inside = (path for path in study.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in inside if _is_marked(path))
-
-
-def _is_marked(path: Path) -> bool:
-    try:
-        return path.is_dir() and any((path / name).exists() for name in _MARKS)
-    except OSError:  # a folder that may not be entered is one that cannot be verified
-        return True
 
 
 def _step(notify: Progress, number: int, total: int, case: str) -> Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import medfuse
 from medfuse.case.pipeline import run_case
 from medfuse.cli.app import run
 from medfuse.imaging.grid import Grid
-from medfuse.measurement.change import composed, in_anatomical
-from medfuse.measurement.region import Region
+from medfuse.measurement.change import changes, changes_tsv, composed, in_anatomical
+from medfuse.measurement.measure import measure
+from medfuse.measurement.region import Isocontour, Region, Threshold
 from medfuse.registration import Registration
 from medfuse.registration.expected import ExpectedError, Witness
+from medfuse.results.folder import file_sha256
 from medfuse.settings import CaseSettings
+from medfuse.verification.followup import _beside, _table
+from medfuse.verification.verify import verify, verify_study
+from tests._helpers.forger import wrong
 
 SETTINGS = CaseSettings(
     registration="identity",
@@ -58,28 +65,123 @@ def times(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_change_is_found_where_the_person_lies_elsewhere(times, tmp_path, capsys):
-    out = tmp_path / "change"
-    mask = times / "inputs" / "mask.nii.gz"
+@pytest.fixture(scope="module")
+def change(times: Path) -> Path:
+    """Both times compared: a mask, a sphere, and isocontours by two rules."""
+    out, inputs = times / "second-followup", times / "inputs"
     call = ["followup", str(times / "first"), str(times / "second"), "-o", str(out)]
-    call += ["--inputs", str(times / "inputs"), "--preset", "fast", "--accept-suspect", "--json"]
-    assert run([*call, "--regions", f"block={mask}", "--drawn-on", "functional"]) in (0, 8)
-    answer = json.loads(capsys.readouterr().out)
-    (row,) = answer["changes"]
-    assert row["mean_change_percent"] == pytest.approx(-50, abs=4)
-    (told,) = csv.DictReader((out / "changes.tsv").read_text().splitlines(), delimiter="\t")
-    assert float(told["mean_change_percent"]) == pytest.approx(row["mean_change_percent"], rel=1e-4)
-    assert told.keys() == json.loads((out / "changes.json").read_text()).keys()
-    difference = np.asarray(nib.load(out / "difference.nii.gz").dataobj)
-    assert difference.min() < -0.2 * row["mean_first"]
-    assert abs(np.median(difference)) < 0.05 * row["mean_first"]
-    page = (out / "followup.html").read_text()
+    call += ["--inputs", str(inputs), "--preset", "fast", "--accept-suspect", "--quiet"]
+    call += ["--regions", f"block={inputs / 'mask.nii.gz'}", "--drawn-on", "functional"]
+    x, y, z = (f"{n:g}" for n in middle_of(times))
+    call += ["--sphere", f"ball={x},{y},{z},6", "--isocontour", f"own=50%@{x},{y},{z}"]
+    call += ["--isocontour", f"fixed={hottest_of(times):g}@{x},{y},{z}"]
+    assert run([*call, "--isocontour", "away=41%@900,0,0"]) in (0, 8)
+    return out
+
+
+def middle_of(times: Path) -> np.ndarray:
+    """The middle of the block, at the first time, RAS mm."""
+    image = nib.load(times / "inputs" / "mask.nii.gz")
+    return nib.affines.apply_affine(image.affine, np.argwhere(image.get_fdata()).mean(axis=0))
+
+
+def hottest_of(times: Path) -> float:
+    """A value that the block reaches at the first time and not with half of its uptake."""
+    inside = nib.load(times / "inputs" / "mask.nii.gz").get_fdata() > 0
+    return float(np.percentile(nib.load(times / "inputs/first/pet.nii.gz").get_fdata()[inside], 90))
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    lines = path.read_text().splitlines()
+    return {row["region"]: row for row in csv.DictReader(lines, delimiter="\t")}
+
+
+def test_the_change_is_found_where_the_person_lies_elsewhere(times, change, capsys):
+    rows = rows_of(change / "changes.tsv")
+    for name in ("block", "ball"):
+        assert float(rows[name]["mean_change_percent"]) == pytest.approx(-50, abs=4)
+        assert rows[name]["rule"] == "drawn at the first time"
+    meaning = json.loads((change / "changes.json").read_text())
+    assert rows["block"].keys() == meaning.keys()
+    assert set(meaning["rule"]["Levels"]) == {row["rule"] for row in rows.values()}
+    difference = np.asarray(nib.load(change / "difference.nii.gz").dataobj)
+    assert difference.min() < -0.2 * float(rows["block"]["mean_first"])
+    assert abs(np.median(difference)) < 0.05 * float(rows["block"]["mean_first"])
+    page = (change / "followup.html").read_text()
     assert "block" in page
-    assert str(times) not in page
-    matrix = np.array(json.loads((out / "followup.json").read_text())["registration"]["matrix"])
+    assert "drawn anew at each time" in page
+    record = (change / "followup.json").read_text()
+    assert str(times) not in page + record
+    matrix = np.array(json.loads(record)["registration"]["matrix"])
     assert matrix[:3, 3] == pytest.approx(SHIFT, abs=1.5)
-    assert run([*call, "--sphere", "x=0,0,0,5"]) == 4  # it is there already
+    call = ["followup", str(times / "first"), str(times / "second"), "-o", str(change)]
+    assert run([*call, "--inputs", str(times / "inputs"), "--sphere", "x=0,0,0,5"]) == 4
     assert "already" in capsys.readouterr().err
+
+
+def test_an_isocontour_is_drawn_anew_by_its_rule_at_each_time(times, change):
+    rows = rows_of(change / "changes.tsv")
+    tables = [rows_of(change / name) for name in ("first.tsv", "second.tsv")]
+    for when, table in zip(("first", "second"), tables, strict=True):
+        row, image = table["own"], medfuse.load(times / "inputs" / when / "pet.nii.gz")
+        seed = middle_of(times) + (np.array(SHIFT) if when == "second" else 0)
+        alone = measure(image, [Isocontour("own", Threshold(0.5, True), tuple(seed))])["own"]
+        assert float(row["mtv_ml"]) == pytest.approx(alone.volume_ml, rel=1e-5)
+        assert float(row["mtv_threshold"]) == pytest.approx(0.5 * alone.max, rel=1e-5)
+        assert rows["own"][f"mtv_ml_{when}"] == row["mtv_ml"]
+    assert float(rows["fixed"]["mtv_ml_first"]) > 0
+    assert float(rows["fixed"]["mtv_ml_second"]) == 0
+    assert float(rows["fixed"]["mtv_ml_change_percent"]) == -100
+    assert "nothing reaches" in rows["fixed"]["remark"]
+    assert "outside" in rows["away"]["remark"]
+    assert rows["away"]["mtv_ml_first"] == "n/a"
+
+
+def test_a_comparison_verifies_with_its_inputs_alone_and_in_its_study(times, change):
+    findings = verify(change, inputs=times / "inputs")
+    assert not wrong(findings)
+    assert {"files made again", "record made again", "changes"} <= {f.what for f in findings}
+    alone = {f.what: f.text for f in verify_study(times)["second-followup"]}
+    assert "lies beside" in alone["second time"]
+    assert "made again" not in alone
+    assert "not checked" in alone["without the inputs"]
+
+
+def sealed(folder: Path) -> None:
+    """The digests of the record, as they are now."""
+    record = json.loads((folder / "followup.json").read_text())
+    record["outputs"] = {n: file_sha256(folder / n) for n in record["outputs"]}
+    (folder / "followup.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def test_forged_comparisons_are_found(times, change, tmp_path):
+    forged = Path(shutil.copytree(change, tmp_path / "a"))
+    text = (forged / "changes.tsv").read_text()
+    (forged / "changes.tsv").write_text(text.replace("-100", "-20"))
+    assert "altered files" in wrong(verify(forged))
+    sealed(forged)
+    assert wrong(verify(forged)) == {"changes"}
+    (forged / "changes.tsv").write_text(text)
+    second = rows_of(forged / "second.tsv")["block"]["mean"]
+    for name in ("second.tsv", "changes.tsv"):
+        content = (forged / name).read_text()
+        (forged / name).write_text(content.replace(second, f"{float(second) * 2:.6g}"))
+    first, other = (_table(forged, name) for name in ("first.tsv", "second.tsv"))
+    (forged / "changes.tsv").write_text(changes_tsv(changes(first, other)))
+    (forged / "more.txt").write_text("x")
+    sealed(forged)
+    assert wrong(verify(forged)) == {"unknown files"}
+    assert {"files made again", "unknown files"} == wrong(verify(forged, inputs=times / "inputs"))
+    (forged / "followup.json").write_text("{}")
+    assert wrong(verify(forged)) == {"comparison"}
+
+
+def test_a_transform_that_is_not_that_of_its_result_is_found(times, change):
+    record = json.loads((change / "followup.json").read_text())
+    record["times"]["first"]["transform"]["matrix"][0][3] += 1
+    finding = _beside(change, "first", record["times"]["first"])
+    assert not finding.ok
+    assert "transform.matrix" in finding.text
 
 
 def test_wrong_use_of_followup_is_said_in_a_line(times, tmp_path, capsys):
