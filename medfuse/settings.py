@@ -266,8 +266,7 @@ class CaseSettings(BaseModel):
         Literal["multiframe", "slices"] | None,
         Option(
             "Output",
-            "Also write DICOM: one multi-frame file or one file per slice. It names the sources by "
-            "their UIDs.",
+            "Also write DICOM, which names the sources by UID: one file, or one per slice.",
             label="DICOM",
             common=True,
         ),
@@ -293,6 +292,15 @@ class CaseSettings(BaseModel):
         ),
         BeforeValidator(lambda given: given.split(";") if isinstance(given, str) else given),
     ] = ()
+    contours: Annotated[
+        Literal["burned-in", "presentation-state"] | None,
+        Option(
+            "Output",
+            "Outline regions in PNG and DICOM: burned-in (in copies) or presentation-state.",
+            label="Contours of regions",
+            metavar="KIND",
+        ),
+    ] = None
     keep_patient: Annotated[
         bool,
         Option("Output", "DICOM output keeps patient and study."),

@@ -21,7 +21,7 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
-from medfuse.case.regions import measure_case, region_files
+from medfuse.case.regions import contour_notes, measure_case, region_files
 from medfuse.errors import (
     InputError,
     MedfuseError,
@@ -42,7 +42,7 @@ from medfuse.kernel.devices import find_device
 from medfuse.kernel.scratch import on_disk, require_disk, set_aside
 from medfuse.measurement.gather import fingerprint
 from medfuse.methods.registry import get_method
-from medfuse.record.privacy import study_salt
+from medfuse.record.privacy import case_secret, study_salt
 from medfuse.record.provenance import Role, bids_fields
 from medfuse.registration.region import read_region
 from medfuse.registration.result import Registration, register
@@ -220,9 +220,19 @@ def run_case(
             series = SourceSeries.from_volume(anat), SourceSeries.from_volume(func)
             notes += (*limits(*series), *source_uids(*series))
             notes += DEFORMED if registration.deformation else ()
-        patient = None
-        if settings.dicom and settings.keep_patient:
+        patient, kept = None, settings.dicom and settings.keep_patient
+        if kept:
             patient = read_patient(anatomical, settings.anatomical_series)
+        if settings.dicom and measured:
+            measured = measured.with_objects(
+                func,
+                registration,
+                salt=salt
+                or case_secret([image.meta.get("source") or {} for image in (anat, func)]),
+                patient=read_patient(functional, settings.functional_series) if kept else None,
+            )
+        notes += measured.notes if measured else ()
+        notes += contour_notes(settings, measured=measured is not None)
         record = CaseRecord(
             case=case,
             command=command,

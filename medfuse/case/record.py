@@ -16,7 +16,7 @@ import medfuse
 from medfuse.audit import Audit, Check
 from medfuse.audit.model import Verdict
 from medfuse.case.deformation import deformation_checks, write_deformation
-from medfuse.case.regions import TABLE, Measured, region_labels
+from medfuse.case.regions import TABLE, Measured, region_outlines
 from medfuse.errors import SHORT_NOTICE
 from medfuse.fusion import FusionResult
 from medfuse.fusion.choice import OVERLAY_MAP
@@ -39,6 +39,7 @@ from medfuse.report.figures import ReportVolumes, write_figures
 from medfuse.report.positions import ErrorAt
 from medfuse.results.described import VOLUMES, Facts, about, volume_list
 from medfuse.results.export import LUMA, SLICES, band_name, write_mip, write_nifti, write_pngs
+from medfuse.results.outlines import Outlines
 from medfuse.settings import CaseSettings, Progress
 
 if TYPE_CHECKING:
@@ -259,13 +260,19 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         write_deformation(folder, record.registration.deformation)
     _write_json(folder / "transform.json", record.registration.to_dict())
     if record.settings.png:
-        rank = np.asarray(on_grid)
-        write_pngs(folder / "png", np.asarray(result.rgb), affine)
+        _write_pngs(folder / "png", record, affine)
+
+
+def _write_pngs(folder: Path, record: CaseRecord, affine: np.ndarray) -> None:
+    """Every slice and projections; once more with lines around regions, where that is chosen."""
+    rgb, rank = np.asarray(record.result.rgb), np.asarray(record.on_grid)
+    highest = rank[0] if len(rank) == 1 else None
+    write_pngs(folder, rgb, affine)
+    write_mip(folder, rgb, affine, rank=highest)
+    if record.settings.contours and (regions := outlines_of(record)):
+        write_pngs(folder, rgb, affine, prefix="outlined", regions=regions)
         write_mip(
-            folder / "png",
-            np.asarray(result.rgb),
-            affine,
-            rank=rank[0] if len(rank) == 1 else None,
+            folder, rgb, affine, rank=highest, prefix="outlined_mip", frames=0, regions=regions
         )
 
 
@@ -294,8 +301,12 @@ def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
         matrix=None if record.registration.deformation else record.registration.matrix,
         windows=(result.anatomical_window, result.window),
         colormap=result.colormap,
+        regions=outlines_of(record) if record.settings.contours else None,
+        contours=record.settings.contours,
     )
     write_dicom(folder, origin, pictures, layout)
+    if record.measured is not None and record.measured.objects is not None:
+        record.measured.objects.write(folder)
 
 
 def _description(result: FusionResult) -> str:
@@ -333,8 +344,10 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
     """What the report shows of a case, with the functional volume before registration."""
     result, on_grid = record.result, record.on_grid
     values = np.asarray(on_grid)[0]
-    measured, registration = record.measured, record.registration
-    regions, names = region_labels(measured, registration) if measured else (None, ())
+    before, elsewhere = _before(record), _elsewhere(record)
+    positions = {"before": _start(record)} if before is not None else {}
+    others = record.registration.alternatives
+    positions |= {other.name: other.matrix for other in others if other.name in elsewhere}
     return ReportVolumes(
         anatomical=np.asarray(result.anatomical)[0],
         functional=_shown(values, result.window) if result.window else values,
@@ -344,8 +357,8 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
         coverage=np.asarray(result.coverage)[0],
         affine=np.asarray(on_grid.affine, dtype=float),
         functional_values=values,
-        functional_before=_before(record),
-        functional_at=_elsewhere(record),
+        functional_before=before,
+        functional_at=elsewhere,
         error_at=error_at(record.registration),
         displacement_at=displacement_at(record.registration),
         colormap=result.colormap or "gray",
@@ -353,9 +366,16 @@ def report_volumes(record: CaseRecord) -> ReportVolumes:
         anatomical_window=result.anatomical_window,
         contradiction=contradiction_of(result, on_grid, record.anat, record.audit),
         overlay=None if result.gamut == "overlay" else OVERLAY_MAP,
-        regions=regions,
-        region_names=names,
+        regions=outlines_of(record),
+        regions_at={name: outlines_of(record, matrix) for name, matrix in positions.items()},
     )
+
+
+def outlines_of(record: CaseRecord, matrix: np.ndarray | None = None) -> Outlines | None:
+    """The regions of a case as pictures outline them; None where none was measured."""
+    if record.measured is None:
+        return None
+    return region_outlines(record.measured, record.registration, matrix)
 
 
 def contradiction_of(
@@ -399,13 +419,17 @@ def displacement_at(registration: Registration) -> ErrorAt | None:
 def _before(record: CaseRecord) -> np.ndarray | None:
     """The functional volume where registration began; None where it was not moved."""
     registration = record.registration
-    start = np.eye(4) if record.initial is None else record.initial
-    window = record.result.window
+    start, window = _start(record), record.result.window
     unchanged = np.array_equal(start, registration.matrix) and registration.deformation is None
     if unchanged or window is None:
         return None
     unmoved = replace(registration, matrix=start, deformation=None).resample(record.func)
     return _shown(np.asarray(unmoved)[0], window)
+
+
+def _start(record: CaseRecord) -> np.ndarray:
+    """Where registration began, anatomical point -> functional point, RAS mm."""
+    return np.eye(4) if record.initial is None else record.initial
 
 
 def _elsewhere(record: CaseRecord) -> dict[str, np.ndarray]:

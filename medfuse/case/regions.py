@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from medfuse.errors import MedfuseError
 from medfuse.fusion import FusionResult
+from medfuse.imaging.grid import Matrix
 from medfuse.measurement.back import ReadBack
 from medfuse.measurement.files import Images, Named
 from medfuse.measurement.gather import content_of, files_of, read_all
-from medfuse.measurement.measure import MTV, measure
+from medfuse.measurement.measure import MTV, measure, voxels_of
 from medfuse.measurement.occupancy import occupancy
 from medfuse.measurement.region import Region
 from medfuse.measurement.table import RegionTable
 from medfuse.registration.result import Registration
+from medfuse.results.outlines import Outlines, Piece
 from medfuse.settings import CaseSettings
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
+    from pydicom.dataset import Dataset
+
+    from medfuse.dicom_out.regions import RegionObjects
 
 TABLE = "measurements.tsv"
-MOST_LABELS = 255  # of a byte
 HALF = 0.5
 
 
@@ -42,18 +46,49 @@ class Measured:
         Name and sha256 of each file, for the record.
     problems : tuple of str
         What could not be read, in a line each.
+    objects : RegionObjects, optional
+        Regions and numbers as DICOM, from :meth:`with_objects`.
+    notes : tuple of str
+        About them.
     """
 
     table: RegionTable
     regions: Sequence[Region]
     files: tuple[dict[str, str | None], ...]
     problems: tuple[str, ...] = ()
+    objects: RegionObjects | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def step(self) -> dict[str, Any]:
         """What provenance says of it."""
         about = {"files": list(self.files), "mtv_threshold": MTV.words("")}
         return {"name": "measure", "parameters": about, "result": {"rows": len(self.table)}}
+
+    def with_objects(
+        self, func: MetaTensor, registration: Registration, *, salt: bytes, patient: Dataset | None
+    ) -> Measured:
+        """The same with a DICOM segmentation and report, or a note why there is none.
+
+        Parameters
+        ----------
+        func : MetaTensor
+            As loaded.
+        registration : Registration
+        salt : bytes
+            With which the patient's pseudonym is made.
+        patient : Dataset, optional
+            From `dicom_out.read_patient` of the functional image; None blanks patient and study.
+        """
+        from medfuse.dicom_out.regions import region_objects
+
+        table = RegionTable(self.table.rows[: len(self.regions)])
+        try:
+            parts = voxels_of(func, self.regions, registration)
+            found = region_objects(func, table, parts, salt=salt, patient=patient)
+        except MedfuseError as error:
+            return replace(self, notes=(f"DICOM: no segmentation of the regions: {error.cause}",))
+        return replace(self, objects=found, notes=found.left_out)
 
 
 def measure_case(
@@ -103,27 +138,52 @@ def measure_case(
     )
 
 
-def region_labels(
-    measured: Measured, registration: Registration
-) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
-    """The regions on the anatomical grid, for the contours in the report.
+def region_outlines(
+    measured: Measured, registration: Registration, matrix: Matrix | None = None
+) -> Outlines | None:
+    """The regions on the anatomical grid, around which pictures draw a line.
+
+    A voxel belongs to a region that fills it by half or more.
+
+    Parameters
+    ----------
+    measured : Measured
+    registration : Registration
+        A region that was drawn on the functional image has no line where this holds a local
+        deformation: it would be a line at another place.
+    matrix : (4, 4) array, optional
+        Position of the functional image, anatomical point -> functional point, RAS mm; default
+        that of `registration`.
 
     Returns
     -------
-    labels : (X, Y, Z) uint8, or None
-        1 for the first region, in voxels that lie in it by half or more; where regions overlap,
-        the later one. None without a region.
-    names : tuple of str
-        Of the labels, the first for label 1.
+    Outlines or None
+        None without a region on the grid.
     """
-    grid, shown = registration.fixed_grid, measured.regions[:MOST_LABELS]
-    labels = np.zeros(grid.shape, dtype=np.uint8)
-    for number, region in enumerate(shown, 1):
-        map_to = np.eye(4) if region.space == "anatomical" else registration.matrix
-        part = occupancy(region, grid, map_to)
-        if part is not None:
-            labels[part.slices][part.weights >= HALF] = number
-    return (labels if labels.any() else None), tuple(region.name for region in shown)
+    grid, pieces = registration.fixed_grid, []
+    deformed = registration.deformation is not None and matrix is None
+    moved = registration.matrix if matrix is None else matrix
+    for label, region in enumerate(measured.regions, 1):
+        if region.space == "functional" and deformed:
+            continue
+        part = occupancy(region, grid, np.eye(4) if region.space == "anatomical" else moved)
+        inside = None if part is None else part.weights >= HALF
+        if part is not None and inside is not None and inside.any():
+            x, y, z = part.start.tolist()
+            pieces.append(Piece(label, inside, (x, y, z)))
+    names = tuple(region.name for region in measured.regions)
+    return Outlines(grid.shape, names, tuple(pieces)) if pieces else None
+
+
+def contour_notes(settings: CaseSettings, *, measured: bool) -> tuple[str, ...]:
+    """Say why no region is outlined although that was chosen."""
+    if not settings.contours:
+        return ()
+    if not measured:
+        return ("contours were chosen, but no region was given",)
+    if not (settings.png or settings.dicom):
+        return ("contours were chosen, but neither PNG nor DICOM; the report outlines regions",)
+    return ()
 
 
 def region_files(settings: CaseSettings, anatomical: Path, functional: Path) -> list[Named]:

@@ -13,7 +13,7 @@ from medfuse.errors import UsageError
 from medfuse.settings import as_flag
 
 if TYPE_CHECKING:
-    from medfuse.verification.measured import Measured, Wanted
+    from medfuse.verification.measured import Measured, StudySummary, Wanted
 
 EXIT_FAILED = 8
 #: Of a row, what a person is shown; the file has all of it.
@@ -105,7 +105,8 @@ def measure(
         typer.Option(
             metavar="DIR",
             help="Also write regions and numbers as DICOM (SEG and structured report) into this "
-            "new folder; only where the functional image is a DICOM series.",
+            "new folder, of a batch a folder for each case; only where the functional image is a "
+            "DICOM series.",
         ),
     ] = None,
     keep_patient: Annotated[
@@ -141,7 +142,7 @@ def measure(
         keep_patient=keep_patient,
     )
     many = read_manifest(result) is None
-    _require_dicom(dicom, inputs, keep_patient=keep_patient, many=many)
+    _require_dicom(dicom, inputs, keep_patient=keep_patient)
     if _measured(result, out, wanted, inputs, many=many, dicom=dicom):
         raise typer.Exit(EXIT_FAILED)
 
@@ -162,10 +163,14 @@ def _measured(
     known = Inputs(inputs) if inputs is not None else None
     if many:
         with terminal.progress_bar("medfuse measure") as progress:
-            summary = measure_study(result, out, wanted, inputs=known, progress=progress)
+            summary = measure_study(
+                result, out, wanted, inputs=known, dicom=dicom, progress=progress
+            )
         failures = [f"{case}: {error.told(as_flag)}" for case, error in summary.failures]
         content = {"cases": summary.cases, "rows": summary.rows, "failures": failures}
-        terminal.answer(content, lambda: _say_written(out, summary.rows, resampled=known is None))
+        if dicom is not None:
+            content |= {"dicom": list(summary.notes), "cases_as_dicom": summary.objects}
+        terminal.answer(content, lambda: _show_study(summary, out, dicom, resampled=known is None))
     else:
         with terminal.progress_bar("medfuse measure", after=1.0):
             found = measure_result(result, wanted, inputs=known)
@@ -178,6 +183,14 @@ def _measured(
     for failure in failures:
         terminal.complain(failure)
     return bool(failures)
+
+
+def _show_study(summary: StudySummary, out: Path, dicom: Path | None, *, resampled: bool) -> None:
+    _say_written(out, summary.rows, resampled=resampled)
+    for note in summary.notes:
+        terminal.say(note, style="yellow")
+    if dicom is not None:
+        terminal.say(f"Wrote the regions of {summary.objects} case(s) to {dicom}", style="green")
 
 
 def _show(found: Measured, out: Path, dicom: Path | None, *, resampled: bool) -> None:
@@ -216,15 +229,11 @@ def _require_table(out: Path, *, force: bool) -> None:
         raise _usage(f"{out.name} is there already", f"Replace it with {as_flag('force', 'True')}")
 
 
-def _require_dicom(
-    dicom: Path | None, inputs: Path | None, *, keep_patient: bool, many: bool
-) -> None:
+def _require_dicom(dicom: Path | None, inputs: Path | None, *, keep_patient: bool) -> None:
     if dicom is None:
         if keep_patient:
             raise _usage("--keep-patient is about DICOM output alone", "Add --dicom DIR")
         return
-    if many:
-        raise _usage("--dicom is for one result, and this is a batch", "Measure result by result")
     if inputs is None:
         raise _usage(
             "--dicom puts regions on the image as acquired, which is not in a result",

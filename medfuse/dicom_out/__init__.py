@@ -17,11 +17,13 @@ from pydicom.dataset import Dataset
 from medfuse.dicom_out.blending import build_blending
 from medfuse.dicom_out.colour import build_colour
 from medfuse.dicom_out.origin import Origin, read_patient, require_highdicom
+from medfuse.dicom_out.outlined import build_outlined_state
 from medfuse.dicom_out.parametric_map import build_weight_map
 from medfuse.dicom_out.source import SourceSeries
 from medfuse.dicom_out.spatial_registration import build_registration
 from medfuse.imaging.windows import Window
 from medfuse.results.folder import writing
+from medfuse.results.outlines import Outlines
 
 __all__ = [
     "Layout",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 Layout = Literal["multiframe", "slices"]
+Contours = Literal["burned-in", "presentation-state"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Pictures:
         In the units of the loaded images.
     colormap : str
         Of the functional image.
+    regions : Outlines, optional
+        Around which lines are drawn.
+    contours : {"burned-in", "presentation-state"}, optional
+        In a second series, or as lines that a viewer draws over the first.
     """
 
     rgb: np.ndarray
@@ -60,6 +67,8 @@ class Pictures:
     matrix: np.ndarray | None
     windows: tuple[Window | None, Window | None]
     colormap: str | None
+    regions: Outlines | None = None
+    contours: Contours | None = None
 
 
 def limits(anatomical: SourceSeries, functional: SourceSeries) -> tuple[str, ...]:
@@ -103,7 +112,8 @@ def write_dicom(folder: Path, origin: Origin, pictures: Pictures, layout: Layout
     """Write all objects of a case.
 
     ``fused.dcm`` (or ``fused/0001.dcm`` ...), ``weight_map.dcm``, and where both sources are DICOM
-    ``registration.dcm`` and ``blending.dcm``.
+    ``registration.dcm`` and ``blending.dcm``; of regions ``outlined.dcm`` (or ``outlined/...``) or
+    ``contours.dcm``, as chosen.
 
     Parameters
     ----------
@@ -127,7 +137,12 @@ def write_dicom(folder: Path, origin: Origin, pictures: Pictures, layout: Layout
 
 
 def _objects(origin: Origin, pictures: Pictures, layout: Layout) -> Iterator[tuple[str, Dataset]]:
-    yield from build_colour(origin, pictures.rgb, per_slice=layout == "slices")
+    per_slice, regions = layout == "slices", pictures.regions
+    yield from build_colour(origin, pictures.rgb, per_slice=per_slice)
+    if regions and pictures.contours == "burned-in":
+        yield from build_colour(origin, pictures.rgb, per_slice=per_slice, regions=regions)
+    elif regions and pictures.contours == "presentation-state":
+        yield "contours", build_outlined_state(origin, regions, per_slice=per_slice)
     yield "weight_map", build_weight_map(origin, pictures.weights)
     if pictures.matrix is None or limits(origin.anatomical, origin.functional):
         return

@@ -1,8 +1,12 @@
-"""The fused picture as a series of Secondary Capture: one true-colour file, or one a slice."""
+"""The fused picture as a series of Secondary Capture: one true-colour file, or one a slice.
+
+A second series of the kind has lines around regions burned in; the first one is never drawn into.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -12,18 +16,44 @@ from pydicom.uid import (
     MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
 
-from medfuse.dicom_out.origin import Origin, require_highdicom
+from medfuse.dicom_out.origin import UTF8, Origin, require_highdicom
 from medfuse.errors import UsageError, option
 from medfuse.results.export import to_bytes
+from medfuse.results.outlines import Outlines, draw_outlines
 
-SERIES = 9001
+#: Third value of the image type of a series with burned-in lines.
+OUTLINED = "OUTLINED"
 MAX_PIXEL_BYTES = 2**32 - 2  # an explicit length is 32 bits wide
+MAX_ST = 1024  # characters
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Number and name of a series, and the regions that are burned in."""
+
+    name: str
+    number: int
+    kind: str
+    regions: Outlines | None = None
+
+    def mark(self, dataset: Dataset) -> None:
+        """Say what is burned in."""
+        if self.regions is None:
+            return
+        dataset.ImageType = [*dataset.ImageType[:2], OUTLINED]
+        dataset.BurnedInAnnotation = "YES"
+        lines = f"Lines are burned in around {self.regions.words()}. "
+        dataset.DerivationDescription = (lines + dataset.DerivationDescription)[:MAX_ST]
+        dataset.SpecificCharacterSet = UTF8
+
+
+_FUSED = _Series("fused", 9001, "fused")
 
 
 def build_colour(
-    origin: Origin, rgb: np.ndarray, *, per_slice: bool
+    origin: Origin, rgb: np.ndarray, *, per_slice: bool, regions: Outlines | None = None
 ) -> Iterator[tuple[str, Dataset]]:
-    """Make ``fused``, or ``fused/0001`` and so on.
+    """Make ``fused``, or ``fused/0001`` and so on; with regions ``outlined`` in the same way.
 
     Parameters
     ----------
@@ -32,21 +62,35 @@ def build_colour(
     per_slice : bool
         Secondary Capture Image Storage with an image plane in each file, for viewers that know no
         multi-frame images.
+    regions : Outlines, optional
+        Around which lines are burned in.
 
     Raises
     ------
     UsageError
         ``E_TOO_LARGE``: the picture does not fit into one file.
     """
+    series = _FUSED
     frames = np.moveaxis(origin.order.apply(to_bytes(rgb)), 0, -1)
+    if regions is not None:
+        series = _Series("outlined", 9007, "fused, regions outlined", regions)
+        frames = np.stack(
+            [draw_outlines(f, regions.cut(origin.order, k)) for k, f in enumerate(frames)]
+        )
     if per_slice:
         for index, pixels in enumerate(frames):
-            yield f"fused/{index + 1:04d}", _single(origin, np.ascontiguousarray(pixels), index)
+            name = f"{series.name}/{index + 1:04d}"
+            yield name, _single(origin, np.ascontiguousarray(pixels), index, series)
         return
-    yield "fused", _multi_frame(origin, frames)
+    yield series.name, _multi_frame(origin, frames, series)
 
 
-def _single(origin: Origin, pixels: np.ndarray, index: int) -> Dataset:
+def lines_are_burned_in(image: Dataset) -> bool:
+    """Whether an image is of the series with lines around regions."""
+    return OUTLINED in (image.get("ImageType") or ())
+
+
+def _single(origin: Origin, pixels: np.ndarray, index: int, series: _Series) -> Dataset:
     """One slice; the image plane is an addition to the class, as its Frame of Reference module is.
 
     References
@@ -56,14 +100,15 @@ def _single(origin: Origin, pixels: np.ndarray, index: int) -> Dataset:
     """
     hd = require_highdicom()
     geometry = origin.geometry
-    common = origin.common("fused", SERIES, "fused") | {"instance_number": index + 1}
+    common = origin.common(series.name, series.number, series.kind)
+    common["instance_number"] = index + 1
     rows = geometry.get_plane_orientation()[0].ImageOrientationPatient
     dataset = hd.sc.SCImage(
         pixels,
         "RGB",
         8,
         "PATIENT",
-        sop_instance_uid=origin.uid(f"fused {index}"),
+        sop_instance_uid=origin.uid(f"{series.name} {index}"),
         patient_orientation=_letters(rows),
         pixel_spacing=geometry.pixel_spacing,
         **origin.identity(),
@@ -79,10 +124,11 @@ def _single(origin: Origin, pixels: np.ndarray, index: int) -> Dataset:
     dataset.SliceThickness = measures.SliceThickness
     own = origin.anatomical.slices[index] if origin.anatomical.slices else ()
     origin.derive(dataset, [*own, *origin.functional.images])
+    series.mark(dataset)
     return origin.finish(dataset)
 
 
-def _multi_frame(origin: Origin, frames: np.ndarray) -> Dataset:
+def _multi_frame(origin: Origin, frames: np.ndarray, series: _Series) -> Dataset:
     """All slices in one file.
 
     References
@@ -97,11 +143,11 @@ def _multi_frame(origin: Origin, frames: np.ndarray) -> Dataset:
             cause=f"it has {frames.size / 2**30:.1f} GB of pixels, a file holds 4.0 GB",
             remedy=f"Use {option('dicom', 'slices')}",
         )
-    common = origin.common("fused", SERIES, "fused")
+    common = origin.common(series.name, series.number, series.kind)
     equipment = common.pop("contributing_equipment")
     dataset = hd.base.SOPClass(
         sop_class_uid=MultiFrameTrueColorSecondaryCaptureImageStorage,
-        sop_instance_uid=origin.uid("fused"),
+        sop_instance_uid=origin.uid(series.name),
         modality="OT",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **origin.identity(),
@@ -115,6 +161,7 @@ def _multi_frame(origin: Origin, frames: np.ndarray) -> Dataset:
     _set_pixels(dataset, frames)
     _set_frames(dataset, origin)
     origin.derive(dataset)
+    series.mark(dataset)
     return origin.finish(dataset)
 
 

@@ -11,8 +11,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 import medfuse
-from medfuse.dicom_out.origin import Origin, require_highdicom
-from medfuse.dicom_out.segmentation import UTF8, Drawn
+from medfuse.dicom_out.origin import UTF8, Origin, require_highdicom
+from medfuse.dicom_out.segmentation import Drawn
 from medfuse.measurement.peak import PEAK_ML
 from medfuse.measurement.table import Row, as_dict
 

@@ -27,6 +27,7 @@ from medfuse.record.privacy import pseudonym
 if TYPE_CHECKING:
     from highdicom import VolumeGeometry
 
+UTF8 = "ISO_IR 192"
 WARNING = "RESEARCH - not for diagnosis"
 #: Results are the same to the byte on every run, so their date cannot be that of the run: it is
 #: the study's where the study is named, else this one. provenance.json says when it was.

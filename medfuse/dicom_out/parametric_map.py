@@ -15,6 +15,7 @@ from medfuse.dicom_out.origin import Origin, require_highdicom
 from medfuse.dicom_out.source import coded, source_items
 
 SERIES = 9002
+_REFERENCES = ("ReferencedSeriesSequence", "StudiesContainingOtherReferencedInstancesSequence")
 
 
 def build_weight_map(origin: Origin, weights: np.ndarray) -> Dataset:
@@ -41,7 +42,7 @@ def build_weight_map(origin: Origin, weights: np.ndarray) -> Dataset:
         intercept=0.0,
     )
     geometry = origin.geometry
-    dataset = hd.pm.ParametricMap(
+    dataset: Dataset = hd.pm.ParametricMap(
         [shaped(origin, frames.shape[1:])],
         hd.Volume(
             frames,
@@ -58,7 +59,11 @@ def build_weight_map(origin: Origin, weights: np.ndarray) -> Dataset:
         **origin.common("weights", SERIES, "weight map"),
     )
     name_sources(dataset, origin, codes.DCM.UnspecifiedMethodOfCalculation)
-    return origin.finish(dataset)
+    origin.finish(dataset)
+    if not origin.anatomical.slices:  # then no frame names an image
+        for keyword in _REFERENCES:
+            dataset.pop(keyword, None)
+    return dataset
 
 
 def shaped(origin: Origin, pixels: tuple[int, ...]) -> Dataset:
@@ -82,10 +87,7 @@ def name_sources(dataset: Dataset, origin: Origin, how: Code) -> None:
     organization = origin.uid("dimensions")
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = organization
-    for keyword in (
-        "ReferencedSeriesSequence",
-        "StudiesContainingOtherReferencedInstancesSequence",
-    ):
+    for keyword in _REFERENCES:
         dataset.pop(keyword, None)
     dataset.pop("SourceImageSequence", None)
     slices = origin.anatomical.slices

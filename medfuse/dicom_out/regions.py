@@ -25,6 +25,11 @@ from medfuse.measurement.table import RegionTable
 if TYPE_CHECKING:
     from monai.data import MetaTensor
 
+_UIDS = (
+    "DICOM: the files hold the true UIDs (study, series, images, frame of reference) of the "
+    "functional image, by which an archive finds it and the patient"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class RegionObjects:
@@ -33,13 +38,18 @@ class RegionObjects:
     Attributes
     ----------
     segmentation, measurements : Dataset
-    notes : tuple of str
-        What of the table is not in them, and what of the images is.
+    left_out : tuple of str
+        What of the table is not in them, in the words of notes.
     """
 
     segmentation: Dataset
     measurements: Dataset
-    notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the table is not in them, and what of the images is."""
+        return (*self.left_out, _UIDS)
 
     def write(self, folder: Path) -> None:
         """Write ``regions.dcm`` and ``measurements.dcm`` into a folder that is there."""
@@ -119,10 +129,6 @@ def _notes(uncoded: str | None, left_out: Sequence[str]) -> list[str]:
     ]
     if uncoded:
         notes.append(f"DICOM: the report holds volumes alone, as values in {uncoded} have no code")
-    notes.append(
-        "DICOM: the files hold the true UIDs (study, series, images, frame of reference) of the "
-        "functional image, by which an archive finds it and the patient"
-    )
     return notes
 
 

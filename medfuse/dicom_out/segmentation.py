@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 import medfuse
-from medfuse.dicom_out.origin import Origin, require_highdicom
+from medfuse.dicom_out.origin import UTF8, Origin, require_highdicom
 from medfuse.dicom_out.parametric_map import name_sources, shaped
 from medfuse.imaging.memory import require_memory
 from medfuse.imaging.volume import Place
@@ -20,7 +20,6 @@ from medfuse.measurement.occupancy import Part
 from medfuse.measurement.table import Row, cell
 
 SERIES = 9005
-UTF8 = "ISO_IR 192"
 #: Parts of voxels are stored in so many steps; a smaller part than half a step is none.
 STEPS = 255
 _LABEL = 64  # characters of a value representation LO

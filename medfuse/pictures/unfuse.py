@@ -20,7 +20,7 @@ from medfuse.errors import InputError, UsageError, option
 from medfuse.imaging.nifti.colors import color_bytes
 from medfuse.kernel.two_way_maps import MAPS
 from medfuse.kernel.two_way_reading import TakenApart, find_map, take_apart
-from medfuse.results.export import write_nifti
+from medfuse.results.export import OUTLINED, write_nifti
 from medfuse.results.folder import ResultFolder, write_through
 
 SCHEMA = "medfuse-unfused/1"
@@ -178,6 +178,8 @@ def _read(path: Path) -> tuple[Tensor, NDArray[np.float64] | None]:
         return _read_dicom(path)
     try:
         with Image.open(path) as image:
+            if image.info.get("Comment") == OUTLINED:
+                raise _drawn_into(path)
             seen = image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255)
             if image.format == "JPEG" or image.mode not in ("RGB", "RGBA") or seen:
                 kind = f"{image.format} {image.mode}{' with transparent parts' if seen else ''}"
@@ -203,12 +205,19 @@ def _read_nifti(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
 def _read_dicom(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
     """A multi-frame file, or a folder with a file a slice; needs ``medfuse[dicom]``."""
     from medfuse.dicom_out import require_highdicom
+    from medfuse.dicom_out.colour import lines_are_burned_in
 
     hd = require_highdicom()
     files = sorted(path.rglob("*.dcm")) if path.is_dir() else [path]
     try:
         images = [hd.imread(file) for file in files]
-        coloured = [image for image in images if image.get("SamplesPerPixel") == 3]
+        if images and all(map(lines_are_burned_in, images)):
+            raise _drawn_into(path)
+        coloured = [
+            image
+            for image in images
+            if image.get("SamplesPerPixel") == 3 and not lines_are_burned_in(image)
+        ]
         volume = (
             coloured[0].get_volume() if len(coloured) == 1 else hd.get_volume_from_series(coloured)
         )
@@ -218,6 +227,16 @@ def _read_dicom(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
         ], lps @ volume.affine
     except (OSError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise _cannot_read(path, "it holds no color volume that medfuse wrote") from error
+
+
+def _drawn_into(path: Path) -> UsageError:
+    return UsageError(
+        "E_NOT_TWO_WAY",
+        what="Cannot take the picture apart",
+        where=path.name,
+        cause="lines around regions were drawn into it, whose pixels hold neither image",
+        remedy="Give the picture without lines (fused_rgb.nii.gz, fused.dcm or fused_000.png)",
+    )
 
 
 def _cannot_read(path: Path, cause: str) -> InputError:

@@ -31,7 +31,6 @@ from medfuse.report.panels import (
     letter,
     make_views,
     position,
-    region_colour,
     share_colours,
     side_by_side,
 )
@@ -39,6 +38,7 @@ from medfuse.report.positions import ErrorAt, write_error_map
 from medfuse.report.viewer import write_viewer
 from medfuse.results.export import LUMA, Bytes, plane_orders, to_bytes, write_png
 from medfuse.results.folder import writing
+from medfuse.results.outlines import Outlines, region_colour
 
 SCHEMA = "medfuse-figures/1"
 INDEX = "figures.json"
@@ -101,10 +101,11 @@ class ReportVolumes:
         :func:`medfuse.audit.contradiction_map`, where the audit has flagged one.
     overlay : str, optional
         Colour map of the customary overlay that stands beside the fused image; None leaves it out.
-    regions : (X, Y, Z) uint8, optional
-        Labels of regions whose contours the viewer can show, 0 outside; the values are 1 ... n.
-    region_names : tuple of str
-        Name of each label, label 1 first.
+    regions : Outlines, optional
+        Around which every view draws a line.
+    regions_at : dict of name -> Outlines or None
+        The same for ``before`` and the other positions of `functional_at`, where regions that were
+        drawn on the functional image lie elsewhere; default `regions`.
     """
 
     anatomical: Floats
@@ -124,8 +125,8 @@ class ReportVolumes:
     anatomical_window: WindowLike | None = None
     contradiction: NDArray[np.uint8] | None = None
     overlay: str | None = OVERLAY_MAP
-    regions: NDArray[np.uint8] | None = None
-    region_names: tuple[str, ...] = ()
+    regions: Outlines | None = None
+    regions_at: Mapping[str, Outlines | None] = field(default_factory=dict)
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -187,9 +188,9 @@ def write_figures(folder: Path, volumes: ReportVolumes, *, live: bool = True) ->
     if volumes.regions is not None:
         index["regions"] = [
             {"name": name, "colour": region_colour(label)}
-            for label, name in enumerate(volumes.region_names, start=1)
+            for label, name in enumerate(volumes.regions.names, start=1)
         ]
-    draw = partial(_panel, volumes)
+    draw = partial(_outlined, volumes)
     place = write_contradiction(
         target, volumes.contradiction, grid, foreground, draw, volumes.shown[:3]
     )
@@ -259,58 +260,67 @@ def _write_registration(
     cuts = [(view, view.index_of(centre)[0]) for view in views]
     anatomical = [_panel(volumes, view, k, "anatomical") for view, k in cuts]
     letters = [view.letters for view in views]
+    grid = _grid(volumes)
+    edges = partial(_edges, cuts, anatomical)
     files = {}
-    for name, source in (
-        ("before", "functional_before"),
-        ("after", "functional"),
+    for name, source, regions in (
+        ("before", "functional_before", volumes.regions_at.get("before", volumes.regions)),
+        ("after", "functional", volumes.regions),
     ):
         if getattr(volumes, source) is None:
             continue
-        outlines = [
-            draw_edges(view.enlarge(_faint(view.cut(getattr(volumes, source), k))), edges)
-            for (view, k), edges in zip(cuts, anatomical, strict=True)
-        ]
         squares = [
             checkerboard(a, _panel(volumes, view, k, source))
             for (view, k), a in zip(cuts, anatomical, strict=True)
         ]
-        for kind, panels in (("registration", outlines), ("checkerboard", squares)):
+        for kind, panels in (
+            ("registration", edges(getattr(volumes, source), regions)),
+            ("checkerboard", _with_lines(squares, cuts, regions)),
+        ):
             path = write_png(folder / f"{kind}_{name}.png", side_by_side(panels, letters))
             files[f"{kind}_{name}"] = path.name
     more: dict[str, Any] = {}
-    if volumes.error_at is not None:
-        more["expected_error"] = write_error_map(
-            folder, volumes.anatomical, cuts, _grid(volumes), volumes.error_at
-        )
-    if volumes.displacement_at is not None:
-        more["displacement"] = write_error_map(
-            folder,
-            volumes.anatomical,
-            cuts,
-            _grid(volumes),
-            volumes.displacement_at,
-            name="displacement",
-        )
+    for name, at in (
+        ("expected_error", volumes.error_at),
+        ("displacement", volumes.displacement_at),
+    ):
+        if at is not None:
+            more[name] = write_error_map(
+                folder, volumes.anatomical, cuts, grid, at, name=name, regions=volumes.regions
+            )
+    alternatives = {}
+    for name, moved in volumes.functional_at.items():
+        panels = edges(moved, volumes.regions_at.get(name, volumes.regions))
+        strip = side_by_side(panels, letters)
+        alternatives[name] = write_png(folder / f"position_{name}.png", strip).name
     return {
         **more,
-        "alternatives": {
-            name: write_png(
-                folder / f"position_{name}.png",
-                side_by_side(
-                    [
-                        draw_edges(view.enlarge(_faint(view.cut(moved, k))), edges)
-                        for (view, k), edges in zip(cuts, anatomical, strict=True)
-                    ],
-                    letters,
-                ),
-            ).name
-            for name, moved in volumes.functional_at.items()
-        },
+        "alternatives": alternatives,
         "files": files,
-        "planes": [
-            {"plane": view.plane, "position": position(view, _grid(volumes), k)} for view, k in cuts
-        ],
+        "planes": [{"plane": view.plane, "position": position(view, grid, k)} for view, k in cuts],
     }
+
+
+def _edges(
+    cuts: list[tuple[View, int]],
+    anatomical: list[Bytes],
+    functional: Floats,
+    regions: Outlines | None,
+) -> list[Bytes]:
+    """Outlines of the anatomy and lines around regions on a functional image, in each view."""
+    panels = [
+        draw_edges(view.enlarge(_faint(view.cut(functional, k))), edges)
+        for (view, k), edges in zip(cuts, anatomical, strict=True)
+    ]
+    return _with_lines(panels, cuts, regions)
+
+
+def _with_lines(
+    panels: list[Bytes], cuts: list[tuple[View, int]], regions: Outlines | None
+) -> list[Bytes]:
+    return [
+        draw_regions(panel, view, k, regions) for panel, (view, k) in zip(panels, cuts, strict=True)
+    ]
 
 
 def _write_projection(folder: Path, volumes: ReportVolumes, views: list[View]) -> dict[str, Any]:
@@ -319,8 +329,9 @@ def _write_projection(folder: Path, volumes: ReportVolumes, views: list[View]) -
     panels = []
     for view in views:
         projected = view.order.apply(scalar).max(axis=0)[view.rows, view.columns]
-        panels.append(view.enlarge(to_bytes(projected)))
-    strip = side_by_side([255 - p for p in panels], [view.letters for view in views], paper=255)
+        panel = 255 - view.enlarge(to_bytes(projected))
+        panels.append(draw_regions(panel, view, None, volumes.regions))
+    strip = side_by_side(panels, [view.letters for view in views], paper=255)
     path = write_png(folder / "projection.png", strip)
     return {"file": path.name, "planes": [view.plane for view in views]}
 
@@ -351,16 +362,18 @@ def _write_scales(folder: Path, volumes: ReportVolumes) -> dict[str, Any]:
 
 
 def _write_thumbnail(folder: Path, volumes: ReportVolumes, view: View, spot: Point) -> str:
-    panel = _panel(volumes, view, view.index_of(spot)[0], "fused")
+    panel = _outlined(volumes, view, view.index_of(spot)[0], "fused")
     return write_png(folder / "thumbnail.png", panel).name
 
 
 def _marked(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:
     """A panel with the lines around regions, and around places that contradict the sources."""
-    panel = _panel(volumes, view, index, name)
-    if volumes.regions is not None:
-        panel = draw_regions(panel, view.cut(volumes.regions, index))
-    return mark(panel, view, index, volumes.contradiction)
+    return mark(_outlined(volumes, view, index, name), view, index, volumes.contradiction)
+
+
+def _outlined(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:
+    """A panel with the lines around regions."""
+    return draw_regions(_panel(volumes, view, index, name), view, index, volumes.regions)
 
 
 def _panel(volumes: ReportVolumes, view: View, index: int, name: str) -> Bytes:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from medfuse.imaging.grid import DisplayOrder, Grid, transform_points
 from medfuse.results.export import Bytes
+from medfuse.results.outlines import Outlines, draw_outlines
 
 Point = tuple[int, int, int]
 
@@ -30,11 +31,6 @@ BLOCK = 14  # checkerboard squares along the longer side
 # From "functional" (deep blue) over grey to "anatomical" (sand): even in lightness, safe for
 # colour-blind eyes, and unlike any uptake scale. After cividis (Nunez et al. 2018), but less bright
 # at the anatomical end, which fills most of every picture.
-#: Bright, and apart for people who see few colors (Okabe & Ito 2008, without black).
-REGION_COLOURS = np.array(
-    [(86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (230, 159, 0), (213, 94, 0)],
-    dtype=np.uint8,
-)
 SHARE_COLOURS = np.array(
     [(0, 34, 78), (45, 66, 102), (98, 104, 112), (146, 139, 112), (196, 176, 106)], dtype=np.float32
 )
@@ -192,29 +188,12 @@ def draw_edges(image: Bytes, of: Bytes) -> Bytes:
     return _paint(image, np.minimum(soft * 1.6, 0.95), EDGE_COLOUR)
 
 
-def draw_regions(image: Bytes, labels: NDArray[np.uint8]) -> Bytes:
-    """Draw a line around each region of a slice, (R, C) labels from 1 on, in its own color."""
-    if not labels.any():
+def draw_regions(image: Bytes, view: View, index: int | None, regions: Outlines | None) -> Bytes:
+    """Draw a line around each region of a slice, in its own color; None: of all slices."""
+    if regions is None:
         return image
-    height, width = image.shape[:2]
-    large = Image.fromarray(np.ascontiguousarray(labels)).resize(
-        (width, height), Image.Resampling.NEAREST
-    )
-    label = np.asarray(large)
-    line = np.zeros_like(label)
-    for axis in (0, 1):
-        one, other = (np.moveaxis(x, axis, 0) for x in (label[()], line[()]))
-        apart = one[:-1] != one[1:]
-        other[:-1][apart] = np.maximum(one[:-1], one[1:])[apart]
-    drawn = image.copy()
-    where = line > 0
-    drawn[where] = REGION_COLOURS[(line[where].astype(int) - 1) % len(REGION_COLOURS)]
-    return drawn
-
-
-def region_colour(label: int) -> str:
-    """The color of the line around a region, ``#rrggbb``; labels count from 1."""
-    return "#" + bytes(REGION_COLOURS[(label - 1) % len(REGION_COLOURS)].tolist()).hex()
+    shown = ((n, mask[view.rows, view.columns]) for n, mask in regions.cut(view.order, index))
+    return draw_outlines(image, shown, rim=True)
 
 
 def outline(image: Bytes, places: NDArray[np.bool_]) -> Bytes:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.imaging.grid import Grid, transform_points
-from medfuse.report.panels import View, side_by_side
+from medfuse.report.panels import View, draw_regions, side_by_side
 from medfuse.results.export import Bytes, to_bytes, write_png
+from medfuse.results.outlines import Outlines
 
 #: Bound of the error, (N, 3) points of the anatomical world in RAS mm -> (N,) mm.
 ErrorAt = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -25,7 +26,11 @@ ERROR_COLOURS = np.array(
 
 
 def error_strip(
-    anatomical: NDArray[Any], cuts: list[tuple[View, int]], grid: Grid, error_at: ErrorAt
+    anatomical: NDArray[Any],
+    cuts: list[tuple[View, int]],
+    grid: Grid,
+    error_at: ErrorAt,
+    regions: Outlines | None = None,
 ) -> Bytes:
     """Bound of the error as color over the anatomical image, one panel a plane."""
     panels = []
@@ -34,7 +39,8 @@ def error_strip(
         within = error_at(transform_points(grid.affine, index.reshape(-1, 3)))
         colour = error_colours(within.reshape(index.shape[:-1]))
         light = 0.35 + 0.65 * np.clip(view.cut(anatomical, k), 0, 1)[..., None]
-        panels.append(view.enlarge(to_bytes(colour * light)))
+        panel = view.enlarge(to_bytes(colour * light))
+        panels.append(draw_regions(panel, view, k, regions))
     return side_by_side(panels, [view.letters for view, _ in cuts])
 
 
@@ -53,12 +59,14 @@ def write_error_map(
     at: ErrorAt,
     *,
     name: str = "expected_error",
+    regions: Outlines | None = None,
 ) -> dict[str, Any]:
     """Write the map and its scale; what `figures.json` says of them."""
     ramp = error_colours(np.linspace(0, TOP_MM, 256))[None]
     scale = np.repeat(to_bytes(ramp), 12, axis=0)
+    strip = error_strip(anatomical, cuts, grid, at, regions)
     return {
-        "file": write_png(folder / f"{name}.png", error_strip(anatomical, cuts, grid, at)).name,
+        "file": write_png(folder / f"{name}.png", strip).name,
         "scale": write_png(folder / f"scale_{name}.png", scale).name,
         "top_mm": TOP_MM,
     }

@@ -19,6 +19,7 @@ from medfuse.imaging.grid import Grid, transform_points
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.report.positions import ErrorAt
 from medfuse.results.export import LUMA, Bytes, plane_orders, to_bytes, write_nifti
+from medfuse.results.outlines import region_colour
 
 if TYPE_CHECKING:
     from medfuse.report.figures import ReportVolumes
@@ -165,7 +166,10 @@ def write_viewer(
         "overlay_colors": _colors(volumes.overlay) if volumes.overlay else "",
         "error_step_mm": ERROR_STEP_MM,
         "projection": {"axes": list(coronal.axes), "flips": list(coronal.flips)},
-        "regions": list(volumes.region_names),
+        "regions": list(volumes.regions.names) if volumes.regions else [],
+        "region_colors": [region_colour(n + 1) for n in range(len(volumes.regions.names))]
+        if volumes.regions
+        else [],
     }
 
 
@@ -222,7 +226,7 @@ def _write(
         coarse = fine.coarser(ERROR_MM)
         put("expected_error", coarse, _errors(coarse, volumes.error_at))
     if volumes.regions is not None:
-        put("regions", fine, fine.nearest(volumes.regions))
+        put("regions", fine, fine.nearest(volumes.regions.labels()))
     return files
 
 

@@ -14,11 +14,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.imaging.nifti.colors import MARK, RGB24, ColorLayout
 from medfuse.results.described import About, describe_header
 from medfuse.results.folder import ResultFolder, is_complete, remove_stale, whole_file, writing
+from medfuse.results.outlines import Outlines, draw_outlines
 
 __all__ = [
     "ResultFolder",
@@ -38,6 +40,8 @@ Bytes = NDArray[np.uint8]
 OFFSET = 352  # of the voxels: the header, and four bytes that say that no more of it follows
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 PNG_LEVEL = 6
+#: What a picture says of itself whose pixels are not all those of the fused image.
+OUTLINED = "Lines around regions were drawn into this picture; they are no fused pixels."
 MAX_PNG_SIDE = 4096
 TURN_SIDE = 192
 TURN_MS = 120
@@ -158,8 +162,8 @@ def to_bytes(values: ArrayLike) -> Bytes:
     return rounded
 
 
-def write_png(path: Path, image: Bytes) -> Path:
-    """Write an (H, W) or (H, W, 3) uint8 picture.
+def write_png(path: Path, image: Bytes, *, comment: str = "") -> Path:
+    """Write an (H, W) or (H, W, 3) uint8 picture; the comment is a text of the file.
 
     Raises
     ------
@@ -167,14 +171,16 @@ def write_png(path: Path, image: Bytes) -> Path:
         ``E_WRITE``.
     """
     with writing(path):
-        path.write_bytes(encode_png(image))
+        path.write_bytes(encode_png(image, comment))
     return path
 
 
-def encode_png(image: Bytes) -> bytes:
+def encode_png(image: Bytes, comment: str = "") -> bytes:
     """An (H, W) or (H, W, 3) uint8 picture as the content of a PNG file."""
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    buffer, texts = BytesIO(), PngInfo()
+    if comment:
+        texts.add_text("Comment", comment)
+    Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL, pnginfo=texts)
     return buffer.getvalue()
 
 
@@ -198,7 +204,12 @@ def square_pixels(image: Bytes, spacing: tuple[float, float]) -> Bytes:
 
 
 def write_pngs(
-    folder: Path, rgb: ArrayLike, affine: ArrayLike, *, prefix: str = "fused"
+    folder: Path,
+    rgb: ArrayLike,
+    affine: ArrayLike,
+    *,
+    prefix: str = "fused",
+    regions: Outlines | None = None,
 ) -> list[Path]:
     """Write every slice as a picture in radiological order, with square pixels.
 
@@ -212,6 +223,8 @@ def write_pngs(
     prefix : str
         Files are named ``<prefix>_000.png`` onwards, in the slice order of `DisplayOrder`
         (axial: from inferior to superior).
+    regions : Outlines, optional
+        Around which lines are drawn; then slices without a region are left out.
 
     Raises
     ------
@@ -223,12 +236,25 @@ def write_pngs(
     slices = np.moveaxis(order.apply(colours), 0, -1)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    return [
-        write_png(
-            folder / f"{prefix}_{k:03d}.png", square_pixels(to_bytes(image), order.spacing[1:])
+    paths = []
+    for k in range(len(slices)) if regions is None else regions.slices(order):
+        path, image = (
+            folder / f"{prefix}_{k:03d}.png",
+            square_pixels(to_bytes(slices[k]), order.spacing[1:]),
         )
-        for k, image in enumerate(slices)
-    ]
+        if regions is None:
+            paths.append(write_png(path, image))
+        else:
+            paths.append(write_outlined(path, image, regions, order, k))
+    return paths
+
+
+def write_outlined(
+    path: Path, image: Bytes, regions: Outlines, order: DisplayOrder, index: int | None
+) -> Path:
+    """Write a picture with lines around regions, which says so in a text of the file."""
+    drawn = draw_outlines(image, regions.cut(order, index), rim=True)
+    return write_png(path, drawn, comment=OUTLINED)
 
 
 def plane_orders(grid: Grid) -> Mapping[str, DisplayOrder]:
@@ -246,6 +272,7 @@ def write_mip(
     rank: ArrayLike | None = None,
     prefix: str = "mip",
     frames: int = 24,
+    regions: Outlines | None = None,
 ) -> list[Path]:
     """Write maximum intensity projections in colour: three planes and one turning picture.
 
@@ -265,6 +292,8 @@ def write_mip(
         PNG about the superior-inferior axis that begins with the front).
     frames : int
         Frames of one turn; 0 leaves the turning picture out.
+    regions : Outlines, optional
+        Whose projections get a line, in the three planes.
 
     Raises
     ------
@@ -280,7 +309,11 @@ def write_mip(
     for plane, order in orders.items():
         image = _project(order.apply(height), order.apply(colours), axis=0)
         path = folder / f"{prefix}_{plane}.png"
-        paths.append(write_png(path, square_pixels(image, order.spacing[1:])))
+        image = square_pixels(image, order.spacing[1:])
+        if regions is None:
+            paths.append(write_png(path, image))
+        else:
+            paths.append(write_outlined(path, image, regions, order, None))
     if frames:
         turning = _turn(height, colours, orders["axial"], frames)
         path = folder / f"{prefix}_turning.png"

@@ -16,10 +16,11 @@ from medfuse.case.record import (
     unit_check,
     write_case,
 )
-from medfuse.case.regions import TABLE, measure_case
+from medfuse.case.regions import TABLE, contour_notes, measure_case
 from medfuse.errors import MedfuseError
 from medfuse.measurement.files import Named
 from medfuse.measurement.gather import ABSENT, content_of
+from medfuse.record.privacy import case_secret
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.result import Registration
 from medfuse.results.folder import MAX_JSON_BYTES, inventory, is_plain, read_manifest
@@ -37,6 +38,11 @@ _RECORDS = ("provenance.json", "provenance.prov.json", "report.html")
 #: What follows from other entries, or that `check_records` compares.
 _ELSEWHERE = (*STATED, "case", "key", "outputs", "audit", "medfuse")
 _TYPED = ("anatomical_series", "functional_series", *FILES, "initial_kind", "regions")
+#: Files that show regions: not compared where these cannot be measured again.
+_OF_REGIONS = (
+    "figures/", "png/outlined_", "dicom/outlined", "dicom/contours.dcm", "dicom/regions.dcm",
+    "dicom/measurements.dcm",
+)  # fmt: skip
 _SALTED = "hashed with a study salt"
 Run = tuple["MetaTensor", "MetaTensor", Registration, "MetaTensor", Any]
 
@@ -55,18 +61,20 @@ def same_files(
 ) -> Iterator[Finding]:
     """Write the result once more and compare it."""
     record = _record(provenance, settings, run, sources, salt)
-    record, unmeasured = _measured(record, provenance, inputs)
+    record, unmeasured = _measured(record, provenance, sources, inputs)
     scratch.mkdir()
     write_case(scratch, record)
     if unmeasured:
         yield unmeasured
         _keep_measurements(folder, scratch)
     salted = provenance["identifiers"] == _SALTED and salt is None
-    left = ("figures/",) if unmeasured else ()
+    left = _OF_REGIONS if unmeasured else ()
     yield from _files(folder, scratch, provenance, made_by, left, salted=salted)
     made, found = read_json(scratch, "provenance.json"), dict(provenance)
     if unmeasured:
         made["steps"] += [step for step in found["steps"] if step["name"] == "measure"]
+        told = (note for note in found["notes"] if note not in made["notes"])
+        made["notes"] += [note for note in told if note.startswith("DICOM: ")]
     if salted:
         yield from _pseudonyms(made, found)
     yield from _entries(made, found, made_by)
@@ -116,10 +124,12 @@ def _record(
 
 
 def _measured(
-    record: CaseRecord, provenance: dict[str, Any], inputs: Path
+    record: CaseRecord, provenance: dict[str, Any], sources: dict[Role, Source], inputs: Path
 ) -> tuple[CaseRecord, Finding | None]:
     """The record with its regions measured again, if their files are among the inputs."""
     step = next((s for s in provenance["steps"] if s["name"] == "measure"), None)
+    last = contour_notes(record.settings, measured=step is not None)
+    record = replace(record, notes=(*record.notes, *last))
     if step is None:
         return record, None
     wanted = step["parameters"]["files"]
@@ -130,11 +140,25 @@ def _measured(
             "which show their outlines, are not compared either"
         )
         return record, not_checked("measurements", lacking)
+    settings = record.settings
     measured = measure_case(
-        record.settings, files, record.anat, record.func, record.registration,
+        settings, files, record.anat, record.func, record.registration,
         record.on_grid, record.result,
     )  # fmt: skip
-    return replace(record, measured=measured), None
+    if settings.dicom:
+        from medfuse.dicom_out import read_patient
+
+        source = sources["functional"]
+        series = source.series.uid if source.series else None
+        images = [image.meta.get("source") or {} for image in (record.anat, record.func)]
+        measured = measured.with_objects(
+            record.func,
+            record.registration,
+            salt=record.uid_salt or case_secret(images),
+            patient=read_patient(source.path, series) if settings.keep_patient else None,
+        )
+    notes = (*record.notes[: len(record.notes) - len(last)], *measured.notes, *last)
+    return replace(record, measured=measured, notes=notes), None
 
 
 def _keep_measurements(folder: Path, scratch: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
     from medfuse.dicom_out.regions import RegionObjects
 
+_AS_DICOM = "Cannot write the regions as DICOM"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted(Asked):
@@ -53,11 +57,23 @@ class Wanted(Asked):
 
 @dataclass(frozen=True)
 class StudySummary:
-    """How many cases and rows a table of a study holds, and what failed in which case."""
+    """How many cases and rows a table of a study holds, and what failed in which case.
+
+    Attributes
+    ----------
+    cases, rows : int
+    failures : tuple of (case, error)
+    notes : tuple of str
+        About the DICOM objects, each once.
+    objects : int
+        Cases with DICOM objects.
+    """
 
     cases: int
     rows: int
     failures: tuple[tuple[str, MedfuseError], ...]
+    notes: tuple[str, ...] = ()
+    objects: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,12 +95,14 @@ class Measured:
         if dicom is None or self.objects is None:
             self.table.write(out)
             return
-        with new_folder(dicom, "Cannot write the regions as DICOM") as scratch:
+        with new_folder(dicom, _AS_DICOM) as scratch:
             self.objects.write(scratch)
             self.table.write(out)
 
 
-def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None) -> Measured:
+def measure_result(
+    folder: Path, wanted: Wanted, *, inputs: Inputs | None = None, goes_on: bool = False
+) -> Measured:
     """Measure regions on the images of a result folder.
 
     Parameters
@@ -142,12 +160,18 @@ def measure_result(folder: Path, wanted: Wanted, *, inputs: Inputs | None = None
         reference=wanted.reference,
         mtv_threshold=wanted.mtv_threshold,
     )
-    objects = None
+    objects, errors = None, [failure.error for failure in failures]
     if wanted.dicom and found is not None:
         from medfuse.verification.measured_dicom import objects_of
 
-        objects = objects_of(found, table, shapes, registration, keep_patient=wanted.keep_patient)
-    return Measured(table, tuple(failure.error for failure in failures), objects)
+        kept = wanted.keep_patient
+        try:
+            objects = objects_of(found, table, shapes, registration, keep_patient=kept)
+        except MedfuseError as error:
+            if not goes_on:
+                raise
+            errors.append(error)
+    return Measured(table, tuple(errors), objects)
 
 
 def measure_study(
@@ -156,12 +180,14 @@ def measure_study(
     wanted: Wanted,
     *,
     inputs: Inputs | None = None,
+    dicom: Path | None = None,
     progress: Progress | None = None,
 ) -> StudySummary:
     """Measure every result of a batch into one table, a row for each case and region.
 
     Each case is written as soon as it is measured; none stops the others. In the path of a file
-    with regions ``{case}`` stands for the name of the case.
+    with regions ``{case}`` stands for the name of the case. In the new folder `dicom` each case
+    has a folder of its name with its DICOM objects.
 
     Raises
     ------
@@ -179,24 +205,47 @@ def measure_study(
             cause="one file with regions would be used for all cases",
             remedy=f"Put {CASE} where its path has the name of the case",
         )
+    with ExitStack() as stack:
+        objects = stack.enter_context(new_folder(dicom, _AS_DICOM)) if dicom else None
+        stack.enter_context(writing(out))
+        file = stack.enter_context(whole_file(out))
+        summary = _measure_all(folders, file, wanted, inputs, objects, progress)
+        case = {"case": {"Description": "Name of the case, as of its result folder."}}
+        write_through(out.with_suffix(".json"), columns_json(case).encode())
+    return summary
+
+
+def _measure_all(
+    folders: Sequence[Path],
+    file: BinaryIO,
+    wanted: Wanted,
+    inputs: Inputs | None,
+    objects: Path | None,
+    progress: Progress | None,
+) -> StudySummary:
+    """Write the table and the DICOM objects, case by case."""
     failures: list[tuple[str, MedfuseError]] = []
-    rows = 0
-    with writing(out), whole_file(out) as file:
-        file.write(f"{head('case')}\n".encode())
-        for number, folder in enumerate(folders):
-            if progress:
-                progress(number / len(folders), folder.name)
-            try:
-                found = measure_result(folder, _of_case(wanted, folder.name), inputs=inputs)
-            except MedfuseError as error:
-                failures.append((folder.name, error))
-                continue
-            failures += [(folder.name, error) for error in found.failures]
-            file.writelines(f"{line(row, folder.name)}\n".encode() for row in found.table)
-            rows += len(found.table)
-    case = {"case": {"Description": "Name of the case, as of its result folder."}}
-    write_through(out.with_suffix(".json"), columns_json(case).encode())
-    return StudySummary(len(folders), rows, tuple(failures))
+    notes: dict[str, None] = {}
+    rows = made = 0
+    file.write(f"{head('case')}\n".encode())
+    for number, folder in enumerate(folders):
+        if progress:
+            progress(number / len(folders), folder.name)
+        case = _of_case(wanted, folder.name)
+        try:
+            found = measure_result(folder, case, inputs=inputs, goes_on=True)
+        except MedfuseError as error:
+            failures.append((folder.name, error))
+            continue
+        failures += [(folder.name, error) for error in found.failures]
+        file.writelines(f"{line(row, folder.name)}\n".encode() for row in found.table)
+        rows += len(found.table)
+        if objects is not None and found.objects is not None:
+            (objects / folder.name).mkdir()
+            found.objects.write(objects / folder.name)
+            notes |= dict.fromkeys(found.objects.notes)
+            made += 1
+    return StudySummary(len(folders), rows, tuple(failures), tuple(notes), made)
 
 
 def _of_case(wanted: Wanted, case: str) -> Wanted:

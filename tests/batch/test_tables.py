@@ -137,7 +137,7 @@ def test_verify_measures_again_and_says_where_it_cannot(out, study, tmp_path):
 def test_the_views_show_the_outlines_of_the_regions(out):
     from PIL import Image
 
-    from medfuse.report.panels import REGION_COLOURS
+    from medfuse.results.outlines import REGION_COLOURS
 
     index = json.loads((out / "one" / "figures" / "figures.json").read_text())
     assert [region["name"] for region in index["regions"]] == ["block", "corner"]

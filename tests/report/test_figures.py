@@ -16,9 +16,18 @@ from PIL import Image
 import medfuse
 from medfuse.imaging.grid import DisplayOrder, Grid
 from medfuse.kernel.colormaps import apply_colormap
-from medfuse.report.figures import _laid_over
+from medfuse.report.figures import _laid_over, write_figures
 from medfuse.report.panels import make_views
-from tests._helpers.report_cases import AFFINE, SHAPE, SPOT_RAS, make_case, make_volumes, read_page
+from medfuse.results.outlines import Outlines, Piece, region_rgb
+from tests._helpers.report_cases import (
+    AFFINE,
+    SHAPE,
+    SPOT_RAS,
+    make_case,
+    make_volumes,
+    read_page,
+    world,
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +99,36 @@ def test_the_overlay_beside_the_picture_is_that_of_the_style() -> None:
     theirs = view.cut(fused.rgb.numpy(), 9)
     assert 0 < inside.mean() < 1
     assert np.abs(ours - np.rint(255 * theirs)).max() <= 1
+
+
+def test_every_view_draws_lines_around_the_regions_at_the_place_of_each_position(
+    tmp_path: Path,
+) -> None:
+    distance = np.linalg.norm(world() - np.reshape(SPOT_RAS, (3, 1, 1, 1)), axis=0)
+    inside = distance < 7
+    here, there = (
+        Outlines(SHAPE, names, (Piece(label, inside, (0, 0, 0)),))
+        for label, names in ((1, ("lesion",)), (2, ("lesion", "as it lay")))
+    )
+    volumes = make_volumes(
+        regions=here,
+        regions_at={"before": there, "start": there},
+        functional_at={"start": make_volumes().functional},
+        error_at=lambda points: np.full(len(points), 3.0),
+        displacement_at=lambda points: np.full(len(points), 2.0),
+        coverage=inside,
+        contradiction=np.where(distance < 2, 2, 0).astype(np.uint8),
+    )
+    write_figures(tmp_path, volumes)
+    pictures = sorted((tmp_path / "figures").glob("*.png"))
+    bare = [p.stem for p in pictures if p.stem.startswith("scale_")]
+    moved = {"registration_before", "checkerboard_before", "position_start"}
+    assert len(pictures) > 25
+    for path in pictures:
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        seen = {n for n in (1, 2) if (pixels == region_rgb(n)).all(axis=-1).sum() > 10}
+        expected = {2} if path.stem in moved else {1}
+        assert seen == (set() if path.stem in bare else expected), path.stem
 
 
 def test_an_overlay_needs_no_overlay_beside_it(tmp_path: Path) -> None:

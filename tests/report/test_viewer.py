@@ -15,6 +15,7 @@ from medfuse.imaging.grid import transform_points
 from medfuse.report import viewer
 from medfuse.report.case import render_report, report_page
 from medfuse.report.embedded import MAX_BYTES, places
+from medfuse.results.outlines import Outlines, Piece
 from tests._helpers.browser import Browser, find_browser
 from tests._helpers.report_cases import (
     AFFINE,
@@ -50,11 +51,9 @@ def told(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    regions = np.zeros(SHAPE, np.uint8)
-    regions[np.linalg.norm(world() - np.reshape(SPOT_RAS, (3, 1, 1, 1)), axis=0) < 5] = 1
+    inside = np.linalg.norm(world() - np.reshape(SPOT_RAS, (3, 1, 1, 1)), axis=0) < 5
     volumes = make_volumes(
-        regions=regions,
-        region_names=("lesion </script>",),
+        regions=Outlines(SHAPE, ("lesion </script>",), (Piece(1, inside, (0, 0, 0)),)),
         error_at=lambda points: 3 + np.abs(points[:, 0]) / 10,
     )
     target = tmp_path_factory.mktemp("viewer") / "sub-01"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -212,11 +213,47 @@ def test_a_refusal_is_one_line_and_nothing_is_written(
     assert [p.name for p in tmp_path.rglob("*")] == ["there"]
 
 
-def test_only_one_result_with_its_images_has_dicom(
-    study: Path, result: Path, tmp_path: Path, capsys
-) -> None:
+def test_objects_need_the_images(result: Path, tmp_path: Path, capsys) -> None:
     call = ["measure", "--isocontour", "50%", "-o", str(tmp_path / "t.tsv"), "--dicom", "new"]
     assert run([*call, str(result)]) == 2
     assert "--inputs DIR" in capsys.readouterr().err
-    assert run([*call, str(result.parent), "--inputs", str(study)]) == 2
-    assert "this is a batch" in capsys.readouterr().err
+
+
+def test_a_batch_has_a_folder_of_objects_for_each_case(
+    measured: Path, study: Path, result: Path, tmp_path: Path, capsys
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(result, results / "one")
+    shutil.copytree(result, results / "two")
+    mask = tmp_path / "one.nii.gz"
+    shutil.copy(measured / "mask.nii.gz", mask)
+    call = [
+        "measure",
+        str(results),
+        "--inputs",
+        str(study),
+        "--regions",
+        str(tmp_path / "{case}.nii.gz"),
+    ]
+    more = ["--isocontour", "Läsion=50%", "--keep-patient", "--dicom", str(tmp_path / "objects")]
+    assert run([*call, *more, "-o", str(tmp_path / "t.tsv"), "--json"]) == 8
+    told = json.loads(capsys.readouterr().out)
+    assert told["cases_as_dicom"] == 2
+    assert [failure.partition(":")[0] for failure in told["failures"]] == ["two"]
+    for case, segments in (("one", ["region 1", "Läsion"]), ("two", ["Läsion"])):
+        folder = tmp_path / "objects" / case
+        assert sorted(path.name for path in folder.iterdir()) == list(FILES)
+        found = pydicom.dcmread(folder / "regions.dcm")
+        assert [segment.SegmentLabel for segment in found.SegmentSequence] == segments
+        assert found.PatientID == pydicom.dcmread(measured / "kept" / "regions.dcm").PatientID
+
+
+def test_a_case_without_a_segment_keeps_its_rows_and_stops_no_other(
+    study: Path, result: Path, tmp_path: Path, capsys
+) -> None:
+    call = ["measure", str(result.parent), "--inputs", str(study), "--sphere", "far=900,900,900,5"]
+    out = ["-o", str(tmp_path / "t.tsv"), "--dicom", str(tmp_path / "objects")]
+    assert run([*call, *out, "--quiet"]) == 8
+    assert "case: Cannot write the regions as DICOM" in capsys.readouterr().err
+    assert "far" in rows(tmp_path / "t.tsv")
+    assert list((tmp_path / "objects").iterdir()) == []

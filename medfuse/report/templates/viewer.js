@@ -90,9 +90,10 @@
   const outlined = (labels) => {
     const rgba = new Uint8Array(4 * count);
     const sizes = [1, X, X * Y];
+    const inks = (told.region_colors ?? []).map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
     for (let i = 0; i < count; i++) {
       if (labels[i] && sizes.some((s) => labels[i - s] !== labels[i] || labels[i + s] !== labels[i])) {
-        rgba.set([70, 225, 235, 255], 4 * i);
+        rgba.set([...(inks[labels[i] - 1] ?? [70, 225, 235]), 255], 4 * i);
       }
     }
     return rgba;
