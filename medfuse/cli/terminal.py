@@ -33,6 +33,7 @@ STAGES = {
     "checking the headers, coarse": "registration: checking the position in the headers, coarse",
     "checking the headers, fine": "registration: checking the position in the headers, fine",
     "trying the starts": "registration: comparing the best positions",
+    "searching among turned positions": "registration: searching among turned positions",
     "coarse refinement": "registration: refining the best positions, coarse",
     "fine refinement": "registration: refining the best positions, fine",
     "affine refinement": "registration: fitting scale and shear",

@@ -26,22 +26,23 @@ TURNED_HOPE = 0.9
 
 
 def everywhere(work: Work) -> list[Refined]:
-    """Search, and refine what is found: the start first where it overlaps enough."""
+    """Search, and refine what is found: the start first where it overlaps enough.
+
+    Upright positions come first, so that the best of them can be looked at while turned ones are
+    tried.
+    """
     pair, plan, meter, coarse = work.pair, work.plan, work.meter, work.coarse
-    starts, turned = _starts(work)
+    starts = _upright(work)
     if work.at_home:
         starts.append(work.start)
     if not starts:
         raise nothing_found("the two volumes overlap nowhere by a third of the smaller one")
-    meter.stage(0.4, 0.5, total=(len(starts) + len(turned)) * TRIAL, text="trying the starts")
-    tried = in_parallel(
-        lambda s: coarse.refine(s, meter, iterations=TRIAL), [*starts, *turned], meter
-    )
-    upright, turned_tried = tried[: len(starts)], tried[len(starts) :]
+    meter.stage(0.25, 0.3, total=len(starts) * TRIAL, text="trying the starts")
+    upright = _tried(work, starts)
     home = upright[-1] if work.at_home else None
     hopeful = _best_distinct(pair, upright, home=home, most=HOPEFUL)
     meter.found(best(work, [*hopeful[:1], *upright]).matrix)
-    hopeful += _still_in_the_race(turned_tried, hopeful)
+    hopeful += _still_in_the_race(_tried(work, _turned(work)), hopeful)
     meter.stage(0.5, 0.65, total=len(hopeful) * plan.coarse.iterations, text="coarse refinement")
     rough = in_parallel(lambda r: r.then(coarse.refine(r.matrix, meter)), hopeful, meter)
     upright, turned_tried = rough[:HOPEFUL], rough[HOPEFUL:]
@@ -75,32 +76,46 @@ def _still_in_the_race(turned: list[Refined], upright: list[Refined]) -> list[Re
     return [found] if found is not None and found.score >= TURNED_HOPE * best else []
 
 
-def _starts(work: Work) -> tuple[list[Matrix], list[Matrix]]:
-    """Candidates of the search: upright ones, and ones after half and quarter turns."""
-    plan, pair, meter = work.plan, work.pair, work.meter
-    near = work.given
+def _tried(work: Work, starts: list[Matrix]) -> list[Refined]:
+    """A few steps of the coarse refinement from each start."""
+    return in_parallel(
+        lambda s: work.coarse.refine(s, work.meter, iterations=TRIAL), starts, work.meter
+    )
+
+
+def _upright(work: Work) -> list[Matrix]:
+    """Candidates of the search as the headers, or the given start, have the body."""
+    plan, near = work.plan, work.given
     rotations = rotation_ball(
         step_deg=plan.near_step_deg if near else plan.step_deg,
         limit_deg=plan.near_limit_deg if near else plan.limit_deg,
     )
-    around = rotation_ball(step_deg=30.0, limit_deg=27.0)
-    turned = [] if near else [turn @ small for turn in body_turns() for small in around]
-    meter.stage(0.1, 0.4, total=len(rotations) + len(turned), text="searching for a start")
+    work.meter.stage(0.1, 0.25, total=len(rotations), text="searching for a start")
     found = search(
-        pair.fixed,
-        pair.moving,
+        work.pair.fixed,
+        work.pair.moving,
         rotations=rotations,
         step_mm=plan.search_mm,
         start=work.start if near else None,
         reach_mm=plan.near_mm if near else None,
-        meter=meter,
+        meter=work.meter,
     )
-    others = (
-        search(pair.fixed, pair.moving, rotations=turned, step_mm=plan.turned_mm, meter=meter)
-        if turned
-        else []
+    return [c.matrix for c in found[: plan.starts]]
+
+
+def _turned(work: Work) -> list[Matrix]:
+    """Candidates of the search after half and quarter turns; none near a given start."""
+    if work.given:
+        return []
+    around = rotation_ball(step_deg=30.0, limit_deg=27.0)
+    rotations = [turn @ small for turn in body_turns() for small in around]
+    total = len(rotations) + TURNED * TRIAL
+    work.meter.stage(0.3, 0.5, total=total, text="searching among turned positions")
+    fixed, moving = work.pair.fixed, work.pair.moving
+    found = search(
+        fixed, moving, rotations=rotations, step_mm=work.plan.turned_mm, meter=work.meter
     )
-    return [c.matrix for c in found[: plan.starts]], [c.matrix for c in others[:TURNED]]
+    return [c.matrix for c in found[:TURNED]]
 
 
 def _best_distinct(
