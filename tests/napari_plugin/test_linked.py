@@ -75,7 +75,7 @@ def test_a_drag_with_the_right_button_widens_the_window(linked, qtbot):
     _, panel, views = linked
     field = panel.fuse_tab.window_field
     width = field.high.value() - field.low.value()
-    panel._refuse_timer.setInterval(10**8)
+    panel.runs.refuse_timer.setInterval(10**8)
     views.views[0].windowed.emit(False, 0.25, 0.0)
     assert field.high.value() - field.low.value() == pytest.approx(width * 2**0.5, rel=0.01)
     assert panel.model.settings.window is not None

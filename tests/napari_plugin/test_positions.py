@@ -88,7 +88,7 @@ def test_taking_the_headers_in_the_window_measures_the_pair_there(scene, qtbot):
         with qtbot.waitSignal(panel.runner.ended, timeout=60_000):
             start()
 
-    finish(panel.start_registration)
+    finish(panel.runs.register)
     combo = tab.positions.positions
     assert combo.isEnabled()
     assert combo.currentData() == AS_FOUND

@@ -290,7 +290,7 @@ def _previews(bench: Bench, panel: Any) -> None:
     """Drag the emphasis slider; a preview is done when it is painted."""
     painted: list[float] = []
     panel.previews.ended.connect(lambda _: painted.append(time.perf_counter()))
-    panel._refuse_timer.setInterval(10**8)  # the full run is measured by itself
+    panel.runs.refuse_timer.setInterval(10**8)  # the full run is measured by itself
     times = []
     with bench.measure("preview"):
         for value in range(1, PREVIEWS + 1):
@@ -303,7 +303,7 @@ def _previews(bench: Bench, panel: Any) -> None:
         0
     )  # else the export asks whether an earlier result is meant
     bench.rest(0.3)
-    panel._refuse_timer.stop()
+    panel.runs.refuse_timer.stop()
     bench.note(f"preview: median of {PREVIEWS}", float(np.median(times)))
     bench.note("preview: longest", max(times))
 
