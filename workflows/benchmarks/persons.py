@@ -3,6 +3,8 @@
     python workflows/benchmarks/persons.py [--seeds 1 2] [--kinds hybrid mr-pet ct-mr brain]
         [--people dev check] [--out FILE.jsonl] [--part 0/2] [--preset default] [--data DIR]
         [--region]
+    python workflows/benchmarks/persons.py --peers --out PEERS.jsonl
+    python workflows/benchmarks/persons.py --peers --tables PEERS.jsonl
     python workflows/benchmarks/persons.py --tables FILE.jsonl [FILE.jsonl ...]
 
 One random motion of the moving header (up to 20 degrees and 40 mm) for each pair and seed; seed 0
@@ -18,6 +20,8 @@ are split: limits and factors are set on DEV, and CHECK is only looked at.
   against a ring of 15 mm around it, where the result puts it and where the headers put it.
 * region (--region): the contour on the fixed image is what must fit; errors at the tumor, with and
   without, are a table of their own.
+* --peers: the same pairs by `fast` and `default`, elastix, ANTs and greedy (`peers.py`), error and
+  processor time of each; nothing else is recorded.
 * brain: group templates of T1, CT, PET and SPECT in one space, and one simulated brain.
 """
 
@@ -26,118 +30,32 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data.meta_tensor import MetaTensor
-from registration import SHARED, Volumes, foreground, random_move, simulated_brain
-from scipy import ndimage
+from peers import RIGID, installed
+from persons_data import FILE_OF, PAIRS, cases, contour, group, roc_area, trial
+from registration import SHARED, Volumes, ours
 
 import medfuse
 from medfuse.errors import MedfuseError
-from medfuse.imaging.grid import Grid, transform_points
+from medfuse.imaging.grid import transform_points
 from medfuse.registration import Registration
 from medfuse.registration.expected import expected_error
 from medfuse.registration.region import read_region
 from medfuse.registration.signs import GOOD_WITHIN_MM, LOOK_WITHIN_MM
 
-DEV = ("STS_001", "STS_002", "STS_004", "STS_006", "STS_014", "STS_024", "STS_036", "STS_042")
-CHECK = ("STS_012", "STS_019", "STS_023", "STS_028", "STS_047")
-#: Templates of the check: whatever shows these.
-CHECK_BRAINS = ("spm-single-subject-t1", "dat-spect")
-PAIRS = {"hybrid": ("ct", "pet"), "mr-pet": ("mr", "pet"), "ct-mr": ("ct", "mr")}
-FILE_OF = {"ct": "ct", "mr": "mr-t1"}
 GOOD_MM, FAILED_MM = 4.0, 10.0
-POINTS = 200
-RING_MM = 15.0
-
-
-def person(name: str, data: Path) -> dict[str, MetaTensor]:
-    """CT, MR and PET of one person in one world."""
-    aligned = data / "sts001-aligned-pet-ct-mr"
-    folder = aligned if name == "STS_001" else data / "sts-patients" / name
-    ct = medfuse.load(folder / "ct.nii.gz", modality="CT", values_in="HU")
-    mr = medfuse.load(folder / "mr-t1.nii.gz", modality="MRI")
-    if name == "STS_001":
-        return {"ct": ct, "mr": mr, "pet": medfuse.load(folder / "pet-suv-dicom")}
-    pet = medfuse.load(folder / "pet-suv.nii.gz", modality="PET", values_in="SUVbw")
-    return {"ct": ct, "mr": mr, "pet": pet}
-
-
-def brains(data: Path) -> Iterator[tuple[str, Volumes]]:
-    """Every anatomical template with every functional one."""
-    templates, maps = data / "mni-templates", data / "juspace-nuclear-maps"
-    anatomical = {
-        name: medfuse.load(templates / f"{name}.nii.gz", modality="MRI")
-        for name in ("cit168-t1-brain", "spm-t1-avg", "spm-single-subject-t1")
-    }
-    ct = medfuse.load(
-        templates / "clinical-ct-older-adults.nii.gz", modality="CT", values_in="a.u."
-    )
-    functional = {
-        path.name: medfuse.load(folder / f"{path.name}.nii.gz", modality=kind, values_in="a.u.")
-        for folder, path, kind in (
-            (templates, Path("spm-pet"), "PET"),
-            (templates, Path("spm-spect"), "SPECT"),
-            (maps, Path("fdopa-pet"), "PET"),
-            (maps, Path("dat-spect"), "SPECT"),
-        )
-    }
-    for one, fixed in {**anatomical, "ct": ct}.items():
-        for two, moving in {**functional, "ct": ct}.items():
-            if one != two:
-                yield f"{one}|{two}", Volumes(fixed, moving, np.eye(4))
-    yield "simulated|pet", simulated_brain()
-
-
-def cases(
-    kinds: list[str], people: list[str], data: Path
-) -> Iterator[tuple[str, str, Callable[[], Volumes]]]:
-    """Kind, name and volumes of all pairs."""
-    names = [*(DEV if "dev" in people else ()), *(CHECK if "check" in people else ())]
-    for name in names:
-        images: dict[str, MetaTensor] = {}
-        for kind in [k for k in PAIRS if k in kinds]:
-
-            def pair(kind: str = kind, name: str = name, images: dict = images) -> Volumes:
-                images.update(images or person(name, data))
-                fixed, moving = PAIRS[kind]
-                return Volumes(images[fixed], images[moving], np.eye(4))
-
-            yield kind, name, pair
-    if "brain" in kinds:
-        for name, volumes in brains(data):
-            if group(name) in people:
-                yield "brain", name, lambda volumes=volumes: volumes
-
-
-def group(name: str) -> str:
-    """Dev or check."""
-    held_out = name in CHECK or any(part in CHECK_BRAINS for part in name.split("|"))
-    return "check" if held_out else "dev"
-
-
-def with_header(volume: MetaTensor, move: np.ndarray) -> MetaTensor:
-    """The same voxels, said to lie elsewhere."""
-    meta = {key: value for key, value in volume.meta.items() if key != "affine"}
-    return MetaTensor(volume.as_tensor(), affine=move @ np.asarray(volume.affine), meta=meta)
 
 
 def run(
     kind: str, name: str, pair: Volumes, seed: int, preset: str, region: Path | None = None
 ) -> dict[str, Any]:
     """One registration, with what is needed to judge it later."""
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), len(kind)])
-    centre = Grid.from_volume(pair.moving).centre
-    move = random_move(rng, centre, 20, 40) if seed else np.eye(4)
-    points = foreground(pair.fixed)
-    points = points[:: max(1, len(points) // POINTS)]
-    row = {"kind": kind, "name": name, "seed": seed, "truth": (move @ pair.truth).tolist()}
-    moving = with_header(pair.moving, move)
+    moving, truth, points = trial(kind, name, pair, seed)
+    row = {"kind": kind, "name": name, "seed": seed, "truth": truth.tolist()}
     if region:
         row["region"] = True
     wall, busy = time.perf_counter(), time.process_time()
@@ -152,6 +70,47 @@ def run(
         return row | {"error": str(error)}
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - busy}
     return row | seconds | {"points": points.round(2).tolist(), "found": found.to_dict()}
+
+
+def beside_peers(
+    kind: str, name: str, pair: Volumes, seed: int, methods: dict[str, Any]
+) -> dict[str, Any]:
+    """Mean error, mm, and seconds of the processor by method, for one pair."""
+    moving, truth, points = trial(kind, name, pair, seed)
+    here = transform_points(truth, points)
+    row: dict[str, Any] = {"kind": kind, "name": name, "seed": seed, "methods": {}}
+    for method, register in methods.items():
+        try:
+            matrix, cpu = register(pair.fixed, moving, None)
+            mm = float(np.linalg.norm(transform_points(matrix, points) - here, axis=1).mean())
+        except (MedfuseError, RuntimeError) as error:
+            mm, cpu = float("inf"), float("nan")
+            print(f"{method} on {kind} {name}: {error}")
+        row["methods"][method] = {"mm": mm, "cpu": cpu}
+    return row
+
+
+def table_of_peers(rows: list[dict[str, Any]]) -> None:
+    """Mean error in mm and seconds of the processor by pair, and their medians."""
+    methods = list(rows[0]["methods"])
+    print(f"| pair | {' | '.join(f'{m}, mm | s' for m in methods)} |")
+    print(f"|---|{'---|---|' * len(methods)}")
+
+    def line(name: str, chosen: list[dict[str, Any]]) -> None:
+        cells = [
+            f"{np.median([r['methods'][m][key] for r in chosen]):.1f}"
+            for m in methods
+            for key in ("mm", "cpu")
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+    for row in rows:
+        line(f"{row['kind']} {row['name']}", [row])
+    for kind in (*PAIRS, "brain"):
+        for people in ("dev", "check"):
+            chosen = [r for r in rows if r["kind"] == kind and group(r["name"]) == people]
+            if chosen:
+                line(f"**{kind} {people}, median of {len(chosen)}**", chosen)
 
 
 def judged_anew(row: dict[str, Any]) -> dict[str, Any]:
@@ -235,36 +194,6 @@ def table(rows: list[dict[str, Any]], data: Path) -> None:
     at_the_tumor(rows, data)
 
 
-def contour(name: str, image: str, data: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels of an expert's contour as (X, Y, Z) bool, and its affine."""
-    volume = medfuse.load(
-        data / "sts-patients" / name / f"{image}-gtv.nii.gz", modality="MRI", values_in="a.u."
-    )
-    return np.asarray(volume)[0] > 0.5, np.asarray(volume.affine, dtype=float)
-
-
-def roc_area(name: str, moving_from_fixed: np.ndarray, data: Path) -> float:
-    """PET inside the MR contour against a ring of 15 mm around it."""
-    return roc_values(name, lambda points: transform_points(moving_from_fixed, points), data)
-
-
-def roc_values(name: str, there: Callable[[np.ndarray], np.ndarray], data: Path) -> float:
-    """The same for any map of points of the MR to those of the PET, RAS mm."""
-    inside, affine = contour(name, "mr-t1", data)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    far = ndimage.distance_transform_edt(~inside, sampling=spacing)
-    pet = person(name, data)["pet"]
-    to_index = np.linalg.inv(np.asarray(pet.affine))
-    values = []
-    for where in (inside, (far > 0) & (far <= RING_MM)):
-        points = there(transform_points(affine, np.argwhere(where)[::3]))
-        index = transform_points(to_index, points).T
-        values.append(ndimage.map_coordinates(np.asarray(pet)[0], index, order=1))
-    ranks = np.concatenate(values).argsort().argsort()
-    n, m = len(values[0]), len(values[1])
-    return float((ranks[:n].sum() - n * (n - 1) / 2) / (n * m))
-
-
 def at_the_tumor(rows: list[dict[str, Any]], data: Path) -> None:
     """Error where the expert's contour lies, with and without it as the region that must fit."""
     by = {(r["kind"], r["name"], r["seed"], bool(r.get("region"))): r for r in rows}
@@ -331,12 +260,19 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="this part of the pairs, e.g. 0/2")
     parser.add_argument("--out", type=Path, default=Path("persons.jsonl"))
     parser.add_argument("--data", type=Path, default=SHARED, help="folder of the further volumes")
+    parser.add_argument("--peers", action="store_true", help="beside other packages")
     parser.add_argument("--region", action="store_true", help="the tumor must fit")
     parser.add_argument("--tables", nargs="+", type=Path, help="only print tables of these files")
     options = parser.parse_args()
     if options.tables:
-        table([judged_anew(row) for row in read(options.tables)], options.data)
+        rows = read(options.tables)
+        if options.peers:
+            table_of_peers(rows)
+        else:
+            table([judged_anew(row) for row in rows], options.data)
         return
+    ours_too = {f"medfuse {preset}": ("medfuse", ours(preset)) for preset in ("fast", "default")}
+    methods = installed(ours_too | RIGID) if options.peers else {}
     done = {(r["kind"], r["name"], r["seed"]) for r in read([options.out])}
     part, parts = (int(n) for n in options.part.split("/"))
     for seed in options.seeds:
@@ -351,9 +287,15 @@ def main() -> None:
                     continue
                 file = f"{FILE_OF[PAIRS[kind][0]]}-gtv.nii.gz"
                 drawn = options.data / "sts-patients" / name / file
-            row = run(kind, name, pair(), seed, options.preset, drawn)
+            if options.peers:
+                row = beside_peers(kind, name, pair(), seed, methods)
+            else:
+                row = run(kind, name, pair(), seed, options.preset, drawn)
             with options.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
+            if options.peers:
+                print(json.dumps(row), flush=True)
+                continue
             print(kind, name, seed, f"{errors(row).mean():.1f} mm", verdict(row), flush=True)
 
 

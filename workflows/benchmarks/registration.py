@@ -37,12 +37,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from monai.data.meta_tensor import MetaTensor
+from peers import elastix_rigid
 
 import medfuse
 from medfuse.errors import MedfuseError
@@ -192,14 +193,14 @@ def foreground(volume: MetaTensor) -> np.ndarray:
 
 def ours(preset: str) -> Method:
     """medfuse.register, headers not trusted."""
+    return partial(_register, preset)
 
-    def register(fixed: MetaTensor, moving: MetaTensor, start: Matrix | None) -> Matrix:
-        found = medfuse.register(
-            fixed=fixed, moving=moving, initial=start, method="rigid", preset=preset
-        )
-        return found.matrix
 
-    return register
+def _register(preset: str, fixed: MetaTensor, moving: MetaTensor, start: Matrix | None) -> Matrix:
+    found = medfuse.register(
+        fixed=fixed, moving=moving, initial=start, method="rigid", preset=preset
+    )
+    return found.matrix
 
 
 def notebook(fixed: MetaTensor, moving: MetaTensor, start: Matrix | None) -> Matrix:
@@ -226,41 +227,6 @@ def notebook(fixed: MetaTensor, moving: MetaTensor, start: Matrix | None) -> Mat
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(still, other)
     return ras_matrix(transform)
-
-
-def elastix(fixed: MetaTensor, moving: MetaTensor, start: Matrix | None) -> Matrix:
-    """itk-elastix with its own rigid parameter map; without a start grids are centred first."""
-    import itk
-
-    before = np.eye(4) if start is None else start
-    settings = itk.ParameterObject.New()
-    rigid = settings.GetDefaultParameterMap("rigid")
-    rigid["AutomaticTransformInitialization"] = ["true" if start is None else "false"]
-    rigid["WriteResultImage"] = ["false"]
-    settings.AddParameterMap(rigid)
-    _, found = itk.elastix_registration_method(
-        _itk_image(fixed, np.eye(4)),
-        _itk_image(moving, np.linalg.inv(before)),
-        parameter_object=settings,
-        log_to_console=False,
-    )
-    values = [float(v) for v in found.GetParameter(0, "TransformParameters")]
-    centre = [float(v) for v in found.GetParameter(0, "CenterOfRotationPoint")]
-    refined = sitk.Euler3DTransform(centre, *values[:3], values[3:])
-    refined.SetComputeZYX(found.GetParameter(0, "ComputeZYX")[0] == "true")
-    return before @ ras_matrix(refined)
-
-
-def _itk_image(volume: MetaTensor, move: Matrix) -> Any:
-    """The volume, its header moved, as an image of the itk package."""
-    import itk
-
-    image = to_sitk(np.asarray(volume, dtype=np.float32)[0], move @ np.asarray(volume.affine))
-    made = itk.GetImageFromArray(sitk.GetArrayFromImage(image))
-    made.SetSpacing(image.GetSpacing())
-    made.SetOrigin(image.GetOrigin())
-    made.SetDirection(np.reshape(image.GetDirection(), (3, 3)))
-    return made
 
 
 def measure(method: Method, trials: list[Trial], home: Matrix | None) -> tuple[dict, list[Matrix]]:
@@ -297,7 +263,7 @@ def measure(method: Method, trials: list[Trial], home: Matrix | None) -> tuple[d
 
 METHODS: dict[str, Method] = {"medfuse": ours("default"), "notebook": notebook}
 if importlib.util.find_spec("itk") is not None:
-    METHODS["elastix"] = elastix
+    METHODS["elastix"] = elastix_rigid
 
 
 def run_sarcoma(seeds: list[int | None]) -> dict[str, dict]:
