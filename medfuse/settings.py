@@ -367,6 +367,12 @@ def split_region(text: str) -> tuple[str | None, str]:
     return None, text
 
 
+def file_of(settings: CaseSettings, name: str) -> Path | None:
+    """The file that one of `FILES` names, without the name of a structure before it."""
+    given = getattr(settings, name)
+    return Path(split_region(given)[1]).expanduser() if given else None
+
+
 def _whole(text: str) -> str:
     name, path = split_region(text)
     whole = str(Path(path).expanduser().absolute())

@@ -114,6 +114,7 @@ def case_key(fusion: Fusion) -> str:
 
 
 def _record(fusion: Fusion, *, case: str, key: str) -> Any:
+    from medfuse.case.focus import case_region
     from medfuse.case.record import CaseRecord, start_matrix
 
     anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
@@ -126,6 +127,7 @@ def _record(fusion: Fusion, *, case: str, key: str) -> Any:
         func=func,
         registration=fusion.registration,
         initial=start_matrix(fusion.settings, anat, func),
+        region=case_region(fusion.settings, anat, func),
         on_grid=fusion.on_grid,
         result=fusion.result,
         audit=fusion.audit,

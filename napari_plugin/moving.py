@@ -9,6 +9,7 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import ArrayLike, NDArray
 
+from medfuse.case.focus import case_region
 from medfuse.imaging.grid import Grid, Matrix, transform_points
 from medfuse.registration.result import Registration, register
 from medfuse.settings import CaseSettings, Progress
@@ -99,7 +100,10 @@ def measured_here(
         initial=moved.matrix,
         preset=settings.preset,
         seed=settings.seed,
+        region=case_region(settings, fixed, moving),
         progress=progress,
+        accept_pair="same-image",  # the pair was judged before
+        allow_patient_mismatch=True,
     )
     return replace(
         found,

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from medfuse import settings as settings_module
+from medfuse.case.focus import case_region
 from medfuse.errors import RegistrationError, option
 from medfuse.fusion.choice import AUTO
 from medfuse.fusion.pair import FusionResult, fuse
@@ -80,8 +81,11 @@ def align(
         preset=settings.preset,
         seed=settings.seed,
         choose=None if still else settings.choose,
+        region=None if still else case_region(settings, fixed, moving),
         progress=progress,
         found=found,
+        accept_pair="same-image",  # the pair was judged before
+        allow_patient_mismatch=True,
     )
     return bring_to_grid(pair, registration)
 

@@ -35,10 +35,10 @@ def pack(job: Job) -> Parcel:
             top = data_set_of(path)
             for file in (*input_files(path), *table_files(path)):
                 archive.write(file, f"{role}/{file.absolute().relative_to(top).as_posix()}")
-        given = [(name, job.settings.get(name)) for name in FILES]
+        given = [(name, _file(job.settings.get(name))) for name in FILES]
         for role, single in (*given, ("uid_salt", job.uid_salt)):
             if single:
-                archive.write(single, f"{role}/{Path(single).name}")
+                archive.write(single, f"{role}/{single.name}")
         regions = _pack_regions(job, archive) if job.settings.get("regions") else ()
     return Parcel(replace(job, settings={**job.settings, "regions": regions}), buffer.getvalue())
 
@@ -69,7 +69,9 @@ def run_parcel(parcel: Parcel, **options: Any) -> tuple[dict[str, Any], bytes]:
         settings = {**job.settings, "regions": list(job.settings.get("regions") or ())}
         for role in FILES:
             if settings.get(role):
-                settings[role] = str(room / role / Path(settings[role]).name)
+                structure, path = split_region(settings[role])
+                there = str(room / role / Path(path).name)
+                settings[role] = f"{structure}={there}" if structure else there
         for number, given in enumerate(settings["regions"]):
             region, path = split_region(given)
             settings["regions"][number] = f"{region}={room / path}" if region else str(room / path)
@@ -84,6 +86,11 @@ def run_parcel(parcel: Parcel, **options: Any) -> tuple[dict[str, Any], bytes]:
         fields = run_apart(local, **options)
         fields["folder"] = str(job.folder) if fields.get("folder") else None
         return fields, _zip(local.folder) if local.folder.is_dir() else b""
+
+
+def _file(text: str | None) -> Path | None:
+    """The file of ``FILE`` or ``NAME=FILE``."""
+    return Path(split_region(text)[1]) if text else None
 
 
 def _below(path: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import medfuse
 from medfuse.case.early import EarlyPair, read_image
+from medfuse.case.focus import case_region
 from medfuse.case.record import (
     CaseRecord,
     registration_checks,
@@ -40,11 +41,12 @@ from medfuse.imaging.pet.body_weight import find_weight
 from medfuse.imaging.progress import listening
 from medfuse.kernel.devices import find_device
 from medfuse.kernel.scratch import on_disk, require_disk, set_aside
+from medfuse.measurement.files import Named
 from medfuse.measurement.gather import fingerprint
 from medfuse.methods.registry import get_method
 from medfuse.record.privacy import case_secret, study_salt
 from medfuse.record.provenance import Role, bids_fields
-from medfuse.registration.region import read_region
+from medfuse.registration.region import Region
 from medfuse.registration.result import Registration, register
 from medfuse.registration.start import landmark_note, read_matrix
 from medfuse.results.export import ResultFolder, remove_stale
@@ -61,6 +63,7 @@ from medfuse.settings import (
     CaseResult,
     CaseSettings,
     Progress,
+    file_of,
     fusion_keywords,
     pair_keywords,
     regions_for,
@@ -94,20 +97,21 @@ def case_key(anatomical: Path, functional: Path, settings: CaseSettings) -> str:
     InputError
         If an input is missing or unreadable.
     """
-    files = {name: getattr(settings, name) for name in FILES}
+    files = {name: file_of(settings, name) for name in FILES}
     for name, file in files.items():
         _require_file(file, name)
-    parts = {
+    initial, region = files["initial"], files["region"]
+    parts: dict[str, Any] = {
         "anatomical": _content_hash(anatomical),
         "functional": _content_hash(functional),
         "settings": settings.model_dump(mode="json", exclude={*FILES, "regions"}),
-        "initial": _content_hash(Path(settings.initial)) if settings.initial else None,
+        "initial": _content_hash(initial) if initial else None,
         "regions": fingerprint(region_files(settings, anatomical, functional)),
         "version": medfuse.__version__,
         "weights": _weights_sha256(settings.method),
     }
-    if settings.region:
-        parts["region"] = _content_hash(Path(settings.region))
+    if region:
+        parts["region"] = [_content_hash(region), *fingerprint([Named.parse(str(settings.region))])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -200,9 +204,11 @@ def run_case(
     with _on_disk(anat, func, out, wanted, max_memory_gb):
         with clock("register"):
             initial = start_matrix(settings, anat, func)
+            region = case_region(settings, anat, func)
             registration = align(
-                anat, func, settings, initial=initial, progress=_part(notify, 0.1, 0.5)
-            )
+                anat, func, settings,
+                initial=initial, region=region, progress=_part(notify, 0.1, 0.5),
+            )  # fmt: skip
             on_grid = registration.resample(func)
         with clock("fuse"):
             result = fuse_case(on_grid, anat, settings, progress=_part(notify, 0.5, 0.7))
@@ -242,6 +248,7 @@ def run_case(
             func=func,
             registration=registration,
             initial=initial,
+            region=region,
             on_grid=on_grid,
             result=result,
             audit=audit,
@@ -350,11 +357,13 @@ def align(
     settings: CaseSettings,
     *,
     initial: Matrix | None = None,
+    region: Region | None = None,
     progress: Progress | None = None,
 ) -> Registration:
     """Register the functional to the anatomical image; refuse a suspect result.
 
-    ``initial`` is what `start_matrix` read; by default it is read here.
+    ``initial`` is what `start_matrix` read, ``region`` what `case_region` read; by default they are
+    read here.
 
     Raises
     ------
@@ -363,6 +372,8 @@ def align(
     """
     if initial is None:
         initial = start_matrix(settings, anat, func)
+    if region is None:
+        region = case_region(settings, anat, func)
     try:
         registration = register(
             fixed=anat,
@@ -372,7 +383,8 @@ def align(
             initial=initial,
             seed=settings.seed,
             choose=settings.choose,
-            region=read_region(Path(settings.region), anat, func) if settings.region else None,
+            region=region,
+            **pair_keywords(settings),
             progress=progress,
         )
     except MedfuseError as error:
@@ -439,10 +451,9 @@ def _part(notify: Progress, start: float, stop: float) -> Progress:
     return lambda fraction, text: notify(start + (stop - start) * fraction, text)
 
 
-def _require_file(file: str | None, name: str) -> None:
+def _require_file(path: Path | None, name: str) -> None:
     """Refuse to wait for a pipe."""
-    path = Path(file or "")
-    if file and path.exists() and not path.is_file():
+    if path and path.exists() and not path.is_file():
         is_start = name == "initial"
         raise InputError(
             "E_BAD_TRANSFORM" if is_start else "E_REGION",

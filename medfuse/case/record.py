@@ -31,7 +31,7 @@ from medfuse.kernel.threads import share_out
 from medfuse.record.privacy import case_secret
 from medfuse.record.provenance import build_provenance, write_provenance
 from medfuse.registration.geometry import rotation_angle
-from medfuse.registration.region import REGION_FILE, Region, read_region
+from medfuse.registration.region import REGION_FILE, Region
 from medfuse.registration.result import Registration
 from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
@@ -62,6 +62,8 @@ class CaseRecord:
         As they were loaded; of ``func`` only shape, affine and meta are asked for.
     initial : (4, 4) array, optional
         Where registration began, as :func:`start_matrix` read it; None: where the headers say.
+    region : Region, optional
+        What the registration had to get right.
     on_grid : MetaTensor
         The functional volume on the anatomical grid, in its unit.
     result : FusionResult
@@ -86,6 +88,7 @@ class CaseRecord:
     func: MetaTensor
     registration: Registration
     initial: np.ndarray | None = None
+    region: Region | None = None
     on_grid: MetaTensor
     result: FusionResult
     audit: Audit
@@ -247,7 +250,7 @@ def _write_images(folder: Path, record: CaseRecord) -> None:
         write_nifti(path, values, affines[name], what=what, colors=colors)
 
     share_out(write, list(volumes))
-    names, region = list(volumes), _region(record)
+    names, region = list(volumes), record.region
     if region:
         name = REGION_FILE.removesuffix(".nii.gz")
         names.append(name)
@@ -274,11 +277,6 @@ def _write_pngs(folder: Path, record: CaseRecord, affine: np.ndarray) -> None:
         write_mip(
             folder, rgb, affine, rank=highest, prefix="outlined_mip", frames=0, regions=regions
         )
-
-
-def _region(record: CaseRecord) -> Region | None:
-    path = record.settings.region
-    return read_region(Path(path), record.anat, record.func) if path else None
 
 
 def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
@@ -469,9 +467,8 @@ def provenance_of(record: CaseRecord, timing: dict[str, float]) -> dict[str, Any
     }
     registration = record.registration.to_dict()
     start: dict[str, Any] = {"seed": record.settings.seed, "initial": record.initial}
-    region = _region(record)
-    if region:
-        start["region"] = region.to_dict()
+    if record.region:
+        start["region"] = record.region.to_dict()
     steps = [
         {"name": "register", "parameters": start, "result": registration},
         {"name": "resample", "parameters": {"interpolation": "linear"}, "result": {}},

@@ -100,7 +100,7 @@ def read_regions(
     """
     file = Named(file) if isinstance(file, Path) else file
     where = display_name(file.path)
-    if _is_dicom(file.path):
+    if is_dicom(file.path):
         dataset = read_dicom_regions(file.path)
         drawn = origin_of(dataset)
         if not allow_patient_mismatch:
@@ -146,7 +146,7 @@ def _require_one_person(images: Images, source: dict[str, Any], where: str) -> N
         if doubt is not None:
             raise SeriesError(
                 "E_MIXED_PATIENT",
-                what="Cannot measure these regions",
+                what="Cannot use these regions",
                 where=where,
                 cause=f"of image and regions, {doubt.cause}",
                 remedy="Give the regions of the same person, or go on with "
@@ -171,7 +171,14 @@ def _uid(source: dict[str, Any], name: str) -> str | None:
     return str(uid) if uid else None
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file with regions is a DICOM object.
+
+    Raises
+    ------
+    InputError
+        ``E_REGION`` for a folder, ``E_UNREADABLE``.
+    """
     try:
         if path.is_dir():
             raise InputError(

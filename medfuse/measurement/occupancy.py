@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.imaging.grid import Grid, Matrix, coverage, transform_points
-from medfuse.measurement.region import Region, on_lattice
+from medfuse.imaging.lattice import on_lattice
+from medfuse.measurement.region import Region
 
 #: Points along each axis of a voxel that are asked: so many for each voxel of the region, and
 #: never more or fewer than these.

@@ -11,13 +11,11 @@ import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
 from medfuse.errors import UsageError
-from medfuse.imaging.grid import Grid, Matrix, to_sitk, transform_points
+from medfuse.imaging.grid import Grid, to_sitk, transform_points
 
 #: The world in which a region lies: that of the anatomical or that of the functional image.
 Space = Literal["anatomical", "functional"]
 
-#: Two lattices are one if no voxel of theirs is farther apart, voxels.
-ON_LATTICE = 0.02
 _CELLS = 40  # of the lattice of a sphere, along its radius
 _THRESHOLD = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
 
@@ -274,18 +272,6 @@ def cropped(affine: ArrayLike, start: ArrayLike, shape: tuple[int, ...]) -> Grid
     moved[:3, 3] = transform_points(moved, np.asarray(start, dtype=np.float64))
     x, y, z = shape
     return Grid((x, y, z), moved)
-
-
-def on_lattice(to_index: Matrix) -> bool:
-    """Whether a map between voxel indices brings voxels onto voxels, turned or cut out perhaps."""
-    linear, shift = to_index[:3, :3], to_index[:3, 3]
-    whole = np.rint(linear)
-    turns = (np.abs(whole).sum(axis=0) == 1).all() and (np.abs(whole).sum(axis=1) == 1).all()
-    return bool(
-        turns
-        and np.abs(linear - whole).max() * 512 < 1
-        and np.abs(shift - np.rint(shift)).max() < ON_LATTICE
-    )
 
 
 def _touches_edge(region: Region, grid: Grid) -> bool:

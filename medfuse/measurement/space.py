@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import cast, get_args
 
-import numpy as np
-
 from medfuse.errors import GeometryError, option
 from medfuse.imaging.grid import Grid
-from medfuse.measurement.region import Space, on_lattice
+from medfuse.imaging.lattice import same_lattice
+from medfuse.measurement.region import Space
 
 SPACES = get_args(Space)
-
-
-def same_lattice(one: Grid, other: Grid) -> bool:
-    """Whether the voxels of two grids lie on one lattice, cut out or turned as they may be."""
-    return on_lattice(np.linalg.inv(one.affine) @ other.affine)
 
 
 def space_of(

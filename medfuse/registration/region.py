@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from medfuse.errors import InputError, MedfuseError
+from medfuse.errors import InputError
 from medfuse.imaging.grid import Grid, Matrix, coverage, to_sitk, transform_points
-from medfuse.imaging.reader import load
+from medfuse.imaging.lattice import same_lattice
 from medfuse.registration.refine import Stage, itk_transform
 
 if TYPE_CHECKING:
@@ -24,10 +23,22 @@ REGION_FILE = "region.nii.gz"
 MARGIN_MM = 30.0
 #: The whole body may lose so little of its score for the sake of the region, not more.
 GUARD = 0.98
-#: A mask on a grid of its own must lie in the field of view of the anatomical image by so much.
+#: A region must lie in the field of view of the image in whose world it is, by so much.
 LEAST_INSIDE = 0.95
-SAME_GRID_MM = 0.01
 POINTS = 400
+#: Voxels are put together until a region has no more than so many.
+MOST_VOXELS = 1 << 24
+
+
+class Drawn(Protocol):
+    """A region as `medfuse.measurement` reads it; see `medfuse.measurement.region.Region`."""
+
+    @property
+    def weights(self) -> NDArray[Any]: ...
+    @property
+    def grid(self) -> Grid: ...
+    @property
+    def space(self) -> Literal["anatomical", "functional"]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,43 +79,46 @@ class Region:
         return replace(self, of="moving" if self.of == "fixed" else "fixed")
 
 
-def read_region(path: Path, fixed: MetaTensor, moving: MetaTensor) -> Region:
-    """Read a mask or a label file; every label counts.
+def region_of(
+    given: Region | Drawn | MetaTensor, fixed: MetaTensor, moving: MetaTensor, where: str = ""
+) -> Region:
+    """What a registration looks at, of a mask or of a region that was read from a file.
 
     Parameters
     ----------
-    path : Path
-        NIfTI. On the grid of one of the images it lies in the world of that image; on a grid of its
-        own in that of the fixed one.
+    given : Region, measurement Region, or (1, X, Y, Z) MetaTensor
+        Every voxel of 0.5 or more counts. A mask on the voxel lattice of the moving image alone
+        lies in the world of that image, any other in that of the fixed one.
     fixed, moving : (C, X, Y, Z) MetaTensor
         Their grids alone are asked for.
+    where : str
+        Name for errors.
 
     Raises
     ------
     InputError
-        ``E_REGION``: empty, several channels, or outside of the fixed field of view.
-    MedfuseError
-        As ``medfuse.load``.
+        ``E_REGION``: no single channel, empty, or outside of the field of view.
     """
-    try:
-        volume = load(path, modality="MRI", values_in="a.u.")
-    except MedfuseError as error:
-        if error.code != "E_CONSTANT":
-            raise
-        raise _bad(path, "every voxel of it has the same value") from error
-    values = volume.detach().cpu().numpy()
-    if len(values) != 1:
-        raise _bad(path, f"expected one channel, got {len(values)}")
-    inside = np.nan_to_num(values[0]) >= 0.5
+    if isinstance(given, Region):
+        return given
+    grids = Grid.from_volume(fixed), Grid.from_volume(moving)
+    if hasattr(given, "space"):
+        drawn = cast(Drawn, given)
+        weights, grid = drawn.weights, drawn.grid
+        of: Literal["fixed", "moving"] = "fixed" if drawn.space == "anatomical" else "moving"
+    else:
+        values = np.asarray(given.detach().cpu())
+        if values.ndim != 4 or len(values) != 1:
+            raise bad_region(where, f"expected one channel (1, X, Y, Z), got {values.shape}")
+        weights, grid = values[0], Grid.from_volume(given)
+        on_fixed, on_moving = (same_lattice(other, grid) for other in grids)
+        of = "moving" if on_moving and not on_fixed else "fixed"
+    inside, affine = _fewer(np.nan_to_num(weights), grid.affine)
     if not inside.any():
-        raise _bad(path, f"none of its {inside.size} voxels is 0.5 or more")
+        raise bad_region(where, f"none of its {inside.size} voxels is 0.5 or more")
+    _require_inside(where, inside, affine, grids[of == "moving"], of)
     # As a NIfTI file holds it, so that the copy in a result is the same region.
-    affine = np.asarray(volume.affine, dtype=np.float32).astype(np.float64)
-    grid, grids = Grid(inside.shape, affine), [Grid.from_volume(v) for v in (fixed, moving)]
-    if _is_same(grid, grids[0]) or not _is_same(grid, grids[1]):
-        _require_inside(path, grid, inside, grids[0])
-        return Region(inside, affine, "fixed")
-    return Region(inside, affine, "moving")
+    return Region(inside, affine.astype(np.float32).astype(np.float64), of)
 
 
 def focused(stage: Stage, region: Region, here: Matrix) -> Stage:
@@ -118,27 +132,43 @@ def focused(stage: Stage, region: Region, here: Matrix) -> Stage:
     return stage.looking_at(depth <= MARGIN_MM)
 
 
-def _is_same(one: Grid, other: Grid) -> bool:
-    if one.shape != other.shape:
-        return False
-    return float(np.abs(one.corners() - other.corners()).max()) < SAME_GRID_MM
-
-
-def _require_inside(path: Path, grid: Grid, inside: NDArray[np.bool_], fixed: Grid) -> None:
-    covered = float(coverage(grid, fixed, np.eye(4))[inside].mean())
-    if covered < LEAST_INSIDE:
-        raise _bad(
-            path,
-            f"{100 * covered:.0f} % of it lie in the field of view of the anatomical image, whose "
-            "grid it does not have; nor has it that of the functional image",
-        )
-
-
-def _bad(path: Path, cause: str) -> InputError:
+def bad_region(where: str, cause: str, remedy: str = "") -> InputError:
+    """The error of a region on which nothing can be registered."""
     return InputError(
         "E_REGION",
         what="Cannot use the region",
-        where=path.name,
+        where=where,
         cause=cause,
-        remedy="Give a mask that was drawn on one of the two images",
+        remedy=remedy or "Give a region that was drawn on one of the two images",
     )
+
+
+def _fewer(weights: NDArray[Any], affine: Matrix) -> tuple[NDArray[np.bool_], Matrix]:
+    """Voxels of at least half, of blocks of voxels where there are very many."""
+    step = 1
+    while weights.size > MOST_VOXELS * step**3:
+        step += 1
+    if step > 1:
+        ends = [(0, -size % step) for size in weights.shape]
+        x, y, z = np.pad(weights, ends).shape
+        blocks = np.pad(weights, ends).reshape(x // step, step, y // step, step, z // step, step)
+        weights = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+        affine = affine @ np.diag([step, step, step, 1.0])
+        affine[:3, 3] += affine[:3, :3] @ np.full(3, (step - 1) / (2 * step))
+    return np.asarray(weights >= 0.5), affine
+
+
+def _require_inside(
+    where: str,
+    inside: NDArray[np.bool_],
+    affine: Matrix,
+    field: Grid,
+    of: Literal["fixed", "moving"],
+) -> None:
+    x, y, z = inside.shape
+    covered = float(coverage(Grid((x, y, z), affine), field, np.eye(4))[inside].mean())
+    if covered < LEAST_INSIDE:
+        name = "anatomical" if of == "fixed" else "functional"
+        raise bad_region(
+            where, f"{100 * covered:.0f} % of it lie in the field of view of the {name} image"
+        )

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from medfuse.errors import UsageError
 from medfuse.imaging.fingerprint import as_read
 from medfuse.imaging.grid import Grid, Matrix
+from medfuse.imaging.pairing import Acceptance, require_pair
 from medfuse.registration.deformed import with_deformation
 from medfuse.registration.evidence import Place
 from medfuse.registration.expected import expected_error
@@ -29,7 +30,7 @@ from medfuse.registration.posture import about_posture
 from medfuse.registration.progress import Meter, in_parallel, single_threaded_itk
 from medfuse.registration.quality import judge
 from medfuse.registration.refine import is_rigid, nearest_rotation
-from medfuse.registration.region import Region
+from medfuse.registration.region import Drawn, Region, region_of
 from medfuse.registration.signs import about_region
 from medfuse.registration.strategy import solve
 
@@ -55,7 +56,9 @@ def register(
     initial: ArrayLike | None = None,
     seed: int = 0,
     choose: str | None = None,
-    region: Region | None = None,
+    region: Region | Drawn | MetaTensor | None = None,
+    accept_pair: Acceptance | None = None,
+    allow_patient_mismatch: bool = False,
     progress: Callable[[float, str], None] | None = None,
     found: Callable[[Matrix], None] | None = None,
 ) -> Registration:
@@ -81,9 +84,15 @@ def register(
     choose : str, optional
         Take this one of the positions that are found: "headers", "search" or a number, as in
         `Registration.alternatives`. It is measured where it is.
-    region : Region, optional
-        What must fit above all, from `region.read_region`: the last refinement looks at it, and the
-        verdict is about the error there.
+    region : (1, X, Y, Z) MetaTensor or Region, optional
+        What must fit above all: the last refinement looks at it, and the verdict is about the error
+        there. A mask on the grid of one of the images, or one of the regions that
+        `medfuse.measurement.files.read_regions` reads from a file.
+    accept_pair : {"roles", "same-image"}, optional
+        State that a pair is meant whose modalities contradict the roles, or that is one image: two
+        MRI are registered with "roles".
+    allow_patient_mismatch : bool
+        Go on although the headers name two patients.
     progress : callable, optional
         Called with (fraction, text) as the work goes on, from worker threads too, never at the same
         time. If it raises, the work stops and the exception comes out of here.
@@ -98,12 +107,21 @@ def register(
         ``E_REGISTRATION``. A doubtful result is returned, with the verdict "suspect".
     UsageError
         ``E_SETTINGS``: an unknown method or preset, or an initial map that does not fit the method.
+        ``E_ROLES``, ``E_SAME_IMAGE``: the two images are no pair.
+    SeriesError
+        ``E_MIXED_PATIENT``.
+    InputError
+        ``E_REGION``: the region is empty, or outside of the field of view.
     """
     fixed, moving = as_read(fixed), as_read(moving)
     start = _checked_start(method, preset, initial, seed)
     thin = method == "identity"
     check_volume(fixed, role="fixed (anatomical)", thin_allowed=thin)
     check_volume(moving, role="moving (functional)", thin_allowed=thin)
+    require_pair(
+        fixed, moving, accept_pair=accept_pair, allow_patient_mismatch=allow_patient_mismatch
+    )
+    look_at = None if region is None else region_of(region, fixed, moving)
     deformable = method == "deformable"
     meter = Meter(_first_part(progress) if deformable else progress, found)
     plan = PRESETS[preset]
@@ -129,13 +147,13 @@ def register(
             seed=seed,
             meter=meter,
             choose=choose,
-            region=region.exchanged() if region and exchanged else region,
+            region=look_at.exchanged() if look_at and exchanged else look_at,
         )
         if exchanged:
             outcome = outcome.exchanged()
         meter.stage(1.0, 1.0, total=1, text="registered")
         meter.check()
-        result = _registration(outcome, pair, start, seed, fixed.meta, moving.meta, region)
+        result = _registration(outcome, pair, start, seed, fixed.meta, moving.meta, look_at)
         if deformable:
             rest = Meter(_last_part(progress))
             result = with_deformation(result, one, other, moving, preset=preset, meter=rest)

@@ -99,6 +99,14 @@ def _case(row: dict[str, str], manifest: Path, where: str) -> Case:
     return Case(name, **paths, why=where, overrides=overrides)
 
 
+def _existing_file(text: str, name: str, manifest: Path, where: str) -> str:
+    """A file that a setting names, the region perhaps with the name of a structure before it."""
+    structure, equals, path = text.rpartition("=") if name == "region" else ("", "", text)
+    if equals and find_path(text, manifest.parent) is not None:
+        structure, equals, path = "", "", text
+    return f"{structure}{equals}{_existing(path, name, manifest, where)}"
+
+
 def _existing(text: str, role: str, manifest: Path, where: str) -> Path:
     if not text:
         raise _bad_row(where, f"it names no {role} image", f"Fill the column {role}")
@@ -124,7 +132,7 @@ def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any
         given[name] = _two_numbers(text) if name in _PAIRS else _plain_value(name, text)
     for name in FILES:
         if name in given:
-            given[name] = str(_existing(given[name], name, manifest, where))
+            given[name] = _existing_file(given[name], name, manifest, where)
     if "regions" in given:
         given["regions"] = ";".join(
             _region(text.strip(), manifest) for text in given["regions"].split(";") if text.strip()

@@ -14,6 +14,7 @@ from monai.transforms import InvertibleTransform, MapTransform, SpatialResample,
 from monai.utils import TraceKeys, TransformBackends, ensure_tuple_rep
 from torch import Tensor
 
+from medfuse.case.focus import read_region
 from medfuse.case.pipeline import CaseSettings, align
 from medfuse.errors import MedfuseError, UsageError
 from medfuse.imaging.fingerprint import CHANGED, as_read
@@ -21,6 +22,7 @@ from medfuse.imaging.grid import Grid, transform_points
 from medfuse.imaging.pairing import require_pair
 from medfuse.imaging.pet.header import suv_unavailable
 from medfuse.registration.deformation import Deformation
+from medfuse.registration.region import Region, region_of
 from medfuse.registration.result import Registration
 from medfuse.settings import PAIR_SETTINGS, pair_keywords
 from medfuse.transforms.facts import (
@@ -98,6 +100,10 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
     initial_key : str
         Where a case holds the path of a start that says itself how it maps: an ITK or ANTs
         transform, or 4x4 text (fixed -> moving point, RAS mm); cases without it start on their own.
+    region_key : str
+        Where a case holds what must fit above all (tumor, brain): a mask (1, X, Y, Z) on the grid
+        of one of the two volumes, or text: the path of a NIfTI mask, DICOM SEG or RTSTRUCT, for one
+        of several structures ``NAME=path``. Cases without it are registered by the whole body.
     method : {"auto", "rigid", "identity", "deformable"}
         ``auto`` trusts a shared frame of reference; ``deformable`` adds an estimated local
         deformation to that.
@@ -116,6 +122,8 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         ``E_REGISTRATION`` with the reasons.
     UsageError, SeriesError
         ``E_ROLES``, ``E_SAME_IMAGE``, ``E_MIXED_PATIENT``.
+    InputError
+        ``E_REGION``.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
@@ -127,6 +135,7 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         mode: str | Sequence[str] = "bilinear",
         transform_key: str = "registration",
         initial_key: str = "initial",
+        region_key: str = "region",
         method: Literal["auto", "rigid", "identity", "deformable"] = "auto",
         allow_missing_keys: bool = False,
         *,
@@ -140,6 +149,7 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
                 raise ValueError(f"mode must be bilinear or nearest, got {name!r}")
         self.transform_key = transform_key
         self.initial_key = initial_key
+        self.region_key = region_key
         self.settings = settings.model_copy(update={"registration": method})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -153,14 +163,18 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         fixed, d[moving_key] = as_read(fixed), as_read(moving)
         moving = d[moving_key]
         try:
-            registration = align(fixed, moving, settings)
+            region = self._region(d, fixed, moving, settings)
+            registration = align(fixed, moving, settings, region=region)
         except MedfuseError as error:
-            raise error.renamed({"registration": "method", "initial": self.initial_key}) from error
+            names = {"initial": self.initial_key, "region": self.region_key}
+            raise error.renamed({"registration": "method", **names}) from error
         for key, mode in self.key_iterator(d, self.mode):
             d[key] = self._resample(require_volume(d[key], key), registration, mode)
         d[self.key_dst] = batchable(fixed)
         record = registration_record(registration)
         record["settings"] = settings.model_dump(exclude_defaults=True)
+        if region is not None:
+            record |= {"region": vars(region)}
         d[self.transform_key] = collatable(record)
         return d
 
@@ -177,6 +191,21 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
                 remedy="Write the matrix to a text file (fixed -> moving point, RAS mm)",
             )
         return self.settings.model_copy(update={"initial": str(initial)})
+
+    def _region(
+        self,
+        d: Mapping[Hashable, Any],
+        fixed: MetaTensor,
+        moving: MetaTensor,
+        settings: CaseSettings,
+    ) -> Region | None:
+        given = d.get(self.region_key)
+        if given is None:
+            return None
+        if isinstance(given, str | Path):
+            allowed = settings.allow_patient_mismatch
+            return read_region(given, fixed, moving, allow_patient_mismatch=allowed)
+        return region_of(require_volume(given, self.region_key), fixed, moving, self.region_key)
 
     def _resample(self, moving: MetaTensor, registration: Registration, mode: str) -> MetaTensor:
         out = batchable(registration.resample(moving, interpolation=_INTERPOLATION[mode]))

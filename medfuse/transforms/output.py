@@ -28,6 +28,7 @@ from medfuse.imaging.grid import Grid
 from medfuse.imaging.nifti.colors import ColorLayout
 from medfuse.imaging.windows import Window, apply_window
 from medfuse.registration.deformation import covered
+from medfuse.registration.region import Region
 from medfuse.registration.result import Registration
 from medfuse.report.figures import ReportVolumes
 from medfuse.results.export import ResultFolder, band_name
@@ -108,18 +109,22 @@ class SaveFusiond(MapTransform):
         anatomical, on_grid = images["anatomical"], images["functional"]
         registration = Registration.from_dict(d[self.transform_key])
         registered = d[self.transform_key].get("settings", {})
+        region = _region(d[self.transform_key])
+        if region is not None:
+            registered = {**registered, "region": "given"}
         settings = _settings(fusion, {**registered, **self.output}, images)
         audit, loaded = audit_of(d[self.audit_key]), _as_loaded(on_grid)
         notes = [note for image in (anatomical, on_grid) for note in image.meta.get("notes", ())]
         record = CaseRecord(
             case=case_name(d, self.case_key, [anatomical, on_grid]),
             command="",
-            key=_key(anatomical, on_grid, settings, fusion, registration),
+            key=_key(anatomical, on_grid, settings, fusion, registration, region),
             settings=settings,
             anat=anatomical,
             func=loaded,
             registration=registration,
             initial=start_matrix(settings, anatomical, loaded),
+            region=region,
             on_grid=on_grid,
             result=_result(images, fusion),
             audit=audit,
@@ -130,6 +135,15 @@ class SaveFusiond(MapTransform):
             volumes = _report_volumes(images, record) if self.report else None
             write_case(folder.path, record, volumes=volumes, report=self.report)
         return folder.target
+
+
+def _region(registered: Mapping[str, Any]) -> Region | None:
+    """What the registration had to get right, as ``RegisterRigidd`` left it."""
+    told = registered.get("region")
+    if told is None:
+        return None
+    inside, affine = np.asarray(told["inside"], dtype=bool), np.asarray(told["affine"])
+    return Region(inside, affine, told["of"])
 
 
 def _settings(
@@ -167,6 +181,7 @@ def _key(
     settings: CaseSettings,
     fusion: Mapping[str, Any],
     registration: Registration,
+    region: Region | None,
 ) -> str:
     """Hash of all that decides the result; another one than of files given to medfuse fuse."""
     sources = (image.meta.get("source") or {} for image in (anatomical, functional))
@@ -174,6 +189,7 @@ def _key(
         "sources": [source.get("sha256") for source in sources],
         "registration": np.asarray(registration.matrix).tolist(),
         "deformation": registration.deformation and registration.deformation.sha256,
+        "region": region and region.to_dict(),
         "settings": settings.model_dump(mode="json", exclude=set(FILES)),
         "guide": fusion["guide"].get("weights_sha256"),
         "version": medfuse.__version__,

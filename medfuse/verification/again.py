@@ -22,6 +22,7 @@ from medfuse.measurement.files import Named
 from medfuse.measurement.gather import ABSENT, content_of
 from medfuse.record.privacy import case_secret
 from medfuse.record.provenance import Role, bids_fields, software
+from medfuse.registration.region import Region
 from medfuse.registration.result import Registration
 from medfuse.results.folder import MAX_JSON_BYTES, inventory, is_plain, read_manifest
 from medfuse.settings import FILES, CaseSettings
@@ -44,7 +45,7 @@ _OF_REGIONS = (
     "dicom/measurements.dcm",
 )  # fmt: skip
 _SALTED = "hashed with a study salt"
-Run = tuple["MetaTensor", "MetaTensor", Registration, "MetaTensor", Any]
+Run = tuple["MetaTensor", "MetaTensor", Registration, "MetaTensor", Any, Region | None]
 
 
 def same_files(
@@ -88,7 +89,7 @@ def _record(
     sources: dict[Role, Source],
     salt: bytes | None,
 ) -> CaseRecord:
-    anat, func, registration, on_grid, result = run
+    anat, func, registration, on_grid, result, region = run
     reasons = registration.reasons
     notes = (*anat.meta["notes"], *func.meta["notes"], *reasons)
     patient = None
@@ -113,6 +114,7 @@ def _record(
         func=func,
         registration=registration,
         initial=start_matrix(settings, anat, func),
+        region=region,
         on_grid=on_grid,
         result=result,
         audit=result.audit.with_checks([*registration_checks(registration), unit_check(func)]),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from medfuse.audit import audit_fusion
+from medfuse.case.focus import stored_region
 from medfuse.case.pipeline import align, fuse_case
 from medfuse.case.record import gamut_change
 from medfuse.errors import MedfuseError, UsageError
@@ -29,7 +30,7 @@ from medfuse.imaging.located import Located
 from medfuse.imaging.windows import Window
 from medfuse.kernel.devices import find_device
 from medfuse.record.provenance import Role, software
-from medfuse.registration.region import REGION_FILE
+from medfuse.registration.region import Region
 from medfuse.registration.result import Registration
 from medfuse.results.export import to_bytes
 from medfuse.settings import CaseSettings, Progress
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 SHARE_TOLERANCE = 1e-5  # luminance: float32 sums in another order
 ADDED = ("bound_change", "painted")
+#: What made a result has judged its pair.
+_NOT_REFUSED = {"accept_pair": "same-image", "allow_patient_mismatch": True}
 
 
 def replay_stored(folder: Path, provenance: dict[str, Any]) -> Iterator[Finding]:
@@ -190,14 +193,15 @@ def replay_inputs(
     yield next((finding for finding in same if not finding.ok), same[0])
     yield _same_audit(folder, provenance, replay)
     with tempfile.TemporaryDirectory() as scratch:
-        settings = _with_start(settings, provenance, Path(scratch), folder)
+        settings = _with_start(settings, provenance, Path(scratch))
         notify(0.6, "registration")
-        yield _same_registration(anat, func, transform, settings, provenance, made_by)
+        region = stored_region(folder, provenance)
+        yield _same_registration(anat, func, transform, settings, provenance, made_by, region)
         notify(0.8, "files")
         # The guide was asked only there; why it was chosen is on record.
         why = _step(provenance, "fuse").get("chosen") or ""
         replay = replace(replay, diagnostics=fresh.diagnostics, chosen=why)
-        run = (anat, func, transform, on_grid, replay)
+        run = (anat, func, transform, on_grid, replay, region)
         yield from same_files(
             folder, provenance, settings, run, sources, inputs.root,
             scratch=Path(scratch) / "again", made_by=made_by, salt=salt,
@@ -215,19 +219,14 @@ def _as_chosen(provenance: dict[str, Any], settings: CaseSettings) -> CaseSettin
     fuse = _step(provenance, "fuse")
     gamut = None if fuse["gamut"] == "overlay" else fuse["gamut"]  # that is the style
     known = {"gamut": gamut, "colormap": _step(provenance, "colour")["colormap"]}
-    # What made the result did not refuse the pair; a replay shows what came of it.
-    known |= {"accept_pair": "same-image", "allow_patient_mismatch": True}
+    known |= _NOT_REFUSED
     if settings.method == AUTO:
         known["method"] = fuse["method"]
     return settings.model_copy(update=known)
 
 
-def _with_start(
-    settings: CaseSettings, provenance: dict[str, Any], folder: Path, result: Path
-) -> CaseSettings:
-    """Give the recorded start and region of the registration as the files that they were."""
-    if provenance["settings"].get("region") is not None:
-        settings = settings.model_copy(update={"region": str(result / REGION_FILE)})
+def _with_start(settings: CaseSettings, provenance: dict[str, Any], folder: Path) -> CaseSettings:
+    """Give the recorded start of the registration as the file that it was."""
     steps = {step["name"]: step["parameters"] for step in provenance["steps"]}
     matrix = steps["register"].get("initial")
     if matrix is None:
@@ -244,10 +243,12 @@ def _same_registration(
     settings: CaseSettings,
     provenance: dict[str, Any],
     made_by: str | None,
+    region: Region | None,
 ) -> Finding:
     """The same map, judged alike; what the user gave may have added a remark of its own."""
+    anyway = settings.model_copy(update={**_NOT_REFUSED, "accept_suspect": True})
     try:
-        found = align(anat, func, settings.model_copy(update={"accept_suspect": True}))
+        found = align(anat, func, anyway, region=region)
     except MedfuseError as error:
         return Finding("registration", False, str(error))
     centre = stored.fixed_grid.centre

@@ -21,7 +21,7 @@ def rigid(vector_deg: tuple[float, ...], shift: tuple[float, ...], about=(0, 0, 
 
 def volume(values: np.ndarray, affine: np.ndarray, **meta: object) -> MetaTensor:
     facts = {
-        "modality": "MRI",
+        "modality": "unknown",
         "unit": "a.u.",
         "spacing": np.linalg.norm(affine[:3, :3], axis=0).tolist(),
         "source": {"frame_of_reference": None},
@@ -83,7 +83,7 @@ def two_balls(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def bad(kind: str) -> MetaTensor:
-    values = np.random.default_rng(0).uniform(size=(8, 9, 10))
+    values = np.random.default_rng([ord(c) for c in kind]).uniform(size=(8, 9, 10))
     if kind == "constant":
         values[:] = 3.0
     elif kind == "nan":

@@ -1,22 +1,16 @@
-"""A region that must fit: whose it is, what is refused, what it changes, how it is replayed."""
+"""A region that must fit: whose it is, and what is refused."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import nibabel as nib
 import numpy as np
 import pytest
+from monai.data import MetaTensor
 
-from medfuse.case.pipeline import run_case
 from medfuse.errors import InputError
-from medfuse.imaging.grid import transform_points
-from medfuse.imaging.reader import load
-from medfuse.registration.region import read_region
-from medfuse.registration.result import Registration
-from medfuse.settings import CaseSettings
-from medfuse.verification.verify import verify
+from medfuse.imaging.grid import Grid, transform_points
+from medfuse.measurement.region import Region as Structure
+from medfuse.registration.region import MOST_VOXELS, region_of
+from medfuse.registration.result import register
 from tests._helpers.motions import volume
 
 FIXED = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -24,28 +18,23 @@ MOVING = np.diag([4.0, 4.0, 4.0, 1.0])
 SHAPE, OTHER = (30, 32, 20), (20, 20, 18)
 
 
-def mask(path: Path, shape: tuple[int, ...], affine: np.ndarray, *, filled=slice(5, 9)) -> Path:
-    values = np.zeros(shape, np.uint8)
+def mask(shape: tuple[int, ...], affine: np.ndarray, *, filled=slice(5, 9)) -> MetaTensor:
+    values = np.zeros(shape)
     values[filled, filled, filled] = 3
-    nib.save(nib.Nifti1Image(values, affine), path)
-    return path
+    return volume(values, affine)
 
 
-@pytest.fixture
-def pair():
+@pytest.fixture(scope="module")
+def pair() -> tuple[MetaTensor, MetaTensor]:
     rng = np.random.default_rng(0)
     return volume(rng.random(SHAPE), FIXED), volume(rng.random(OTHER), MOVING)
 
 
-def test_a_mask_lies_in_the_world_of_the_image_whose_grid_it_has(tmp_path, pair):
-    drawn = {
-        "fixed": mask(tmp_path / "a.nii.gz", SHAPE, FIXED),
-        "moving": mask(tmp_path / "b.nii.gz", OTHER, MOVING),
-    }
+def test_a_mask_lies_in_the_world_of_the_image_whose_lattice_it_has(pair):
     shift = np.eye(4)
     shift[:3, 3] = (10.0, -4.0, 6.0)
-    for of, path in drawn.items():
-        region = read_region(path, *pair)
+    for of, drawn in {"fixed": mask(SHAPE, FIXED), "moving": mask(OTHER, MOVING)}.items():
+        region = region_of(drawn, *pair)
         assert region.of == of
         assert region.inside.sum() == 64
         centre = region.points(shift).mean(axis=0)
@@ -59,59 +48,45 @@ def test_a_mask_lies_in_the_world_of_the_image_whose_grid_it_has(tmp_path, pair)
         )
 
 
-def test_a_mask_cut_out_of_the_anatomical_image_is_read_there(tmp_path, pair):
+def test_a_mask_that_is_cut_out_lies_where_it_was_cut_out(pair):
     affine = FIXED.copy()
     affine[:3, 3] = (8.0, 8.0, 9.0)
-    assert read_region(mask(tmp_path / "c.nii.gz", (12, 12, 12), affine), *pair).of == "fixed"
+    assert region_of(mask((12, 12, 12), affine), *pair).of == "fixed"
+    affine = MOVING.copy()
+    affine[:3, 3] = (4.0, 8.0, 12.0)
+    assert region_of(mask((10, 10, 10), affine), *pair).of == "moving"
+
+
+def test_a_region_that_was_read_says_itself_where_it_lies(pair):
+    weights = np.full((6, 6, 6), 0.4, np.float32)
+    weights[1:4, 2:4, 3:4] = 0.6
+    drawn = Structure("tumor", weights, Grid((6, 6, 6), np.eye(4)), "functional")
+    region = region_of(drawn, *pair)
+    assert (region.of, region.inside.sum()) == ("moving", 6)
+
+
+def test_a_region_of_very_many_voxels_is_made_coarser_in_its_place(pair, monkeypatch):
+    monkeypatch.setattr("medfuse.registration.region.MOST_VOXELS", 10_000)
+    weights = np.zeros((40, 44, 38), np.uint8)
+    weights[6:30, 8:28, 10:26] = 1
+    grid = Grid(weights.shape, np.eye(4))
+    region = region_of(Structure("brain", weights, grid, "anatomical"), *pair)
+    assert region.inside.size < 10_000 < MOST_VOXELS
+    assert region.to_dict()["volume_ml"] == 24 * 20 * 16 / 1000
+    centre = region.points(np.eye(4)).mean(axis=0)
+    np.testing.assert_allclose(centre, [17.5, 17.5, 17.5], atol=1.0)
 
 
 @pytest.mark.parametrize(
     ("away", "filled", "words"),
     [
-        (0.0, slice(0, 0), "same value"),
-        (500.0, slice(5, 9), "0 % of it lie in the field of view"),
+        (0.0, slice(0, 0), "none of its 19200 voxels is 0.5 or more"),
+        (500.0, slice(5, 9), "0 % of it lie in the field of view of the anatomical image"),
     ],
 )
-def test_what_is_no_region_of_this_pair_is_refused(tmp_path, pair, away, filled, words):
+def test_what_is_no_region_of_this_pair_is_refused(pair, away, filled, words):
     affine = FIXED.copy()
     affine[0, 3] = away
-    path = mask(tmp_path / "m.nii.gz", SHAPE, affine, filled=filled)
     with pytest.raises(InputError, match=r"\[E_REGION\]") as raised:
-        read_region(path, *pair)
+        register(fixed=pair[0], moving=pair[1], region=mask(SHAPE, affine, filled=filled))
     assert words in raised.value.cause
-
-
-def test_a_case_with_a_region_tells_the_error_there_and_is_replayed(sample_data, tmp_path):
-    study = sample_data / "study" / "simulated-brain"
-    t1 = load(study / "t1.nii.gz", modality="MRI")
-    image = nib.load(study / "t1.nii.gz")
-    middle = np.array(image.shape) // 2
-    values = np.zeros(image.shape, np.uint8)
-    values[tuple(slice(m - 8, m + 8) for m in middle)] = 1
-    inputs = tmp_path / "inputs"
-    inputs.mkdir()
-    drawn = inputs / "tumor.nii.gz"
-    nib.save(nib.Nifti1Image(values, image.affine), drawn)
-    settings = CaseSettings(
-        preset="fast", method="mean", region=str(drawn), functional_unit="SUVbw",
-        anatomical_modality="MRI", functional_modality="PET",
-    )  # fmt: skip
-    out = tmp_path / "brain"
-    run_case(study / "t1.nii.gz", study / "simulated-pet.nii.gz", out, settings, case="brain")
-    found = Registration.from_dict(json.loads((out / "transform.json").read_text()))
-    assert found.places[0].name == "the region"
-    assert found.expected.witnesses[0].name == "the whole body"
-    region = read_region(drawn, t1, t1)
-    within = found.error_within_mm(region.points(found.matrix))
-    assert found.places[0].within_mm == pytest.approx(within.max(), abs=1e-9)
-    signs = {sign.name: sign for sign in found.signs}
-    assert signs["expected error"].value == pytest.approx(within.mean())
-    assert signs["overlap of the region"].value == 1.0
-    record = json.loads((out / "provenance.json").read_text())
-    told = next(s for s in record["steps"] if s["name"] == "register")["parameters"]["region"]
-    assert told["in_the_world_of"] == "anatomical"
-    assert "tumor" not in (out / "provenance.json").read_text()
-    drawn.unlink()  # the result holds what a replay needs
-    findings = {f.what: f for f in verify(out, inputs=study)}
-    assert not [f for f in findings.values() if f.ok is False]
-    assert findings["registration"].ok

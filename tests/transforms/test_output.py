@@ -7,9 +7,11 @@ import pickle
 import re
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset
+from monai.data import DataLoader, Dataset, MetaTensor
 
 from medfuse import transforms as mt
 from medfuse.case.pipeline import CaseSettings, run_case
@@ -57,6 +59,26 @@ def test_what_is_left_to_medfuse_the_chain_chooses_alike(
     assert len(names) == 8 + bands
     assert [n for n in names if ours[n] != theirs[n]] == []
     assert [f for f in verify(tmp_path / "m" / "one") if not f.ok] == []
+
+
+def test_a_region_of_the_chain_is_that_of_medfuse_fuse(pair, sample_data, tmp_path):
+    drawn = tmp_path / "tumor.nii.gz"
+    ct = nib.load(pair["mri"])
+    values = np.zeros(ct.shape, np.uint8)
+    values[20:50, 20:50, 10:20] = 1
+    nib.save(nib.Nifti1Image(values, ct.affine), drawn)
+    mask = MetaTensor(torch.from_numpy(values[None]), affine=torch.from_numpy(ct.affine))
+    for name, given in (("file", str(drawn)), ("mask", mask)):
+        d = chain(tmp_path / name)({**pair, "region": given})
+        assert d["registration"]["expected_error"]["places"][0]["name"] == "the region"
+    options = {"method": "mean", "registration": "identity", "preset": "fast"}
+    settings = CaseSettings(region=str(drawn), **options)
+    run_case(Path(pair["mri"]), Path(pair["pet"]), tmp_path / "c", settings, case="sts001")
+    theirs = files(tmp_path / "c")
+    for name in ("region.nii.gz", "transform.json", "volumes.json"):
+        assert files(tmp_path / "mask" / "sts001")[name] == theirs[name]
+        assert files(tmp_path / "file" / "sts001")[name] == theirs[name]
+    assert [f for f in verify(tmp_path / "mask" / "sts001") if not f.ok] == []
 
 
 @pytest.mark.slow

@@ -40,11 +40,11 @@ from persons_data import FILE_OF, PAIRS, cases, contour, group, roc_area, trial
 from registration import SHARED, Volumes, ours
 
 import medfuse
+from medfuse.case.focus import read_region
 from medfuse.errors import MedfuseError
 from medfuse.imaging.grid import transform_points
 from medfuse.registration import Registration
 from medfuse.registration.expected import expected_error
-from medfuse.registration.region import read_region
 from medfuse.registration.signs import GOOD_WITHIN_MM, LOOK_WITHIN_MM
 
 GOOD_MM, FAILED_MM = 4.0, 10.0
@@ -65,6 +65,7 @@ def run(
             moving=moving,
             preset=preset,
             region=read_region(region, pair.fixed, moving) if region else None,
+            accept_pair="roles",  # CT <- MR
         )
     except MedfuseError as error:
         return row | {"error": str(error)}

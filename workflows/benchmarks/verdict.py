@@ -78,7 +78,8 @@ class Outcome:
 
 def find(pair: Volumes, **options: object) -> Registration:
     """medfuse.register, headers not trusted."""
-    return medfuse.register(fixed=pair.fixed, moving=pair.moving, **{"method": "rigid", **options})
+    known = {"method": "rigid", "accept_pair": "roles", **options}
+    return medfuse.register(fixed=pair.fixed, moving=pair.moving, **known)
 
 
 def climb(pair: Volumes, start: np.ndarray) -> np.ndarray:
