@@ -115,7 +115,8 @@ def case_key(fusion: Fusion) -> str:
 
 def _record(fusion: Fusion, *, case: str, key: str) -> Any:
     from medfuse.case.focus import case_region
-    from medfuse.case.record import CaseRecord, start_matrix
+    from medfuse.case.record import CaseRecord
+    from medfuse.case.start import start_matrix
 
     anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
     return CaseRecord(

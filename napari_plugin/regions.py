@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import Grid, transform_points
 from medfuse.measurement.back import ReadBack
+from medfuse.measurement.deformed import deformed
 from medfuse.measurement.files import Images, Named, read_regions
 from medfuse.measurement.measure import measure
 from medfuse.measurement.occupancy import occupancy
@@ -149,9 +150,10 @@ def _drawn(fusion: Fusion, shapes: tuple[Shape, ...], functional: Any) -> Output
     source = fusion.pair.anatomical
     volume = np.zeros((1, *source.grid.shape), np.uint8)
     for number, region in enumerate(_as_regions(shapes, functional)):
-        is_here = region.space == "anatomical"
-        way = np.eye(4) if is_here else fusion.registration.matrix
-        part = occupancy(region, source.grid, way)
+        found = fusion.registration
+        is_here = region.space == "anatomical" or found.deformation is not None
+        way = np.eye(4) if is_here else found.matrix
+        part = occupancy(deformed(region, found, "anatomical"), source.grid, way)
         if part is not None:
             view = volume[0][part.slices]
             view[_rim(part.weights >= 0.5)] = color_of(number)

@@ -29,7 +29,7 @@ def deformation_checks(facts: Mapping[str, Any] | None) -> list[Check]:
     """
     if not facts:
         return []
-    least, inverse = float(facts["least_jacobian"]), float(facts["inverse_mm"])
+    least, inverse = float(facts["least_jacobian"]), facts.get("inverse_mm")
     checks = [
         Check(
             "deformation",
@@ -42,18 +42,23 @@ def deformation_checks(facts: Mapping[str, Any] | None) -> list[Check]:
             f"0 or less would be a fold. It moves the body by {facts['mean_mm']:.1f} mm on average "
             f"and by {facts['largest_mm']:.1f} mm at most. {ESTIMATE[0].upper()}{ESTIMATE[1:]}.",
         ),
-        Check(
-            "deformation_inverse",
-            "Deformation from either image",
-            inverse,
-            "mm",
-            MAX_INVERSE_MM,
-            "pass" if inverse <= MAX_INVERSE_MM else "look",
-            f"The deformation that is found from the other image brings points back to within "
-            f"{inverse:.1f} mm on average (limit {MAX_INVERSE_MM:.0f} mm).",
-        ),
     ]
+    if inverse is not None:
+        checks.append(_inverse(float(inverse)))
     return checks + ([_volume(facts["region"])] if facts.get("region") else [])
+
+
+def _inverse(inverse_mm: float) -> Check:
+    return Check(
+        "deformation_inverse",
+        "Deformation from either image",
+        inverse_mm,
+        "mm",
+        MAX_INVERSE_MM,
+        "pass" if inverse_mm <= MAX_INVERSE_MM else "look",
+        f"The deformation that is found from the other image brings points back to within "
+        f"{inverse_mm:.1f} mm on average (limit {MAX_INVERSE_MM:.0f} mm).",
+    )
 
 
 def _volume(region: Mapping[str, Any]) -> Check:

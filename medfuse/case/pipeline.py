@@ -18,11 +18,11 @@ from medfuse.case.focus import case_region
 from medfuse.case.record import (
     CaseRecord,
     registration_checks,
-    start_matrix,
     unit_check,
     write_case,
 )
 from medfuse.case.regions import contour_notes, measure_case, region_files
+from medfuse.case.start import start_of
 from medfuse.errors import (
     InputError,
     MedfuseError,
@@ -46,6 +46,7 @@ from medfuse.measurement.gather import fingerprint
 from medfuse.methods.registry import get_method
 from medfuse.record.privacy import case_secret, study_salt
 from medfuse.record.provenance import Role, bids_fields
+from medfuse.registration.deformation import Deformation
 from medfuse.registration.region import Region
 from medfuse.registration.result import Registration, register
 from medfuse.registration.start import landmark_note, read_matrix
@@ -203,11 +204,12 @@ def run_case(
     )
     with _on_disk(anat, func, out, wanted, max_memory_gb):
         with clock("register"):
-            initial = start_matrix(settings, anat, func)
+            initial, deformation = start_of(settings, anat, func)
             region = case_region(settings, anat, func)
             registration = align(
                 anat, func, settings,
-                initial=initial, region=region, progress=_part(notify, 0.1, 0.5),
+                initial=initial, deformation=deformation, region=region,
+                progress=_part(notify, 0.1, 0.5),
             )  # fmt: skip
             on_grid = registration.resample(func)
         with clock("fuse"):
@@ -357,13 +359,14 @@ def align(
     settings: CaseSettings,
     *,
     initial: Matrix | None = None,
+    deformation: Deformation | None = None,
     region: Region | None = None,
     progress: Progress | None = None,
 ) -> Registration:
     """Register the functional to the anatomical image; refuse a suspect result.
 
-    ``initial`` is what `start_matrix` read, ``region`` what `case_region` read; by default they are
-    read here.
+    ``initial`` and ``deformation`` are what `start_of` read, ``region`` what `case_region` read; by
+    default they are read here.
 
     Raises
     ------
@@ -371,7 +374,7 @@ def align(
         ``E_REGISTRATION`` with the reasons, unless ``settings.accept_suspect``.
     """
     if initial is None:
-        initial = start_matrix(settings, anat, func)
+        initial, deformation = start_of(settings, anat, func)
     if region is None:
         region = case_region(settings, anat, func)
     try:
@@ -381,6 +384,7 @@ def align(
             method=settings.registration,
             preset=settings.preset,
             initial=initial,
+            deformation=deformation,
             seed=settings.seed,
             choose=settings.choose,
             region=region,

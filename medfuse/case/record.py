@@ -33,7 +33,6 @@ from medfuse.record.provenance import build_provenance, write_provenance
 from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.region import REGION_FILE, Region
 from medfuse.registration.result import Registration
-from medfuse.registration.start import read_matrix
 from medfuse.report.case import render_report
 from medfuse.report.figures import ReportVolumes, write_figures
 from medfuse.report.positions import ErrorAt
@@ -61,7 +60,7 @@ class CaseRecord:
     anat, func : MetaTensor
         As they were loaded; of ``func`` only shape, affine and meta are asked for.
     initial : (4, 4) array, optional
-        Where registration began, as :func:`start_matrix` read it; None: where the headers say.
+        Where registration began, as `case.start` read it; None: where the headers say.
     region : Region, optional
         What the registration had to get right.
     on_grid : MetaTensor
@@ -210,14 +209,6 @@ def _why_not(func: MetaTensor, expected: str) -> str:
     stated = [n for n in notes if n.startswith(("unit ", "the Units of the sidecar"))]
     why = refusal or next(iter([*known, *stated]), "the file does not say")
     return f"{expected} was not available: {why}"
-
-
-def start_matrix(settings: CaseSettings, anat: MetaTensor, func: MetaTensor) -> np.ndarray | None:
-    """4x4 point map from which registration starts, where the user gave one."""
-    if not settings.initial:
-        return None
-    path, kind = Path(settings.initial), settings.initial_kind
-    return read_matrix(path, kind=kind, fixed=anat, moving=func)
 
 
 def _write_images(folder: Path, record: CaseRecord) -> None:

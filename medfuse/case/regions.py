@@ -13,6 +13,7 @@ from medfuse.errors import MedfuseError
 from medfuse.fusion import FusionResult
 from medfuse.imaging.grid import Matrix
 from medfuse.measurement.back import ReadBack
+from medfuse.measurement.deformed import deformed
 from medfuse.measurement.files import Images, Named
 from medfuse.measurement.gather import content_of, files_of, read_all
 from medfuse.measurement.measure import MTV, measure, voxels_of
@@ -149,8 +150,8 @@ def region_outlines(
     ----------
     measured : Measured
     registration : Registration
-        A region that was drawn on the functional image has no line where this holds a local
-        deformation: it would be a line at another place.
+        With a local deformation, a region that was drawn on the functional image is brought here
+        through it.
     matrix : (4, 4) array, optional
         Position of the functional image, anatomical point -> functional point, RAS mm; default
         that of `registration`.
@@ -161,12 +162,10 @@ def region_outlines(
         None without a region on the grid.
     """
     grid, pieces = registration.fixed_grid, []
-    deformed = registration.deformation is not None and matrix is None
     moved = registration.matrix if matrix is None else matrix
     for label, region in enumerate(measured.regions, 1):
-        if region.space == "functional" and deformed:
-            continue
-        part = occupancy(region, grid, np.eye(4) if region.space == "anatomical" else moved)
+        here = deformed(region, registration, "anatomical") if matrix is None else region
+        part = occupancy(here, grid, np.eye(4) if here.space == "anatomical" else moved)
         inside = None if part is None else part.weights >= HALF
         if part is not None and inside is not None and inside.any():
             x, y, z = part.start.tolist()

@@ -24,7 +24,7 @@ from medfuse.cli.options import (
     add_command,
     takes_settings,
 )
-from medfuse.errors import UsageError
+from medfuse.errors import MedfuseError, UsageError
 from medfuse.settings import CaseSettings, as_flag, as_flag_or_column
 
 EXIT_NO_CASE, EXIT_FAILED = 3, 8
@@ -92,7 +92,7 @@ def fuse(
     settings = _with_modalities(settings, stated)
     _require_folder(out)
     if dry_run:
-        _describe_pair(anatomical, functional, out)
+        _describe_pair(anatomical, functional, out, settings, max_memory)
         return
     _require_there(anatomical, functional)
     derivative = _derivative(out, anatomical, functional, settings) if layout == "bids" else None
@@ -388,7 +388,10 @@ def _parts(value: Any) -> Sequence[Any]:
     return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
-def _describe_pair(anatomical: Path, functional: Path, out: Path) -> None:
+def _describe_pair(
+    anatomical: Path, functional: Path, out: Path, settings: CaseSettings, max_memory: float | None
+) -> None:
+    """Say what the images are; refuse them as the run would, after they were shown."""
     from medfuse.imaging.reader import describe
 
     found = {"anatomical": describe(anatomical), "functional": describe(functional)}
@@ -397,9 +400,22 @@ def _describe_pair(anatomical: Path, functional: Path, out: Path) -> None:
         for role, items in found.items():
             for item in items:
                 terminal.table(role, ("what", "value"), terminal.rows_of(item))
+
+    def show_all() -> None:
+        show()
         terminal.say(f"Would write {out}; nothing was done (--dry-run).")
 
-    terminal.answer({**found, "out": out.name}, show)
+    from medfuse.case.pipeline import load_pair
+    from medfuse.imaging.memory import memory_limit
+
+    try:
+        with memory_limit(max_memory):
+            load_pair(anatomical, functional, settings)
+    except MedfuseError:
+        if terminal.mode.shows and not terminal.mode.as_json:
+            show()
+        raise
+    terminal.answer({**found, "out": out.name}, show_all)
 
 
 def _derivative(out: Path, anatomical: Path, functional: Path, settings: CaseSettings) -> Any:

@@ -283,8 +283,9 @@ def _about_deformation(deformation: Any) -> list[tuple[str, str]]:
             f"estimated, {facts['mean_mm']:.1f} mm on average, {facts['largest_mm']:.1f} at most",
         ),
         ("least Jacobian", f"{facts['least_jacobian']:.2f} (a fold is 0 or less)"),
-        ("inverse consistency", f"{facts['inverse_mm']:.1f} mm"),
     ]
+    if facts["inverse_mm"] is not None:
+        rows.append(("inverse consistency", f"{facts['inverse_mm']:.1f} mm"))
     if region := facts.get("region"):
         rows.append(
             (

@@ -113,7 +113,12 @@ def sign(
     from medfuse.verification import signing
 
     path, public, count = signing.sign(folder, key, lambda: _password(key, password_file))
-    terminal.say(f"Signed {count} result(s) with key {public.name}: {path}", style="green")
+    terminal.answer(
+        {"signature": path.name, "key": public.name, "results": count},
+        lambda: terminal.say(
+            f"Signed {count} result(s) with key {public.name}: {path}", style="green"
+        ),
+    )
 
 
 def keygen(
@@ -136,8 +141,13 @@ def keygen(
     ask = (lambda: _password(key, password_file, new=True)) if locked else None
     beside, public = signing.make_key(key, ask)
     lock = "locked with the password" if locked else "not encrypted; --password would lock it"
-    terminal.say(f"Wrote the secret key {key} ({lock}). Keep it where only you can read it.")
-    terminal.say(f"Wrote the public key {beside} (number {public.name}). Give it to receivers.")
+
+    def show() -> None:
+        terminal.say(f"Wrote the secret key {key} ({lock}). Keep it where only you can read it.")
+        terminal.say(f"Wrote the public key {beside} (number {public.name}). Give it to receivers.")
+
+    files = {"secret_key": key.name, "public_key": beside.name}
+    terminal.answer({**files, "key": public.name, "locked": locked}, show)
 
 
 def _password(key: Path, file: Path | None, *, new: bool = False) -> str:

@@ -115,9 +115,10 @@ def voxels_of(
     worlds = Worlds.of(functional, None, registration)
     volume = volume_of(functional, worlds)
     drawn = [_region(shape, worlds, volume) for shape in regions]
+    placed = [worlds.brought(region, worlds.measured_in) for region in drawn]
     return [
         occupancy(region, worlds.functional, worlds.map(worlds.measured_in, region.space))
-        for region in drawn
+        for region in placed
     ]
 
 

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.imaging.pet.suv import SUV_UNITS
+from medfuse.measurement.deformed import ESTIMATED
 from medfuse.measurement.moved import FARTHEST_MM, Effect, Moved, effect_of
 from medfuse.measurement.occupancy import Part, occupancy, outside_fraction
 from medfuse.measurement.peak import PEAK_ML
-from medfuse.measurement.region import Region, Threshold, voxel_ml
+from medfuse.measurement.region import Region, Space, Threshold, voxel_ml
+from medfuse.measurement.space import SPACES
 from medfuse.measurement.statistics import PERCENTILES, Statistics, above, weighted
 from medfuse.measurement.table import Row, joined
 from medfuse.measurement.worlds import Beside, Volume, Worlds
@@ -36,23 +38,32 @@ def row_of(region: Region, volume: Volume, worlds: Worlds, beside: Beside, mtv: 
     )
     if not region.weights.any():
         return replace(row, remark=joined([*remarks, "the region is empty"]))
-    outside = outside_fraction(region, worlds.field, worlds.map(region.space, "functional"))
+    placed = {space: worlds.brought(region, space) for space in SPACES}
+    there = placed["functional"]
+    outside = outside_fraction(there, worlds.field, worlds.map(there.space, "functional"))
+    if placed[worlds.measured_in] is not region:
+        remarks.append(ESTIMATED)
     if _LITTLE_OUTSIDE < outside < 1:
         remarks.append(
             f"{100 * outside:.2g} % of it lies outside the field of view of the functional image"
         )
-    found = _functional(region, volume, worlds, mtv, remarks)
-    found |= _anatomical(region, beside, worlds)
+    found = _functional(region, placed, volume, worlds, mtv, remarks)
+    found |= _anatomical(placed["anatomical"], beside, worlds)
     if worlds.registration is not None and worlds.registration.verdict == "suspect":
         remarks.append("the registration is suspect")
     return replace(row, outside_fraction=outside, remark=joined(remarks), **found)
 
 
 def _functional(
-    region: Region, volume: Volume, worlds: Worlds, mtv: Threshold, remarks: list[str]
+    region: Region,
+    placed: dict[Space, Region],
+    volume: Volume,
+    worlds: Worlds,
+    mtv: Threshold,
+    remarks: list[str],
 ) -> dict[str, Any]:
-    region_from_grid = worlds.map(worlds.measured_in, region.space)
-    part = occupancy(region, worlds.functional, region_from_grid)
+    here = placed[worlds.measured_in]
+    part = occupancy(here, worlds.functional, worlds.map(worlds.measured_in, here.space))
     if part is not None and volume.inside is not None:
         part = Part(part.weights * volume.inside[part.slices], part.start)
     if part is None or not part.weights.any():
@@ -65,7 +76,7 @@ def _functional(
         remarks.append("it is smaller than one voxel of the functional image")
     elif numbers.voxels * voxel_ml(worlds.functional) < PEAK_ML:
         remarks.append(f"it is smaller than the sphere of the peak ({PEAK_ML:g} ml)")
-    error = _error_at(region, worlds)
+    error = _error_at(placed["anatomical"], worlds)
     effect = effect_of(
         0.0 if error is None or region.space == "functional" or error > FARTHEST_MM else error,
         Moved(volume.values, volume.inside, part),

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from medfuse.errors import UsageError
 from medfuse.imaging.grid import Grid, Matrix
 from medfuse.measurement.back import ReadBack
+from medfuse.measurement.deformed import deformed
 from medfuse.measurement.peak import SphereMeans
-from medfuse.measurement.region import Space
+from medfuse.measurement.region import Region, Space
 from medfuse.registration.deformation import Deformation
 from medfuse.registration.result import Registration
 
@@ -64,17 +65,15 @@ class Worlds:
         return cls(own, "functional" if view is None else "anatomical", onto, field, registration)
 
     def map(self, start: Space, end: Space) -> Matrix:
-        """World point of `start` -> world point of `end`, RAS mm."""
+        """World point of `start` -> world point of `end`, RAS mm; without a deformation."""
         if start == end or self.registration is None:
             return np.eye(4)
         found = self.registration
-        if found.deformation is not None:
-            raise unusable(
-                "the registration holds a local deformation, and regions are brought from one "
-                "image to the other by linear maps alone",
-                "Measure the functional image itself, with regions that are drawn on it",
-            )
         return found.matrix if start == "anatomical" else found.inverse
+
+    def brought(self, region: Region, space: Space) -> Region:
+        """A region for a grid of `space`: itself, to be mapped there, or deformed and there."""
+        return region if self.registration is None else deformed(region, self.registration, space)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,17 +61,21 @@ class Deformation:
         Nodes, in the fixed world.
     displacement : (X, Y, Z, 3) float32
         At each node, RAS mm.
-    inverse_mm : float
+    inverse_mm : float or None
         Inverse consistency: mean distance from its own place to which the two deformations, found
-        from either image to the other, bring a point of the body there and back.
+        from either image to the other, bring a point of the body there and back. None where only
+        one of the two is known.
     region : HotRegion or None
         None where the moving image shows no uptake.
+    given : bool
+        Somebody gave it; it was not found from the images.
     """
 
     lattice: Grid
     displacement: NDArray[np.float32]
-    inverse_mm: float = 0.0
+    inverse_mm: float | None = None
     region: HotRegion | None = None
+    given: bool = False
 
     def shifts(self, points: ArrayLike, *, beyond: bool = False) -> NDArray[np.float64]:
         """(N, 3) displacement at (N, 3) points of the fixed world, RAS mm.
@@ -92,12 +96,17 @@ class Deformation:
             total += weight[:, None] * self.displacement[i, j, k]
         return total if beyond else np.where(seen.reshape(-1, 1), total, 0.0)
 
-    def origins(self, points: ArrayLike) -> NDArray[np.float64]:
-        """(N, 3) points that the deformation brings to these: its inverse, by fixed-point steps."""
+    def origins(self, points: ArrayLike, *, near_mm: float = 0.0) -> NDArray[np.float64]:
+        """(N, 3) points that the deformation brings to these: its inverse, by fixed-point steps.
+
+        It ends earlier where no step is longer than `near_mm`.
+        """
         at = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         here = at.copy()
         for _ in range(INVERSION_STEPS):
-            here = at - self.shifts(here)
+            before, here = here, at - self.shifts(here)
+            if near_mm and float(np.abs(here - before).max(initial=0.0)) <= near_mm:
+                break
         return here
 
     def volume_factors(self, points: ArrayLike) -> NDArray[np.float64]:
@@ -165,17 +174,19 @@ class Deformation:
             "least_jacobian": self.least_jacobian,
             "inverse_mm": self.inverse_mm,
         }
+        values |= {"given": True} if self.given else {}
         return values | ({"region": asdict(self.region)} if self.region else {})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], displacement: ArrayLike) -> Self:
         """Read what `to_dict` wrote, with the displacements."""
-        lattice, region = values["lattice"], values.get("region")
+        lattice, region, inverse = values["lattice"], values.get("region"), values.get("inverse_mm")
         return cls(
             _grid(lattice),
             np.array(displacement, dtype=np.float32),
-            float(values["inverse_mm"]),
+            None if inverse is None else float(inverse),
             HotRegion(**region) if region else None,
+            bool(values.get("given", False)),
         )
 
     def to_meta(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from medfuse.registration.deformation import Deformation
 from medfuse.registration.evidence import Sign, Verdict
 from medfuse.registration.inputs import Prepared
 from medfuse.registration.model import DEFORMED, Registration
@@ -50,9 +51,25 @@ def with_deformation(
         ``E_REGISTRATION`` where too little of the body lies in both fields of view.
     """
     from medfuse.registration.local import deform  # torch is slow to import
-    from medfuse.registration.uptake import hot_region
 
     deformation = deform(fixed, moving, found.matrix, preset=preset, meter=meter)
+    return _judged(found, deformation, volume)
+
+
+def with_given(found: Registration, deformation: Deformation, volume: MetaTensor) -> Registration:
+    """Add a deformation that somebody gave to a linear map that was kept, and judge it alike.
+
+    Parameters
+    ----------
+    volume : (1, X, Y, Z) MetaTensor
+        The moving volume as loaded.
+    """
+    return _judged(found, deformation, volume)
+
+
+def _judged(found: Registration, deformation: Deformation, volume: MetaTensor) -> Registration:
+    from medfuse.registration.uptake import hot_region
+
     region = hot_region(volume, found.fixed_grid, found.matrix, deformation)
     deformation = replace(deformation, region=region)
     signs = deformation_signs(deformation.to_dict())
@@ -69,7 +86,7 @@ def with_deformation(
 
 def deformation_signs(facts: Mapping[str, Any]) -> tuple[Sign, ...]:
     """Judge what `Deformation.to_dict` says."""
-    least, inverse = float(facts["least_jacobian"]), float(facts["inverse_mm"])
+    least, inverse = float(facts["least_jacobian"]), facts.get("inverse_mm")
     moved = f"by {facts['mean_mm']:.1f} mm on average, {facts['largest_mm']:.1f} mm at most"
     signs = [
         Sign("deformation", facts["mean_mm"], 0.0, "mm", "look", f"{ESTIMATE} ({moved})"),
@@ -81,18 +98,9 @@ def deformation_signs(facts: Mapping[str, Any]) -> tuple[Sign, ...]:
             "good" if least > FOLDED else "suspect",
             "" if least > FOLDED else f"the deformation folds (least Jacobian {least:.2f})",
         ),
-        Sign(
-            "inverse consistency",
-            inverse,
-            MAX_INVERSE_MM,
-            "mm",
-            "good" if inverse <= MAX_INVERSE_MM else "look",
-            ""
-            if inverse <= MAX_INVERSE_MM
-            else f"the deformations from either image to the other disagree by {inverse:.1f} mm "
-            f"on average (at most {MAX_INVERSE_MM:.0f} mm is expected)",
-        ),
     ]
+    if inverse is not None:
+        signs.append(_about_inverse(float(inverse)))
     if region := facts.get("region"):
         change = abs(float(region["volume_change"]) - 1)
         signs.append(
@@ -110,3 +118,18 @@ def deformation_signs(facts: Mapping[str, Any]) -> tuple[Sign, ...]:
             )
         )
     return tuple(signs)
+
+
+def _about_inverse(inverse_mm: float) -> Sign:
+    ok = inverse_mm <= MAX_INVERSE_MM
+    return Sign(
+        "inverse consistency",
+        inverse_mm,
+        MAX_INVERSE_MM,
+        "mm",
+        "good" if ok else "look",
+        ""
+        if ok
+        else f"the deformations from either image to the other disagree by {inverse_mm:.1f} mm "
+        f"on average (at most {MAX_INVERSE_MM:.0f} mm is expected)",
+    )

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medfuse.errors import UsageError
+from medfuse.errors import UsageError, option
 from medfuse.imaging.fingerprint import as_read
 from medfuse.imaging.grid import Grid, Matrix
 from medfuse.imaging.pairing import Acceptance, require_pair
-from medfuse.registration.deformed import with_deformation
+from medfuse.registration.deformation import Deformation
+from medfuse.registration.deformed import with_deformation, with_given
 from medfuse.registration.evidence import Place
 from medfuse.registration.expected import expected_error
 from medfuse.registration.fields import no_overlap
@@ -54,6 +55,7 @@ def register(
     method: Method = "auto",
     preset: str = "default",
     initial: ArrayLike | None = None,
+    deformation: Deformation | None = None,
     seed: int = 0,
     choose: str | None = None,
     region: Region | Drawn | MetaTensor | None = None,
@@ -79,6 +81,8 @@ def register(
     initial : (4, 4) array-like, optional
         Fixed -> moving map, RAS mm: only its neighbourhood (24 degrees, 60 mm) is searched. One
         that is not rigid is taken as it is ("identity") or refined without a search ("affine").
+    deformation : Deformation, optional
+        A local deformation before `initial`, from `start.read_start`: taken as it is ("identity").
     seed : int
         Of the sampling pattern, >= 0.
     choose : str, optional
@@ -115,6 +119,8 @@ def register(
     """
     fixed, moving = as_read(fixed), as_read(moving)
     start = _checked_start(method, preset, initial, seed)
+    if deformation is not None and method != "identity":
+        raise _given_deformation()
     thin = method == "identity"
     check_volume(fixed, role="fixed (anatomical)", thin_allowed=thin)
     check_volume(moving, role="moving (functional)", thin_allowed=thin)
@@ -154,10 +160,22 @@ def register(
         meter.stage(1.0, 1.0, total=1, text="registered")
         meter.check()
         result = _registration(outcome, pair, start, seed, fixed.meta, moving.meta, look_at)
+        if deformation is not None:
+            result = with_given(result, deformation, moving)
         if deformable:
             rest = Meter(_last_part(progress))
             result = with_deformation(result, one, other, moving, preset=preset, meter=rest)
     return result
+
+
+def _given_deformation() -> UsageError:
+    return UsageError(
+        "E_SETTINGS",
+        what="Cannot register",
+        cause="the start holds a local deformation, which can only be taken as it is",
+        remedy=f"Take it with {option('method', 'identity')}, or start from its linear part alone, "
+        "for example transform.tfm of a result",
+    )
 
 
 def _first_part(progress: Callable[[float, str], None] | None) -> Any:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from medfuse.errors import InputError, option
 from medfuse.imaging.grid import Grid, Matrix, transform_points
+from medfuse.registration.deformation import Deformation
+from medfuse.registration.given import of_itk, of_result
 from medfuse.registration.refine import ras_matrix
 from medfuse.registration.tfm import read_itk
 
@@ -23,10 +25,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["auto", "ras", "fsl", "landmarks"]
 MIN_LANDMARKS = 3
-LINEAR_ALONE = (
-    "Give its linear part alone, for example transform.tfm of a result; "
-    f"{option('registration', 'deformable')} estimates the deformation anew"
-)
+LINEAR_ALONE = "Give its linear part alone, for example transform.tfm of a result"
 MIN_BREADTH_MM = 1.0
 
 
@@ -37,7 +36,7 @@ def read_matrix(
     fixed: MetaTensor | None = None,
     moving: MetaTensor | None = None,
 ) -> Matrix:
-    """Read a point map fixed -> moving, RAS mm.
+    """Read a linear point map fixed -> moving, RAS mm.
 
     Parameters
     ----------
@@ -60,12 +59,44 @@ def read_matrix(
     InputError
         ``E_BAD_TRANSFORM`` if the file holds no such map.
     """
+    matrix, deformation = read_start(path, kind=kind, fixed=fixed, moving=moving)
+    if deformation is not None:
+        raise _bad(path, "it holds a local deformation", LINEAR_ALONE)
+    return matrix
+
+
+def read_start(
+    path: Path,
+    *,
+    kind: Kind = "auto",
+    fixed: MetaTensor | None = None,
+    moving: MetaTensor | None = None,
+) -> tuple[Matrix, Deformation | None]:
+    """Read a linear map and, where there is one, the local deformation that is applied before it.
+
+    Parameters are those of `read_matrix`. A deformation comes from a ``transform.json`` of ours
+    with the file of displacements beside it, or from an ITK or ANTs composite (.h5, .tfm) of one
+    displacement field and linear maps after it.
+
+    Raises
+    ------
+    InputError
+        ``E_BAD_TRANSFORM``.
+    """
     if kind == "landmarks":
-        return fit_landmarks(path)[0]
+        return fit_landmarks(path)[0], None
     if kind == "auto" and path.suffix == ".json":
-        return _checked(path, _from_json(path))
+        matrix, deformation = _from_json(path)
+        return _checked(path, matrix), deformation
     if kind == "auto" and _is_itk(path):
-        return _checked(path, _from_itk(path))
+        matrix, deformation = _from_itk(path)
+        return _checked(path, matrix), deformation
+    return _from_numbers(path, kind, fixed, moving), None
+
+
+def _from_numbers(
+    path: Path, kind: Kind, fixed: MetaTensor | None, moving: MetaTensor | None
+) -> Matrix:
     matrix = _checked(path, _from_text(path))
     if kind == "fsl":
         return _from_fsl(path, matrix, fixed, moving)
@@ -140,15 +171,19 @@ def landmark_note(path: Path) -> str:
     )
 
 
-def _from_json(path: Path) -> Matrix:
+def _from_json(path: Path) -> tuple[Matrix, Deformation | None]:
     try:
         values = json.loads(path.read_text())
         matrix = np.asarray(values["matrix"], dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, error, "it is no transform.json of medfuse") from error
-    if "deformation" in values:
-        raise _bad(path, "it holds a local deformation, which cannot be given", LINEAR_ALONE)
-    return matrix
+    if "deformation" not in values:
+        return matrix, None
+    try:
+        return matrix, of_result(path, values)
+    except ValueError as error:
+        remedy = "Give transform.json in its result folder, or transform.tfm for the linear part"
+        raise _bad(path, str(error), remedy) from error
 
 
 def _from_text(path: Path, *, delimiter: str | None = None, remedy: str = "") -> Matrix:
@@ -171,18 +206,23 @@ def _is_itk(path: Path) -> bool:
     return head.startswith(b"#Insight Transform") or b"\0" in head
 
 
-def _from_itk(path: Path) -> Matrix:
+def _from_itk(path: Path) -> tuple[Matrix, Deformation | None]:
     try:
         transform = read_itk(path)
     except (RuntimeError, OSError) as error:
         raise _bad(path, "ITK cannot read it") from error
-    if transform.GetDimension() != 3 or not transform.IsLinear():
+    found = of_itk(transform) if transform.GetDimension() == 3 else None
+    if found is None:
         raise _bad(
             path,
-            f"its {transform.GetDimension()}-D {transform.GetName()} is not a linear 3-D map",
+            f"its {transform.GetDimension()}-D {transform.GetName()} is neither a linear 3-D map "
+            "nor one displacement field with linear maps after it",
             LINEAR_ALONE,
         )
-    return ras_matrix(transform)
+    _, deformation = found
+    if deformation and not np.isfinite(deformation.displacement).all():
+        raise _bad(path, "its displacements are not all finite numbers", LINEAR_ALONE)
+    return found
 
 
 def _from_fsl(

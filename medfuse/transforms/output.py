@@ -20,9 +20,9 @@ from medfuse.case.record import (
     contradiction_of,
     displacement_at,
     error_at,
-    start_matrix,
     write_case,
 )
+from medfuse.case.start import start_matrix
 from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.imaging.grid import Grid
 from medfuse.imaging.nifti.colors import ColorLayout

@@ -12,11 +12,11 @@ from medfuse.case.pipeline import case_key
 from medfuse.case.record import (
     CaseRecord,
     registration_checks,
-    start_matrix,
     unit_check,
     write_case,
 )
 from medfuse.case.regions import TABLE, contour_notes, measure_case
+from medfuse.case.start import start_matrix
 from medfuse.errors import MedfuseError
 from medfuse.measurement.files import Named
 from medfuse.measurement.gather import ABSENT, content_of

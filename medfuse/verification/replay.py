@@ -19,6 +19,7 @@ from medfuse.audit import audit_fusion
 from medfuse.case.focus import stored_region
 from medfuse.case.pipeline import align, fuse_case
 from medfuse.case.record import gamut_change
+from medfuse.case.start import start_of
 from medfuse.errors import MedfuseError, UsageError
 from medfuse.fusion import FusionResult
 from medfuse.fusion.choice import AUTO
@@ -248,7 +249,10 @@ def _same_registration(
     """The same map, judged alike; what the user gave may have added a remark of its own."""
     anyway = settings.model_copy(update={**_NOT_REFUSED, "accept_suspect": True})
     try:
-        found = align(anat, func, anyway, region=region)
+        initial, _ = start_of(settings, anat, func)
+        field = stored.deformation
+        field = field if field and field.given else None
+        found = align(anat, func, anyway, initial=initial, deformation=field, region=region)
     except MedfuseError as error:
         return Finding("registration", False, str(error))
     centre = stored.fixed_grid.centre

@@ -52,7 +52,7 @@ def label_map(path: Path) -> Path:
 def test_one_structure_of_several_is_told_by_name_or_number(pair, structures, name):
     region = read_region(f"{name}={structures}", *pair)
     assert region.of == "moving"
-    assert region.to_dict()["volume_ml"] == pytest.approx(12 * 12 * 9 / 1000, rel=0.02)
+    assert region.to_dict()["volume_ml"] == pytest.approx(12 * 12 * 9 / 1000, rel=0.1)
     np.testing.assert_allclose(region.points(np.eye(4)).mean(axis=0), (26, 26, 12), atol=1.0)
 
 
@@ -98,7 +98,7 @@ def test_two_structures_of_one_name_are_told_by_number(tmp_path, pair):
     path = structure_set(tmp_path / "two.dcm", {"GTV": rings(20, 32), "gtv": rings(40, 60)})
     with pytest.raises(InputError, match=r"called 'Gtv' \(numbers 1, 2\).*NUMBER=FILE"):
         read_region(f"Gtv={path}", *pair)
-    assert read_region(f"gtv={path}", *pair).to_dict()["volume_ml"] == pytest.approx(3.6, rel=0.02)
+    assert read_region(f"gtv={path}", *pair).to_dict()["volume_ml"] == pytest.approx(3.6, rel=0.1)
 
 
 @pytest.mark.parametrize(
