@@ -15,8 +15,8 @@ from medfuse.registration.result import Registration
 
 #: Cells of the brought region have this part of the length of its own voxels; never more cells.
 FINER, MOST_CELLS = 0.5, 1_000_000
-#: The inverse of the deformation is followed to so near.
-NEAR_MM = 0.01
+#: The inverse of the deformation is followed to so near; farther off, there is none.
+NEAR_MM, FOUND_MM = 0.01, 0.5
 #: Remark on a region that was brought so.
 ESTIMATED = "it was brought to the other image through a local deformation, which is an estimate"
 _AT_ONCE = 1 << 17
@@ -59,7 +59,11 @@ def _back(
     """Points of one world in the other."""
     if space == "anatomical":
         return transform_points(registration.matrix, points + deformation.shifts(points))
-    return deformation.origins(transform_points(registration.inverse, points), near_mm=NEAR_MM)
+    there = transform_points(registration.inverse, points)
+    origins = deformation.origins(there, near_mm=NEAR_MM)
+    gap = np.abs(origins + deformation.shifts(origins) - there).max(axis=1)
+    origins[gap > FOUND_MM] = np.nan  # nothing comes here, as at the edge of a lattice
+    return origins
 
 
 def _cells(

@@ -27,7 +27,7 @@ from medfuse.registration.model import Registration
 from medfuse.registration.outcome import Outcome, Volumes
 from medfuse.registration.places import named_places, worst_place
 from medfuse.registration.plan import PRESETS
-from medfuse.registration.posture import about_posture
+from medfuse.registration.posture import about_posture, about_table
 from medfuse.registration.progress import Meter, in_parallel, single_threaded_itk
 from medfuse.registration.quality import judge
 from medfuse.registration.refine import is_rigid, nearest_rotation
@@ -215,6 +215,8 @@ def _registration(
             places = (worst_place(expected, "the region", asked), *places)
     turned = "" if outcome.method == "identity" else outcome.turned
     further, remarks = about_posture(fixed, moving, turned)
+    further += about_table("anatomical", fixed, pair.fixed)
+    further += about_table("functional", moving, pair.moving)
     if region:
         further += about_region(outcome.matrix, pair, region)
     over = "the region" if region else "the body"

@@ -170,6 +170,32 @@ def test_verify_finds_the_same_deformation_again(result: Path) -> None:
     assert "measured again" in text_of(findings, "deformation")
 
 
+def test_a_deformation_of_a_result_is_taken_again_and_replayed(
+    result: Path, points: np.ndarray, tmp_path: Path
+) -> None:
+    """Also with a region drawn on the MRI: measured, and right in the registration."""
+    inputs = result.parent / "inputs"
+    lesion = np.linalg.norm(points - (26, 18, 10), axis=1).reshape(SHAPE) < 15
+    mask = tmp_path / "lesion.nii.gz"
+    write_nifti(mask, lesion.astype(np.float32), AFFINE)
+    stated = ["--anatomical-modality", "MRI", "--functional-modality", "PET"]
+    stated += ["--functional-unit", "SUVbw", "--preset", "fast", "--quiet"]
+    again = ["--registration", "identity", "--initial", str(result / "transform.json")]
+    drawn = ["--regions", f"lesion={mask}", "--region", f"lesion={mask}"]
+    out, images = tmp_path / "again", [str(inputs / f"{name}.nii.gz") for name in ("mri", "pet")]
+    assert run(["fuse", *images, "-o", str(out), *stated, *again, *drawn]) == 0
+    for name in (FILE, "functional_on_anatomical.nii.gz"):
+        assert (out / name).read_bytes() == (result / name).read_bytes()
+    told = json.loads((out / "transform.json").read_text())
+    assert (told["method"], told["deformation"]["given"]) == ("identity + deformation", True)
+    table = (out / "measurements.tsv").read_text()
+    assert "through a local deformation, which is an estimate" in table
+    with one_thread():
+        findings = verify(out, inputs=inputs)
+    assert wrong(findings) == set()
+    assert run(["fuse", *images, "-o", str(tmp_path / "no"), *stated, *again[2:]]) != 0
+
+
 def test_a_forged_field_is_found_without_the_inputs(result: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(result, tmp_path / "case"))
     found = stored_registration(copy).deformation

@@ -166,7 +166,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_warp_is_refused_as_not_linear(tmp_path: Path) -> None:
     sitk.WriteTransform(sitk.BSplineTransform(3), str(tmp_path / "warp.tfm"))
-    with pytest.raises(InputError, match=r"BSplineTransform is not a linear"):
+    with pytest.raises(InputError, match=r"BSplineTransform is neither a linear"):
         read_matrix(tmp_path / "warp.tfm")
 
 

@@ -145,7 +145,7 @@ def plan_series(
     require_readable(planes, place)
     stack = stack_planes(planes, place, partial(hash_pixels, place=place))
     require_memory(stack.first.straight[1], _BYTES_PER_VOXEL, place)
-    notes = list(stack.notes)
+    notes = [*stack.notes, *_position_note(series.files)]
     if series.skipped:
         notes.append(f"{series.skipped} localisers, screen saves or projections were left out")
     if any(is_lossy(f) for f in series.files):
@@ -276,8 +276,23 @@ def _read_plan(plan: SeriesPlan, chosen: Chosen, path: Path, scan_notes: list[st
 
 def _patient_position(files: Sequence[DicomFile]) -> str | None:
     """How the patient lay, e.g. "HFS"; None where the files do not say it, or contradict."""
-    found = {(text(file.header, "PatientPosition") or "").upper() for file in files}
+    found = _positions(files)
     return found.pop() or None if len(found) == 1 else None
+
+
+def _positions(files: Sequence[DicomFile]) -> set[str]:
+    return {(text(file.header, "PatientPosition") or "").upper() for file in files}
+
+
+def _position_note(files: Sequence[DicomFile]) -> list[str]:
+    """A remark where the files of one series say that the patient lay in several ways."""
+    found = sorted(_positions(files) - {""})
+    if len(found) < 2:
+        return []
+    return [
+        f"the files of the series say different patient positions ({', '.join(found)}): they are "
+        "not used; where left and right are follows from the coordinates of the slices alone"
+    ]
 
 
 def _source(
