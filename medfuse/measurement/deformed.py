@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -14,7 +15,7 @@ from medfuse.registration.deformation import Deformation
 from medfuse.registration.result import Registration
 
 #: Cells of the brought region have this part of the length of its own voxels; never more cells.
-FINER, MOST_CELLS = 0.5, 1_000_000
+FINER, MOST_CELLS = 0.5, 400_000
 #: The inverse of the deformation is followed to so near; farther off, there is none.
 NEAR_MM, FOUND_MM = 0.01, 0.5
 #: Remark on a region that was brought so.
@@ -60,10 +61,22 @@ def _back(
     if space == "anatomical":
         return transform_points(registration.matrix, points + deformation.shifts(points))
     there = transform_points(registration.inverse, points)
-    origins = deformation.origins(there, near_mm=NEAR_MM)
+    if deformation.lengths.size > MOST_CELLS:
+        origins = deformation.origins(there, near_mm=NEAR_MM)
+    else:
+        origins = there - deformation.shifts(there + _inverse(deformation).shifts(there))
     gap = np.abs(origins + deformation.shifts(origins) - there).max(axis=1)
     origins[gap > FOUND_MM] = np.nan  # nothing comes here, as at the edge of a lattice
     return origins
+
+
+@lru_cache(maxsize=2)
+def _inverse(deformation: Deformation) -> Deformation:
+    """The inverse at the nodes of the lattice; between them it is a good start for a last step."""
+    lattice = deformation.lattice
+    nodes = transform_points(lattice.affine, np.argwhere(np.ones(lattice.shape, bool)))
+    shifts = deformation.origins(nodes, near_mm=NEAR_MM) - nodes
+    return Deformation(lattice, shifts.reshape(*lattice.shape, 3).astype(np.float32))
 
 
 def _cells(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -181,15 +182,19 @@ def test_a_deformation_of_a_result_is_taken_again_and_replayed(
     stated = ["--anatomical-modality", "MRI", "--functional-modality", "PET"]
     stated += ["--functional-unit", "SUVbw", "--preset", "fast", "--quiet"]
     again = ["--registration", "identity", "--initial", str(result / "transform.json")]
-    drawn = ["--regions", f"lesion={mask}", "--region", f"lesion={mask}"]
+    drawn = ["--region", f"lesion={mask}"]
     out, images = tmp_path / "again", [str(inputs / f"{name}.nii.gz") for name in ("mri", "pet")]
     assert run(["fuse", *images, "-o", str(out), *stated, *again, *drawn]) == 0
     for name in (FILE, "functional_on_anatomical.nii.gz"):
         assert (out / name).read_bytes() == (result / name).read_bytes()
     told = json.loads((out / "transform.json").read_text())
     assert (told["method"], told["deformation"]["given"]) == ("identity + deformation", True)
-    table = (out / "measurements.tsv").read_text()
-    assert "through a local deformation, which is an estimate" in table
+    table = tmp_path / "table.tsv"
+    drawn = ["--regions", f"lesion={mask}", "--drawn-on", "anatomical", "--inputs", str(inputs)]
+    assert run(["measure", str(out), *drawn, "-o", str(table), "--quiet"]) == 0
+    (row,) = csv.DictReader(table.read_text().splitlines(), delimiter="\t")
+    assert "through a local deformation, which is an estimate" in row["remark"]
+    assert float(row["mean"]) > 4.0  # of 6 in the lesion and 1 around it
     with one_thread():
         findings = verify(out, inputs=inputs)
     assert wrong(findings) == set()

@@ -102,4 +102,4 @@ def test_a_given_deformation_is_taken_as_it_is_or_refused(field):
     assert found.deformation.sha256 == field.sha256
     assert found.method == "identity + deformation"
     assert found.verdict != "good"
-    np.testing.assert_array_equal(found.matrix, MATRIX)
+    np.testing.assert_allclose(found.matrix, MATRIX, atol=1e-12)
