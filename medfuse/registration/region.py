@@ -113,9 +113,9 @@ def region_of(
         weights, grid = values[0], Grid.from_volume(given)
         on_fixed, on_moving = (same_lattice(other, grid) for other in grids)
         of = "moving" if on_moving and not on_fixed else "fixed"
-    inside, affine = _fewer(np.nan_to_num(weights), grid.affine)
+    inside, affine = _fewer(*_cut_out(np.nan_to_num(weights), grid.affine))
     if not inside.any():
-        raise bad_region(where, f"none of its {inside.size} voxels is 0.5 or more")
+        raise bad_region(where, f"none of its {weights.size} voxels is 0.5 or more")
     _require_inside(where, inside, affine, grids[of == "moving"], of)
     # As a NIfTI file holds it, so that the copy in a result is the same region.
     return Region(inside, affine.astype(np.float32).astype(np.float64), of)
@@ -141,6 +141,17 @@ def bad_region(where: str, cause: str, remedy: str = "") -> InputError:
         cause=cause,
         remedy=remedy or "Give a region that was drawn on one of the two images",
     )
+
+
+def _cut_out(weights: NDArray[Any], affine: Matrix) -> tuple[NDArray[Any], Matrix]:
+    """A mask without its empty surroundings."""
+    there = weights > 0
+    rows = [np.flatnonzero(there.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not len(rows[0]):
+        return weights, affine
+    moved = affine.copy()
+    moved[:3, 3] = transform_points(affine, np.array([row[0] for row in rows], dtype=float))
+    return weights[tuple(slice(row[0], row[-1] + 1) for row in rows)], moved
 
 
 def _fewer(weights: NDArray[Any], affine: Matrix) -> tuple[NDArray[np.bool_], Matrix]:

@@ -140,6 +140,23 @@ def test_dry_run_writes_nothing_and_tells_what_the_inputs_are(fused, tmp_path, c
     assert not out.exists()
 
 
+def test_dry_run_of_a_pair_refuses_what_the_run_would_refuse(tmp_path, capsys):
+    brain = Path(__file__).resolve().parents[2] / "sample_data" / "study" / "simulated-brain"
+    mri, pet = (str(brain / name) for name in ("t1.nii.gz", "simulated-pet.nii.gz"))
+    end = ["-o", str(tmp_path / "o"), "--dry-run"]
+    assert run(["fuse", mri, pet, *end]) == 0
+    assert "nothing was done" in capsys.readouterr().err
+    assert run(["fuse", pet, mri, *end]) == 2
+    said = capsys.readouterr()
+    assert "[E_ROLES]" in said.err
+    assert "functional" in said.out  # what the images are is shown all the same
+    assert run(["fuse", pet, mri, *end, "--accept-pair", "roles", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["out"] == "o"
+    assert run(["fuse", mri, mri, *end, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "E_SAME_IMAGE"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_cluster_without_dask_names_the_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "medfuse.batch.cluster", raising=False)
     monkeypatch.setitem(sys.modules, "distributed", None)

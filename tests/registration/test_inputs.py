@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfuse.errors import RegistrationError
+from medfuse.errors import RegistrationError, SeriesError, UsageError
 from medfuse.imaging.grid import from_sitk, to_sitk, transform_points
 from medfuse.registration.inputs import at_resolution, foreground
 from medfuse.registration.result import register
@@ -59,3 +59,38 @@ def test_impossible_volume_is_refused_before_itk_sees_it(
     with pytest.raises(RegistrationError, match=f"{role}.*{words}") as caught:
         register(**pair)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("modalities", "allowed", "code"),
+    [
+        (("PET", "MRI"), {}, "E_ROLES"),
+        (("CT", "MRI"), {}, "E_ROLES"),
+        (("CT", "MRI"), {"accept_pair": "roles"}, None),
+        (("MRI", "PET"), {}, None),
+    ],
+)
+def test_a_pair_whose_modalities_contradict_the_roles_is_refused(
+    modalities: tuple[str, str], allowed: dict, code: str | None
+) -> None:
+    fixed, moving = bad("none"), bad("thin")
+    for volume, modality in zip((fixed, moving), modalities, strict=True):
+        volume.meta["modality"] = modality
+    try:
+        register(fixed=fixed, moving=moving, method="identity", **allowed)
+        refused = None
+    except UsageError as error:
+        refused = error.code
+    assert refused == code
+
+
+def test_one_image_twice_and_two_persons_are_refused() -> None:
+    one = bad("none")
+    with pytest.raises(UsageError, match="E_SAME_IMAGE"):
+        register(fixed=one, moving=one, method="identity")
+    other = bad("thin")
+    one.meta["source"] = {"patient": "a"}
+    other.meta["source"] = {"patient": "b"}
+    with pytest.raises(SeriesError, match="E_MIXED_PATIENT"):
+        register(fixed=one, moving=other, method="identity")
+    assert register(fixed=one, moving=other, method="identity", allow_patient_mismatch=True)

@@ -256,6 +256,22 @@ def test_commands_make_keys_and_sign_and_say_what_is_wrong(
     assert "E_NOT_A_RESULT" in shown
 
 
+def test_commands_about_keys_answer_as_json(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, file = tmp_path / "k", tmp_path / "answer.json"
+    assert run(["keygen", str(key), "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["secret_key"], made["public_key"], made["locked"]) == ("k", "k.pub", False)
+    assert run(["sign", str(results), "--key", str(key), "--json-file", str(file)]) == 0
+    signed = json.loads(file.read_text())
+    assert signed == {
+        "signature": "manifests.sha256.minisig",
+        "key": made["key"],
+        "results": 2,
+    }
+
+
 def test_command_takes_the_password_from_a_file_the_environment_or_the_terminal(
     results: Path,
     locked: Path,
