@@ -117,7 +117,13 @@ def follow_up(
     to0, to1 = first.registration, second.registration
     _require_comparable(first, second, asked)
     notify(0.1, "registering")
-    between = register(fixed=first.anatomical, moving=second.anatomical, preset=preset)
+    between = register(
+        fixed=first.anatomical,
+        moving=second.anatomical,
+        preset=preset,
+        accept_pair="same-image",  # two images of one kind, whose persons were compared
+        allow_patient_mismatch=True,
+    )
     if between.verdict == "suspect" and not accept_suspect:
         raise RegistrationError(
             "E_REGISTRATION",
