@@ -40,7 +40,8 @@ def of_result(path: Path, values: Mapping[str, Any]) -> Deformation:
         if image.shape != (*shape, 1, 3) or np.prod(shape, dtype=float) > MOST_NODES:
             raise ValueError("another shape")
         stored = np.asarray(image.dataobj, dtype=np.float32)[..., 0, :]
-        vectors = stored * _LPS.astype(np.float32)
+        # In the order in which it is read again, so that sums over it are the same to the bit.
+        vectors = np.ascontiguousarray(stored * _LPS.astype(np.float32))
         found = Deformation.from_dict(values["deformation"], vectors)
     except FileNotFoundError:
         raise ValueError(f"its deformation lies in {FILE}, which is not beside it") from None
@@ -70,9 +71,8 @@ def _of_field(field: sitk.Transform) -> Deformation:
     image = sitk.DisplacementFieldTransform(field).GetDisplacementField()
     shifts = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3) * _LPS
     x, y, z = image.GetSize()
-    return Deformation(
-        Grid((x, y, z), _affine(image)), shifts.astype(np.float32), inverse_mm=None, given=True
-    )
+    vectors = np.ascontiguousarray(shifts, dtype=np.float32)
+    return Deformation(Grid((x, y, z), _affine(image)), vectors, inverse_mm=None, given=True)
 
 
 def _affine(image: sitk.Image) -> NDArray[np.float64]:

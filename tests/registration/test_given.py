@@ -46,6 +46,7 @@ def composite(folder: Path, field: Deformation, suffix: str) -> Path:
 def test_the_deformation_of_a_result_is_read_back_to_the_bit(tmp_path, field):
     matrix, found = read_start(stored(tmp_path, field))
     assert (found.sha256, found.inverse_mm, found.given) == (field.sha256, 1.5, True)
+    assert found.to_dict() == {**field.to_dict(), "given": True}
     np.testing.assert_array_equal(matrix, MATRIX)
     np.testing.assert_array_equal(found.lattice.affine, LATTICE.affine)
     assert found.to_dict()["given"] is True
