@@ -108,7 +108,7 @@ def read_names(path: Path) -> dict[int, str]:
 
 
 def freesurfer() -> dict[int, str]:
-    """Names of the segmentation aseg and of the parcellation aparc (Desikan-Killiany).
+    """Names of aseg, and of aparc and wmparc (Desikan-Killiany).
 
     References
     ----------
@@ -119,7 +119,8 @@ def freesurfer() -> dict[int, str]:
         names |= {left: f"Left-{name}", right: f"Right-{name}"}
     for number, name in enumerate(_CORTEX):
         names |= {1000 + number: f"ctx-lh-{name}", 2000 + number: f"ctx-rh-{name}"}
-    return names
+        names |= {3000 + number: f"wm-lh-{name}", 4000 + number: f"wm-rh-{name}"}
+    return names | {5001: "Left-UnsegmentedWhiteMatter", 5002: "Right-UnsegmentedWhiteMatter"}
 
 
 def tables_beside(path: Path) -> list[Path]:

@@ -15,7 +15,8 @@ from medfuse.imaging.memory import require_memory
 from medfuse.imaging.nifti.header import NiftiHeader, parse_header
 from medfuse.imaging.nifti.stream import NiftiStream
 from medfuse.imaging.volume import Place, display_name
-from medfuse.measurement.labels import names_for
+from medfuse.measurement.labels import freesurfer, names_for
+from medfuse.measurement.mgh import SUFFIXES, read_mgh
 from medfuse.measurement.region import Region, Space, cropped
 
 MOST_LABELS = 5000
@@ -42,7 +43,7 @@ class LabelFile:
 
 
 def read_labels(path: Path, names: str | None = None) -> LabelFile:
-    """Read a mask or label map, verified to the last byte.
+    """Read a mask or label map, NIfTI or of FreeSurfer (``.mgz``), verified to the last byte.
 
     Parameters
     ----------
@@ -56,6 +57,10 @@ def read_labels(path: Path, names: str | None = None) -> LabelFile:
         As `medfuse.load`; ``E_REGION``: values that are neither labels nor parts.
     """
     place = Place("Cannot read the regions", display_name(path))
+    if path.suffix.lower() in SUFFIXES:
+        stored, grid = read_mgh(path, place)
+        known = names_for(path, [], names) or (freesurfer() if stored.max() > 1 else {})
+        return LabelFile(_labels_or_parts(stored, place), grid, known)
     with NiftiStream(path, place) as stream:
         raw, header = _header(stream, place)
         if header.frames > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from medfuse.batch import run_batch
+from medfuse.batch.shard import Shard
 from medfuse.batch.tables import write_tables
 from medfuse.measurement.table import RegionTable, Row, head
 from medfuse.report.regions import study_regions
@@ -153,6 +155,31 @@ def test_without_the_files_of_the_regions_that_is_said(out, study, tmp_path):
     assert all(f.ok for f in found.values()), [f for f in found.values() if not f.ok]
     assert not found["measurements"].checked
     assert "figures" in found["measurements"].text
+
+
+def test_a_shard_on_dask_workers_without_shared_storage_measures_the_same(out, study, tmp_path):
+    """The case with regions travels to a worker; the other shard, here, ends the tables."""
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+    cluster_module = importlib.import_module("medfuse.batch.cluster")
+    again = tmp_path / "out"
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None
+    ) as workers:
+        far = cluster_module.Cluster(workers.scheduler_address, ship=True)
+        first = run_batch(discover(study), again, SETTINGS, cluster=far, shard=Shard(1, 2))
+    assert [result.case for result in first.results] == ["one"]
+    assert [row["case"] for row in rows(again / "measurements.tsv")] == ["one"] * 3
+    (again / "measurements.tsv").unlink()
+    second = run_batch(discover(study), again, SETTINGS, workers=1, shard=Shard(2, 2))
+    assert [result.case for result in second.results] == ["two"]
+    for name in ("measurements.tsv", "measurements.json", "one/measurements.tsv"):
+        assert (again / name).read_bytes() == (out / name).read_bytes()
+    assert [row["case"] for row in rows(again / "summary.tsv")] == ["one", "two"]
+    page = (again / "study.html").read_text()
+    assert "<h2>Regions</h2>" in page
+    assert (again / "one/figures/slice_02.png").read_bytes() == (
+        out / "one/figures/slice_02.png"
+    ).read_bytes()
 
 
 def made(out: Path, case: str, **numbers: float) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import medfuse
-from medfuse.errors import MedfuseError, UsageError
+from medfuse.errors import InputError, MedfuseError, UsageError
 from medfuse.measurement.files import Images, Named, read_regions
+from medfuse.measurement.labels import freesurfer
 from medfuse.measurement.measure import measure
 from medfuse.measurement.nifti_regions import boxes
 from tests._helpers.make import SeriesPlan, phantom, write_series
@@ -112,6 +113,43 @@ def test_numbers_of_freesurfer_are_used_where_the_file_says_so(tmp_path, images,
         assert found[-1].name == "Left-Hippocampus"
     found = read_regions(labels(tmp_path / "x.nii.gz", map_of_three), images, names="freesurfer")
     assert found[1].name == "Left-Cerebellum-White-Matter"
+
+
+def test_a_label_map_of_freesurfer_is_that_of_nifti_with_its_names(tmp_path, images, map_of_three):
+    affine = np.diag([*ANATOMICAL, 1.0]) @ np.diag([-1.0, 1.0, 1.0, 1.0])
+    affine[0, 3] = ANATOMICAL[0] * (len(map_of_three) - 1)  # the same voxels, stored the other way
+    for suffix in (".mgz", ".mgh"):
+        path = tmp_path / f"aseg{suffix}"
+        nib.save(nib.MGHImage(map_of_three[::-1].astype(np.int32), affine), path)
+        found = read_regions(path, images)
+        same = read_regions(labels(tmp_path / "aseg.nii.gz", map_of_three), images)
+        assert [r.name for r in found] == [r.name for r in same]
+        assert found[-1].name == "Left-Hippocampus"
+        for one, other in zip(found, same, strict=True):
+            assert np.array_equal(one.weights[::-1], other.weights)
+            center = [
+                nib.affines.apply_affine(r.grid.affine, (np.array(r.grid.shape) - 1) / 2)
+                for r in (one, other)
+            ]
+            assert center[0] == pytest.approx(center[1], abs=1e-4)
+    whole = (tmp_path / "aseg.mgz").read_bytes()
+    mask = (map_of_three == 7).astype(np.uint8)
+    nib.save(nib.MGHImage(mask, np.diag([*ANATOMICAL, 1.0])), tmp_path / "lesion.mgz")
+    assert [r.name for r in read_regions(tmp_path / "lesion.mgz", images)] == ["region 1"]
+    assert freesurfer()[3024] == "wm-lh-precentral"
+    series = nib.MGHImage(np.zeros((4, 4, 4, 2), np.uint8), np.eye(4))
+    nib.save(series, tmp_path / "four.mgz")
+    for name, content in (
+        ("cut.mgz", whole[: len(whole) // 2]),
+        ("summed.mgz", whole[:-8] + bytes(8)),
+        ("text.mgz", b"no image at all"),
+        ("plain.mgh", b"x" * 300),
+        ("four.mgz", (tmp_path / "four.mgz").read_bytes()),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=r"E_REGION") as error:
+            read_regions(tmp_path / name, images)
+        assert "\n" not in str(error.value)
 
 
 def test_bids_finds_the_table_of_a_segmentation_above_its_folder(tmp_path, images, map_of_three):

@@ -17,6 +17,7 @@ from medfuse.measurement.measure import measure
 from medfuse.measurement.region import Isocontour, Region, Sphere, Threshold
 from medfuse.registration import Registration
 from medfuse.registration.expected import ExpectedError, Witness
+from tests._helpers.ibsi import ibsi_phantom
 from tests._helpers.regions import image
 
 SPACING = (4.0, 4.0, 3.0)
@@ -53,13 +54,10 @@ def registered(matrix: np.ndarray, grid: Grid, error_mm: float | None = None) ->
 
 
 def test_ibsi_digital_phantom_has_its_published_statistics():
-    # Intensities in the region of the phantom (74 voxels of 2 mm): IBSI manual, section 3.3.
-    values = np.zeros((5, 4, 4))
-    values.ravel()[:74] = [1] * 50 + [3] + [4] * 16 + [6] * 7
-    mask = (values > 0).reshape(values.shape)
-    row = measure(
-        image(values, (2, 2, 2)), [Region.cut("ibsi", mask, np.diag([2, 2, 2, 1]), "functional")]
-    )[0]
+    values, mask, affine = ibsi_phantom()
+    row = measure(image(values, affine), [Region.cut("ibsi", mask, affine, "functional")])[0]
+    # IBSI reference manual, section 3.3: mean, variance, maximum, median, 10th and 90th
+    # percentile (1 and 4), interquartile range 3; 74 voxels of 8 ul.
     assert row.mean == pytest.approx(2.15, abs=0.005)
     assert row.sd**2 == pytest.approx(3.05, abs=0.005)
     assert (row.max, row.p50, row.p5, row.p25, row.p75) == (6, 1, 1, 1, 4)

@@ -8,6 +8,7 @@ import pytest
 from medfuse.measurement.measure import measure
 from medfuse.measurement.peak import RADIUS_MM, SphereMeans, sphere_kernel
 from medfuse.measurement.region import Region
+from tests._helpers.ibsi import STEP_MM, ibsi_means, ibsi_phantom
 from tests._helpers.regions import image
 
 
@@ -64,22 +65,29 @@ def test_peak_is_the_highest_sphere_on_the_region_and_may_reach_beyond_it():
     assert row.peak == pytest.approx(100 * 0.008, rel=0.02)  # one voxel of 8 ul in 1 ml
 
 
+def test_peaks_of_the_ibsi_phantom_are_those_published():
+    """The rule of IBSI that the next test compares with: local peak 2.6, global peak 3.1."""
+    values, mask, _ = ibsi_phantom()
+    means = ibsi_means(values, mask, STEP_MM)
+    hottest = values[mask] == values[mask].max()
+    assert round(means[hottest].max(), 1) == 2.6
+    assert round(means.max(), 1) == 3.1
+
+
+def test_a_sphere_that_lies_mostly_outside_of_the_image_gives_no_peak():
+    """The phantom is smaller than the sphere: IBSI has its peak at a corner, medfuse within."""
+    values, mask, affine = ibsi_phantom()
+    row = measure(image(values, affine), [Region.cut("m", mask, affine, "functional")])[0]
+    assert 2.4 < row.peak < 2.6
+
+
 def test_peak_agrees_with_the_global_peak_of_ibsi():
     """IBSI takes voxels wholly or not at all by their centers: near, and not equal."""
     x, y, z = np.meshgrid(*[np.arange(30.0)] * 3, indexing="ij")
     values = 8 * np.exp(-((x - 14) ** 2 + (y - 13) ** 2 + (z - 16) ** 2) / 18) + 1 + x / 30
     mask = np.zeros(values.shape, bool)
     mask[8:22, 9:20, 10:21] = True
-    step = 2.0
-    reach = np.arange(-4, 5)
-    x, y, z = np.meshgrid(reach, reach, reach, indexing="ij")
-    ball = (x**2 + y**2 + z**2) * step**2 <= RADIUS_MM**2
-    best = max(
-        values[a - 4 : a + 5, b - 4 : b + 5, c - 4 : c + 5][ball].mean()
-        for a, b, c in np.argwhere(mask)
-    )
-    row = measure(
-        image(values, (step,) * 3),
-        [Region.cut("m", mask, np.diag([step, step, step, 1]), "functional")],
-    )[0]
-    assert row.peak == pytest.approx(best, rel=0.03)
+    near = values[2:28, 3:27, 4:28], mask[2:28, 3:27, 4:28]
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    row = measure(image(values, affine), [Region.cut("m", mask, affine, "functional")])[0]
+    assert row.peak == pytest.approx(ibsi_means(*near, 2.0).max(), rel=0.03)

@@ -7,8 +7,8 @@ on 2 Dask workers; the baseline is a plain loop of ``medfuse fuse`` commands in 
 Efficiency is cases an hour for each worker, 1 for one worker; peak memory is the largest of any
 process. Seconds of a stage are those of a case, from the provenance of its result. Second table:
 discovery of a BIDS data set of empty files, its memory, and the size of the ledger. Third table:
-study.html and summary.csv of a folder of results, links to one real result. Nothing of medfuse is
-replaced: only the images are empty.
+tables, study.html and the rest beside a folder of results: links to one real result, each with a
+table of regions of its own. Nothing of medfuse is replaced: only the images are empty.
 """
 
 from __future__ import annotations
@@ -49,20 +49,29 @@ REPORTED = (
     *("manifest.json", "audit.json", "provenance.json", "transform.json", "report.html"),
     "figures/thumbnail.png",
 )
+#: What a batch writes beside its results, each by a process of its own.
+PARTS = {
+    "libraries": "lambda out: None",
+    "summary.csv": "write_summary",
+    "tables": "write_tables",
+    "study.html": "write_study_report",
+    "ro-crate": "write_crate",
+}
 REPORT = """
-import json, resource, sys, time
+import json, resource, sys
 from pathlib import Path
+from medfuse.batch.crate import write_crate
 from medfuse.batch.ledger import write_summary
+from medfuse.batch.tables import write_tables
 from medfuse.report.study import write_study_report
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-begun = time.perf_counter()
-write_study_report(Path(sys.argv[1]))
-reported = time.perf_counter()
-write_summary(Path(sys.argv[1]))
-print(json.dumps({"report_s": round(reported - begun, 1),
-    "summary_s": round(time.perf_counter() - reported, 1), "libraries_mb": round(before),
-    "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
+begun = resource.getrusage(resource.RUSAGE_SELF)
+({part})(Path(sys.argv[1]))
+ended = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({{"processor_s": round(ended.ru_utime + ended.ru_stime - begun.ru_utime
+    - begun.ru_stime, 1), "peak_mb": round(ended.ru_maxrss / 1024)}}))
 """
+REGIONS = 12
+SHIFTED = ("volume_ml", "max", "mean", "sd", "peak", "mtv_ml", "tlg")
 
 
 def make_study(root: Path, subjects: int, *, empty: bool) -> None:
@@ -194,8 +203,13 @@ def planning(cases: int) -> dict[str, float]:
     }
 
 
-def reporting(cases: int) -> dict[str, float]:
-    """Seconds, memory and size of the study page over links to one real result."""
+def reporting(cases: int) -> list[dict[str, float | str]]:
+    """Processor seconds, memory and size of what lies beside the results of a study.
+
+    Each case is a result folder: links to the files of a real one, and a table of its own with
+    `REGIONS` regions; the ledger has its lines.
+    """
+    rows: list[dict[str, float | str]] = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         fuse = [sys.executable, "-m", "medfuse.cli", "fuse", "--registration", "identity"]
@@ -204,16 +218,43 @@ def reporting(cases: int) -> dict[str, float]:
             [*fuse, "--accept-suspect", "--method", "mean", *images, "-o", f"{root}/one"],
             check=True, capture_output=True,
         )  # fmt: skip
-        out = root / "out"
+        make_results(root / "out", root / "one", cases)
+        for part, call in PARTS.items():
+            command = [sys.executable, "-c", REPORT.format(part=call), str(root / "out")]
+            found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+            stem = "measurements.tsv" if part == "tables" else part
+            files = [p for p in (root / "out").glob(f"{stem}*") if p.is_file()]
+            size = sum(p.stat().st_size for p in files) / 1e6
+            rows.append({"cases": cases, "part": part, **found, "file_mb": round(size, 1)})
+    return rows
+
+
+def make_results(out: Path, one: Path, cases: int) -> None:
+    """A folder of results with tables of regions and a ledger, of links to a real result."""
+    import numpy as np
+
+    from medfuse.batch.ledger import Ledger, result_fields
+    from medfuse.measurement.table import RegionTable, Row
+    from medfuse.settings import CaseResult
+
+    random = np.random.default_rng(0)
+    out.mkdir()
+    RegionTable(()).write(one / "measurements.tsv")
+    with Ledger(out) as ledger:
         for number in range(cases):
             folder = out / f"sub-{number:07d}"
             (folder / "figures").mkdir(parents=True)
-            for file in REPORTED:
-                os.link(root / "one" / file, folder / file)
-        command = [sys.executable, "-c", REPORT, str(out)]
-        found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        page = (out / "study.html").stat().st_size
-    return {"cases": cases, **found, "study_html_mb": round(page / 1e6, 1)}
+            for file in (*REPORTED, "measurements.json"):
+                os.link(one / file, folder / file)
+            values = random.lognormal(1.0, 0.3, (REGIONS, len(SHIFTED)))
+            rows = tuple(
+                Row(region=f"region {n}", unit="SUVbw", **dict(zip(SHIFTED, line, strict=True)))
+                for n, line in enumerate(values.tolist())
+            )
+            text = RegionTable(rows).to_tsv()
+            (folder / "measurements.tsv").write_text(text, encoding="utf-8")
+            result = CaseResult(folder.name, "done", folder, verdict="pass", seconds=9.9)
+            ledger.write({"event": "case-end", **result_fields(result)})
 
 
 def table(rows: list[dict[str, float | str]] | list[dict[str, float]]) -> str:
@@ -236,7 +277,7 @@ def main() -> None:
     found["planning"] = [planning(cases) for cases in options.planned]
     if found["planning"]:
         print(table(found["planning"]), end="\n\n")
-    found["reporting"] = [reporting(cases) for cases in options.reported]
+    found["reporting"] = [row for cases in options.reported for row in reporting(cases)]
     if found["reporting"]:
         print(table(found["reporting"]))
     if options.json:
