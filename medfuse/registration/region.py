@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from medfuse.errors import InputError
+from medfuse.errors import InputError, UsageError
 from medfuse.imaging.grid import Grid, Matrix, coverage, to_sitk, transform_points
 from medfuse.imaging.lattice import same_lattice
 from medfuse.registration.refine import Stage, itk_transform
@@ -98,6 +98,8 @@ def region_of(
     ------
     InputError
         ``E_REGION``: no single channel, empty, or outside of the field of view.
+    UsageError
+        ``E_SETTINGS``: neither a mask nor a region.
     """
     if isinstance(given, Region):
         return given
@@ -106,6 +108,13 @@ def region_of(
         drawn = cast(Drawn, given)
         weights, grid = drawn.weights, drawn.grid
         of: Literal["fixed", "moving"] = "fixed" if drawn.space == "anatomical" else "moving"
+    elif not hasattr(given, "affine"):
+        raise UsageError(
+            "E_SETTINGS",
+            what="Cannot use the region",
+            cause=f"expected a mask with an affine or a region, got {type(given).__name__}",
+            remedy="Read a file with medfuse.case.focus.read_region(FILE, fixed, moving)",
+        )
     else:
         values = np.asarray(given.detach().cpu())
         if values.ndim != 4 or len(values) != 1:

@@ -15,10 +15,12 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medfuse.case.deformation import CHECKS, deformation_checks
+from medfuse.case.pipeline import run_case
 from medfuse.cli.app import run
 from medfuse.errors import InputError, RegistrationError, UsageError
 from medfuse.imaging.grid import Grid, transform_points
 from medfuse.kernel.threads import one_thread
+from medfuse.measurement.deformed import ESTIMATED
 from medfuse.registration.deformation import FILE, Deformation, HotRegion, covered
 from medfuse.registration.deformed import deformation_signs
 from medfuse.registration.result import Registration, register
@@ -26,6 +28,7 @@ from medfuse.registration.start import read_matrix
 from medfuse.registration.tfm import itk_bytes
 from medfuse.results.export import write_nifti
 from medfuse.results.vectors import write_vectors
+from medfuse.settings import CaseSettings
 from medfuse.transforms.clinical import _undeformed
 from medfuse.verification.deformation import stored_registration
 from medfuse.verification.verify import verify
@@ -199,6 +202,32 @@ def test_a_deformation_of_a_result_is_taken_again_and_replayed(
         findings = verify(out, inputs=inputs)
     assert wrong(findings) == set()
     assert run(["fuse", *images, "-o", str(tmp_path / "no"), *stated, *again[2:]]) != 0
+
+
+@pytest.mark.slow
+def test_a_tumour_of_a_person_is_measured_through_the_deformation(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """The contour on the MRI is the region of the registration and is measured on the PET."""
+    person = shared_data / "volumes" / "sts-patients" / "STS_019"
+    drawn = str(person / "mr-t1-gtv.nii.gz")
+    settings = CaseSettings(
+        registration="deformable", preset="fast", method="mean", region=drawn,
+        regions=(f"GTV={drawn}",), functional_unit="SUVbw",
+        anatomical_modality="MRI", functional_modality="PET",
+    )  # fmt: skip
+    out = tmp_path / "case"
+    images = person / "mr-t1.nii.gz", person / "pet-suv.nii.gz"
+    assert run_case(*images, out, settings, case="case").verdict == "look"
+    told = json.loads((out / "transform.json").read_text())
+    assert told["expected_error"]["places"][0]["name"] == "the region"
+    assert told["deformation"]["least_jacobian"] > 0
+    (row,) = csv.DictReader((out / "measurements.tsv").read_text().splitlines(), delimiter="\t")
+    assert ESTIMATED in row["remark"]
+    assert (row["region"], row["space"], row["measured_on"]) == ("GTV", "anatomical", "unresampled")
+    drawn_ml, hot_ml = float(row["volume_ml"]), float(row["mtv_ml"])
+    assert 0.5 * drawn_ml < hot_ml <= drawn_ml  # the uptake of this tumour fills its contour
+    assert [f for f in verify(out) if not f.ok] == []
 
 
 def test_a_forged_field_is_found_without_the_inputs(result: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from monai.data import MetaTensor
 
-from medfuse.errors import InputError
+from medfuse.errors import InputError, UsageError
 from medfuse.imaging.grid import Grid, transform_points
 from medfuse.measurement.region import Region as Structure
 from medfuse.registration.region import MOST_VOXELS, region_of
@@ -90,3 +90,5 @@ def test_what_is_no_region_of_this_pair_is_refused(pair, away, filled, words):
     with pytest.raises(InputError, match=r"\[E_REGION\]") as raised:
         register(fixed=pair[0], moving=pair[1], region=mask(SHAPE, affine, filled=filled))
     assert words in raised.value.cause
+    with pytest.raises(UsageError, match=r"got str.*read_region.*\[E_SETTINGS\]"):
+        register(fixed=pair[0], moving=pair[1], region="GTV=rtstruct.dcm")
