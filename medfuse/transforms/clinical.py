@@ -28,6 +28,7 @@ from medfuse.settings import PAIR_SETTINGS, pair_keywords
 from medfuse.transforms.facts import (
     batchable,
     collatable,
+    region_text,
     require_volume,
 )
 from medfuse.transforms.settings import takes_settings
@@ -174,7 +175,7 @@ class RegisterRigidd(MapTransform, InvertibleTransform):
         record = registration_record(registration)
         record["settings"] = settings.model_dump(exclude_defaults=True)
         if region is not None:
-            record |= {"region": vars(region)}
+            record |= {"region": region_text(region)}
         d[self.transform_key] = collatable(record)
         return d
 

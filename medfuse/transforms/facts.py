@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from medfuse.audit import Audit, Check
 from medfuse.errors import UsageError
+from medfuse.registration.region import Region
 
 IMAGES = ("rgb", "luminance", "weights", "share")
 
@@ -74,6 +77,23 @@ def audit_of(facts: Mapping[str, Any]) -> Audit:
             for check in facts["checks"]
         )
     )
+
+
+def region_text(region: Region) -> str:
+    """A region as JSON text: arrays of two cases have two shapes and could not be batched."""
+    bits = zlib.compress(np.packbits(region.inside).tobytes())
+    told = {"of": region.of, "affine": region.affine.tolist(), "shape": region.inside.shape}
+    return json.dumps({**told, "bits": base64.b64encode(bits).decode("ascii")})
+
+
+def region_from(text: str | None) -> Region | None:
+    """Read what `region_text` wrote; None stays None."""
+    if text is None:
+        return None
+    told = json.loads(text)
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(told["bits"])), np.uint8)
+    inside = np.unpackbits(bits, count=math.prod(told["shape"])).reshape(told["shape"])
+    return Region(inside.astype(bool), np.array(told["affine"]), told["of"])
 
 
 def checksum(images: Sequence[Tensor]) -> int:

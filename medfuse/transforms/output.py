@@ -33,7 +33,14 @@ from medfuse.registration.result import Registration
 from medfuse.report.figures import ReportVolumes
 from medfuse.results.export import ResultFolder, band_name
 from medfuse.settings import FILES, CaseSettings
-from medfuse.transforms.facts import IMAGES, audit_of, case_name, require_unchanged, require_volume
+from medfuse.transforms.facts import (
+    IMAGES,
+    audit_of,
+    case_name,
+    region_from,
+    require_unchanged,
+    require_volume,
+)
 
 
 class SaveFusiond(MapTransform):
@@ -109,7 +116,7 @@ class SaveFusiond(MapTransform):
         anatomical, on_grid = images["anatomical"], images["functional"]
         registration = Registration.from_dict(d[self.transform_key])
         registered = d[self.transform_key].get("settings", {})
-        region = _region(d[self.transform_key])
+        region = region_from(d[self.transform_key].get("region"))
         if region is not None:
             registered = {**registered, "region": "given"}
         settings = _settings(fusion, {**registered, **self.output}, images)
@@ -135,15 +142,6 @@ class SaveFusiond(MapTransform):
             volumes = _report_volumes(images, record) if self.report else None
             write_case(folder.path, record, volumes=volumes, report=self.report)
         return folder.target
-
-
-def _region(registered: Mapping[str, Any]) -> Region | None:
-    """What the registration had to get right, as ``RegisterRigidd`` left it."""
-    told = registered.get("region")
-    if told is None:
-        return None
-    inside, affine = np.asarray(told["inside"], dtype=bool), np.asarray(told["affine"])
-    return Region(inside, affine, told["of"])
 
 
 def _settings(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
 
 from medfuse import transforms as mt
 from medfuse.errors import SeriesError, UsageError
-from medfuse.transforms.facts import audit_of
+from medfuse.registration.region import Region
+from medfuse.transforms.facts import audit_of, region_from, region_text
 from tests._helpers.chain import volume
 
 
@@ -47,3 +49,19 @@ def test_audits_of_two_cases_can_be_batched():
         assert made[-1]["bound_change"].shape == (1, size, size)
     batch = default_collate([{"audit": m["fusion"]["audit"]} for m in made])
     assert len(batch["audit"]["verdict"]) == 2
+
+
+def test_regions_of_two_cases_can_be_batched_and_read_back():
+    """They have shapes of their own."""
+    rng = np.random.default_rng(4)
+    regions = [Region(rng.random(s) > 0.5, np.diag([2.0, 3, 4, 1]), "moving")
+               for s in ((3, 5, 7), (4, 4, 9))]  # fmt: skip
+    batch = default_collate([{"region": region_text(region)} for region in regions])
+    for region, text in zip(regions, batch["region"], strict=True):
+        again = region_from(text)
+        assert again is not None
+        assert again.of == "moving"
+        assert again.inside.dtype == bool
+        np.testing.assert_array_equal(again.inside, region.inside)
+        np.testing.assert_array_equal(again.affine, region.affine)
+    assert region_from(None) is None
