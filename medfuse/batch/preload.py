@@ -4,12 +4,15 @@ A parallel region before the fork would leave its children waiting for threads t
 have (GNU OpenMP), so the import runs with one thread; a case sets its own number.
 """
 
-from medfuse.kernel.cores import wait_asleep
+from medfuse.kernel.cores import importing, keep_imported, wait_asleep
 
 wait_asleep()
 
-import torch  # noqa: E402
+with importing():
+    import torch
 
-torch.set_num_threads(1)
+    torch.set_num_threads(1)
 
-import medfuse.case.pipeline  # noqa: E402, F401
+    import medfuse.case.pipeline  # noqa: F401
+
+keep_imported()

@@ -1,7 +1,7 @@
 """Images read before everything else is imported: what is wrong with a file is said at once.
 
-Imports numpy and the readers alone. PyTorch, which takes longer to import than most files take to
-read, is imported meanwhile by a thread.
+Imports numpy and the readers alone. PyTorch and the rest of a case, which take longer to import
+than most files take to read, are imported meanwhile by a thread.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from medfuse.imaging.memory import memory_limit
 from medfuse.imaging.progress import Listener, listening
 from medfuse.imaging.reader import kind_of, read_volume
 from medfuse.imaging.volume import Volume
+from medfuse.kernel.cores import importing, keep_imported
 from medfuse.settings import CaseSettings
 
 Role = Literal["anatomical", "functional"]
@@ -45,7 +46,7 @@ def read_early(
     *,
     max_memory_gb: float | None = None,
 ) -> EarlyPair:
-    """Read a pair while PyTorch is imported.
+    """Read a pair while PyTorch and `medfuse.case.pipeline` are imported.
 
     Parameters
     ----------
@@ -62,16 +63,24 @@ def read_early(
     begun = time.perf_counter()
     for path in (anatomical, functional):
         kind_of(path)  # refuses what is no image before anything is imported
-    importing = threading.Thread(target=import_module, args=("torch",))
-    importing.start()
+    imports = threading.Thread(target=import_the_rest)
+    imports.start()
     try:
         with listening(listener), memory_limit(max_memory_gb):
             volumes = [read_image(anatomical, "anatomical", settings)]
             volumes.append(read_image(functional, "functional", settings))
         seconds = time.perf_counter() - begun
     finally:
-        importing.join()
+        imports.join()
+    keep_imported()
     return EarlyPair(seconds, volumes)
+
+
+def import_the_rest() -> None:
+    """Import PyTorch and all that a case needs."""
+    with importing():
+        import_module("torch")
+        import_module("medfuse.case.pipeline")
 
 
 def read_image(path: Path, role: Role, settings: CaseSettings) -> Volume:

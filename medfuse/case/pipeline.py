@@ -44,6 +44,7 @@ from medfuse.kernel.scratch import on_disk, require_disk, set_aside
 from medfuse.measurement.files import Named
 from medfuse.measurement.gather import fingerprint
 from medfuse.methods.registry import get_method
+from medfuse.methods.zoo import shipped_sha256
 from medfuse.record.privacy import case_secret, study_salt
 from medfuse.record.provenance import Role, bids_fields
 from medfuse.registration.deformation import Deformation
@@ -119,7 +120,7 @@ def case_key(anatomical: Path, functional: Path, settings: CaseSettings) -> str:
 def _weights_sha256(method: str) -> str | list[str | None] | None:
     """Of the method, or of all among which medfuse would choose."""
     if method == AUTO:
-        return [get_method(name).info.weights_sha256 for name in CANDIDATES]
+        return [shipped_sha256(name) for name in CANDIDATES]
     return get_method(method).info.weights_sha256
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -77,7 +78,9 @@ add_command(app, explain, name="help", examples=("medfuse help fuse",))
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
     wait_asleep()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # nothing is left to be done that the end of the process does not do
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -25,6 +25,7 @@ from medfuse.cli.options import (
     takes_settings,
 )
 from medfuse.errors import MedfuseError, UsageError
+from medfuse.kernel.cores import importing
 from medfuse.settings import CaseSettings, as_flag, as_flag_or_column
 
 EXIT_NO_CASE, EXIT_FAILED = 3, 8
@@ -98,7 +99,8 @@ def fuse(
     derivative = _derivative(out, anatomical, functional, settings) if layout == "bids" else None
     folder = derivative.folder_of(functional) if derivative else out
     with terminal.progress_bar("medfuse fuse") as progress:
-        from medfuse.case.early import read_early
+        with importing():
+            from medfuse.case.early import read_early
 
         early = read_early(anatomical, functional, settings, progress, max_memory_gb=max_memory)
         from medfuse.case.pipeline import run_case
@@ -326,11 +328,12 @@ def register(
             cause=f"the format {out.suffix or '(no suffix)'} is not known",
             remedy="Give a name that ends in .tfm, .txt or .h5 (ITK) or .json (as in results)",
         )
-    import numpy as np
+    with importing():
+        import numpy as np
 
-    from medfuse.case.pipeline import align, load_pair
-    from medfuse.imaging.progress import listening
-    from medfuse.results.export import write_nifti
+        from medfuse.case.pipeline import align, load_pair
+        from medfuse.imaging.progress import listening
+        from medfuse.results.export import write_nifti
 
     settings = settings.model_copy(update={"accept_suspect": True})
     with terminal.progress_bar("medfuse register") as progress:

@@ -107,13 +107,7 @@ def load_guide(path: Path) -> Method | Painter:
 
 def _read_guide(path: Path, card: Card | None) -> tuple[nn.Module, MethodInfo]:
     data = read_weights(path)
-    digest = hashlib.sha256(data).hexdigest()
-    if card is not None and card.sha256 != digest:
-        raise _error(
-            path,
-            f"sha256 is {digest[:12]}..., its card says {card.sha256[:12]}...",
-            "Restore the file, or delete the card if the weights were changed on purpose",
-        )
+    digest = _sha256_of(data, path, card)
     header, tensors = parse_weights(data, path)
     net = load_network(header, tensors, path)
     architecture = header["architecture"]
@@ -130,6 +124,18 @@ def _read_guide(path: Path, card: Card | None) -> tuple[nn.Module, MethodInfo]:
         card=card.model_dump(by_alias=True) if card else {},
     )
     return net, info
+
+
+def _sha256_of(data: bytes, path: Path, card: Card | None) -> str:
+    """Of the bytes of a weights file, refused where its card says otherwise."""
+    digest = hashlib.sha256(data).hexdigest()
+    if card is not None and card.sha256 != digest:
+        raise _error(
+            path,
+            f"sha256 is {digest[:12]}..., its card says {card.sha256[:12]}...",
+            "Restore the file, or delete the card if the weights were changed on purpose",
+        )
+    return digest
 
 
 def read_weights(path: Path) -> bytes:
@@ -250,6 +256,21 @@ def shipped_file(name: str) -> Path:
         return path
     card = read_card(path)
     return path if card is None else fetch(path.name, card.sha256)
+
+
+def shipped_sha256(method: str) -> str | None:
+    """sha256 of the shipped weights behind a method, not built; None for a rule.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or is not what its card says.
+    """
+    name = weights_name(method)
+    if name not in shipped():
+        return None
+    path = shipped_file(name)
+    return _sha256_of(read_weights(path), path, read_card(WEIGHTS / f"{name}.safetensors"))
 
 
 @lru_cache(maxsize=16)

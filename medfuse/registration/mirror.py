@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import SimpleITK as sitk
 from medfuse.imaging.grid import Grid, Matrix, from_sitk, to_sitk, transform_points
 from medfuse.registration.inputs import Prepared
 from medfuse.registration.plan import Plan
-from medfuse.registration.progress import Meter
+from medfuse.registration.progress import Meter, in_parallel
 from medfuse.registration.refine import Refined, Stage, nearest_rotation
 
 #: Nearer than this there is no other side, or it is the same limb.
@@ -29,10 +30,16 @@ def mirrored_fit(
         Both at the coarse level, where small differences of place count little.
     """
     side = _reflection(moving.grid.centre)
-    mirrored = Stage.of(fixed, _mirrored(moving, side), plan.coarse, seed=coarse.seed)
     start = side @ here @ _reflection(_middle(coarse))
     start[:3, :3] = nearest_rotation(start[:3, :3])
-    return coarse.refine(here, meter), mirrored.refine(start, meter)
+
+    def mirrored() -> Refined:
+        stage = Stage.of(fixed, _mirrored(moving, side), plan.coarse, seed=coarse.seed)
+        return stage.refine(start, meter)
+
+    work: tuple[Callable[[], Refined], ...] = (mirrored, lambda: coarse.refine(here, meter))
+    flipped, plain = in_parallel(lambda fit: fit(), work, meter)
+    return plain, flipped
 
 
 def other_side_fit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from medfuse.fusion.choice import OVERLAY_MAP
 from medfuse.fusion.paint import lay_over
 from medfuse.imaging.grid import DisplayOrder, Grid, transform_points
 from medfuse.kernel.colormaps import COLORMAPS
+from medfuse.kernel.threads import share_out
 from medfuse.report.contradiction import mark, write_contradiction
 from medfuse.report.panels import (
     SHARE_COLOURS,
@@ -49,6 +50,7 @@ THUMBNAIL_SIDE = 160
 ROWS = 6
 EDGE_MM = 10.0
 SLAB = 32  # voxels at a time
+LONGEST = ("viewer", "slices", "planes")  # parts that take longest are begun first
 SHOWN = ("anatomical", "functional", "fused", "overlay")
 MAPS = ("weights", "share")
 
@@ -161,46 +163,61 @@ def write_figures(folder: Path, volumes: ReportVolumes, *, live: bool = True) ->
     orders = plane_orders(grid)
     foreground = _foreground(volumes)
     spot, spot_facts = _hottest(volumes, grid)
-    main = DisplayOrder.from_grid(grid)
-    index = {
-        "schema": SCHEMA,
-        "spot": spot_facts,
-        "planes": _write_planes(
-            target, volumes, make_views(grid, foreground, [*orders.values()], side=PLANE_SIDE), spot
-        ),
-        "slices": _write_slices(
-            target, volumes, make_views(grid, foreground, [main], side=SLICE_SIDE)[0], spot
-        ),
-        "registration": _write_registration(
+    of_planes = partial(make_views, grid, foreground, [*orders.values()])
+    of_slices = partial(make_views, grid, foreground, [DisplayOrder.from_grid(grid)])
+    work: dict[str, Callable[[], Any]] = {
+        "planes": lambda: _write_planes(target, volumes, of_planes(side=PLANE_SIDE), spot),
+        "slices": lambda: _write_slices(target, volumes, of_slices(side=SLICE_SIDE)[0], spot),
+        "registration": lambda: _write_registration(
             target,
             volumes,
-            make_views(grid, foreground, [*orders.values()], side=REGISTRATION_SIDE),
+            of_planes(side=REGISTRATION_SIDE),
             _middle(foreground & volumes.coverage),
         ),
-        "projection": _write_projection(
-            target, volumes, make_views(grid, foreground, [*orders.values()], side=PLANE_SIDE)
+        "projection": lambda: _write_projection(target, volumes, of_planes(side=PLANE_SIDE)),
+        "scales": lambda: _write_scales(target, volumes),
+        "thumbnail": lambda: _write_thumbnail(
+            target, volumes, of_slices(side=THUMBNAIL_SIDE)[0], spot
         ),
-        "scales": _write_scales(target, volumes),
-        "thumbnail": _write_thumbnail(
-            target, volumes, make_views(grid, foreground, [main], side=THUMBNAIL_SIDE)[0], spot
+        "regions": lambda: _regions(volumes),
+        "contradiction": lambda: write_contradiction(
+            target,
+            volumes.contradiction,
+            grid,
+            foreground,
+            partial(_outlined, volumes),
+            volumes.shown[:3],
+        ),
+        "viewer": lambda: (
+            write_viewer(target, volumes, grid, foreground, hottest=spot_facts["value"])
+            if live
+            else None
         ),
     }
-    if volumes.regions is not None:
-        index["regions"] = [
-            {"name": name, "colour": region_colour(label)}
-            for label, name in enumerate(volumes.regions.names, start=1)
-        ]
-    draw = partial(_outlined, volumes)
-    place = write_contradiction(
-        target, volumes.contradiction, grid, foreground, draw, volumes.shown[:3]
-    )
-    index |= {"contradiction": place} if place else {}
-    if live:
-        index["viewer"] = write_viewer(
-            target, volumes, grid, foreground, hottest=spot_facts["value"]
-        )
+    index = {"schema": SCHEMA, "spot": spot_facts, **_done(work, first=LONGEST)}
     write_index(target, index)
     return index
+
+
+def _done(work: dict[str, Callable[[], Any]], *, first: tuple[str, ...]) -> dict[str, Any]:
+    """Do all parts side by side, and leave out those that have nothing to say."""
+    made: dict[str, Any] = {}
+
+    def make(name: str) -> None:
+        made[name] = work[name]()
+
+    share_out(make, [*first, *(name for name in work if name not in first)])
+    return {name: made[name] for name in work if made[name] is not None}
+
+
+def _regions(volumes: ReportVolumes) -> list[dict[str, str]] | None:
+    """Name and color of each region; None where none was asked for."""
+    if volumes.regions is None:
+        return None
+    return [
+        {"name": name, "colour": region_colour(label)}
+        for label, name in enumerate(volumes.regions.names, start=1)
+    ]
 
 
 def write_index(folder: Path, index: Mapping[str, Any]) -> None:

@@ -8,6 +8,8 @@ import io
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from medfuse.errors import InputError
+from medfuse.kernel.cores import usable_cores, wanted_threads
 from medfuse.report.words import limit_in_words, value_in_words
 
 # A page stays under 8 MB: base64 makes 4 bytes of 3, and some room is left for the text and viewer.
@@ -62,7 +65,9 @@ def inline_pictures(paths: Iterable[Path]) -> dict[str, str]:
         _require_usual_size(files)
         # Of a side: enlarged pictures hold no more when they are larger.
         scale = PICTURE_BUDGET / total
-        files = {name: _shrink(content, scale) for name, content in files.items()}
+        with ThreadPoolExecutor(wanted_threads() or usable_cores()) as pool:
+            smaller = pool.map(partial(_shrink, scale=scale), files.values())
+            files = dict(zip(files, smaller, strict=True))
     return {name: data_uri(content, "image/png") for name, content in files.items()}
 
 

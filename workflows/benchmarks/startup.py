@@ -45,10 +45,9 @@ def commands(out: Path) -> dict[str, tuple[tuple[str, ...], str]]:
     brain, thigh = STUDY / "simulated-brain", STUDY / "sts001"
     missing = str(out / "no-such-file.nii.gz")
     pair = (str(brain / "t1.nii.gz"), str(brain / "simulated-pet.nii.gz"))
-    start = (
-        "import threading; t = threading.Thread(target=__import__, args=('torch',)); t.start(); "
-    )
-    start += "import medfuse.case.early; t.join(); import medfuse.case.pipeline"
+    start = "from medfuse.kernel.cores import importing, keep_imported\n"
+    start += "with importing(): import medfuse.case.early\n"
+    start += "medfuse.case.early.import_the_rest(); keep_imported()"
     return {
         "medfuse --help": ((*MEDFUSE, "--help"), "python -c pass"),
         "medfuse fuse --help": ((*MEDFUSE, "fuse", "--help"), "python -c pass"),
