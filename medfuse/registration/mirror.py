@@ -19,15 +19,17 @@ OTHER_SIDE_MM = 80.0
 OTHER_SIDE_OVERLAP = 0.7
 
 
-def mirrored_fit(
+def side_fits(
     fixed: Prepared, moving: Prepared, plan: Plan, coarse: Stage, here: Matrix, meter: Meter
-) -> tuple[Refined, Refined]:
-    """Refine a place as it is, and its mirror image with the moving volume mirrored left to right.
+) -> tuple[Refined, Refined, Refined | None]:
+    """Refine a place as it is, mirrored, and on the other side of the moving body.
 
     Returns
     -------
-    plain, mirrored : Refined
-        Both at the coarse level, where small differences of place count little.
+    plain, mirrored, other : Refined
+        At the coarse level, where small differences of place count little. `mirrored` with the
+        moving volume mirrored left to right; `other` where the fixed body would lie on the other
+        side, as the other thigh does, or None where there is no other side.
     """
     side = _reflection(moving.grid.centre)
     start = side @ here @ _reflection(_middle(coarse))
@@ -37,15 +39,19 @@ def mirrored_fit(
         stage = Stage.of(fixed, _mirrored(moving, side), plan.coarse, seed=coarse.seed)
         return stage.refine(start, meter)
 
-    work: tuple[Callable[[], Refined], ...] = (mirrored, lambda: coarse.refine(here, meter))
-    flipped, plain = in_parallel(lambda fit: fit(), work, meter)
-    return plain, flipped
+    work: tuple[Callable[[], Refined | None], ...] = (
+        mirrored,
+        lambda: coarse.refine(here, meter),
+        lambda: _other_side(moving, coarse, here, meter),
+    )
+    flipped, plain, other = in_parallel(lambda fit: fit(), work, meter)
+    assert flipped is not None
+    assert plain is not None
+    return plain, flipped, other
 
 
-def other_side_fit(
-    fixed: Prepared, moving: Prepared, coarse: Stage, here: Matrix, meter: Meter
-) -> Refined | None:
-    """Refine where the fixed body would lie on the other side of the moving one: the other thigh.
+def _other_side(moving: Prepared, coarse: Stage, here: Matrix, meter: Meter) -> Refined | None:
+    """Refine where the fixed body would lie on the other side of the moving one.
 
     The middle of the moving field of view stands for that of the body, whose legs may be two
     separate parts. None where there is no other side that far away.

@@ -12,10 +12,10 @@ from medfuse.registration.contest import best, everywhere, nothing_found
 from medfuse.registration.expected import Witness
 from medfuse.registration.geometry import distance_mm, rotation_angle
 from medfuse.registration.inputs import MIN_SLICES
-from medfuse.registration.mirror import mirrored_fit, other_side_fit
+from medfuse.registration.mirror import side_fits
 from medfuse.registration.outcome import DISTINCT_MM, Outcome, Volumes, Work, gain, outcome_of
 from medfuse.registration.plan import Plan
-from medfuse.registration.progress import Meter
+from medfuse.registration.progress import Meter, in_parallel
 from medfuse.registration.refine import Refined, Stage, affine_transform, is_rigid
 from medfuse.registration.region import GUARD, Region, focused
 from medfuse.registration.witnesses import call_witnesses, climb_again
@@ -57,9 +57,12 @@ def solve(
     region : Region, optional
         What the last refinement looks at above all.
     """
-    fine = Stage.of(pair.fixed, pair.moving, plan.fine, seed=seed)
+    coarse, fine = in_parallel(
+        lambda level: Stage.of(pair.fixed, pair.moving, level, seed=seed),
+        (plan.coarse, plan.fine),
+        meter,
+    )
     meter.tick()
-    coarse = Stage.of(pair.fixed, pair.moving, plan.coarse, seed=seed)
     work = Work(pair, plan, coarse, fine, fine.evaluate(start), given, meter, region)
     if method == "identity":
         kept = _as_it_is(work)
@@ -176,8 +179,7 @@ def _with_witnesses(work: Work, outcome: Outcome) -> Outcome:
     if thin or not is_rigid(here) or outcome.metric_after <= 0:
         return outcome
     witnesses = call_witnesses(pair.fixed, pair.moving, plan, work.fine, here, work.meter)
-    plain, mirrored = mirrored_fit(pair.fixed, pair.moving, plan, work.coarse, here, work.meter)
-    other = other_side_fit(pair.fixed, pair.moving, work.coarse, here, work.meter)
+    plain, mirrored, other = side_fits(pair.fixed, pair.moving, plan, work.coarse, here, work.meter)
     return replace(
         outcome,
         witnesses=(*outcome.witnesses, *witnesses),
