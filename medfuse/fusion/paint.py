@@ -20,6 +20,7 @@ from medfuse.kernel.two_way_rounding import round_two_way
 from medfuse.settings import Progress
 
 HALF = 0.5  # of the colour in an overlay
+AT_A_TIME = 4  # slices: each needs some thirty times its luminance while it is painted
 
 
 def paint(luminance: Tensor, colour: Colour, sources: Sources, notify: Progress) -> Picture:
@@ -29,25 +30,26 @@ def paint(luminance: Tensor, colour: Colour, sources: Sources, notify: Progress)
     ----------
     luminance : (S, 1, R, K) float32
     colour : Colour
-        Of the same slices.
+        Of the same slices; what it holds is replaced by the picture.
     sources : Sources
         Say how colours are brought into the RGB range.
     notify : callable (fraction, text)
     """
     slices = len(luminance)
     gamut_change, chroma_change = (empty(luminance.shape) for _ in range(2))
-    rgb, before = empty((slices, 3, *luminance.shape[2:])), [0.0] * slices
+    rgb, before = colour.room, [0.0] * slices
 
     def fill(part: slice) -> None:
         y, cbcr = luminance[part], colour.cbcr[part]
         exact = ycbcr_to_rgb(torch.cat([y, cbcr], dim=1))
         before[part.start] = float(chroma_drift(exact, cbcr).amax())
         uptake = None if colour.uptake is None else colour.uptake[part]
-        rgb[part], gamut_change[part] = _shown(y, exact, cbcr, uptake, sources)
+        shown, gamut_change[part] = _shown(y, exact, cbcr, uptake, sources)
         cbcr = torch.lerp(torch.full((), 0.5), cbcr, _strength(sources))
+        rgb[part] = shown  # where the colours lay
         chroma_change[part] = chroma_drift(rgb[part], cbcr)
 
-    parts = slabs(slices)
+    parts = slabs(slices, AT_A_TIME)
     share_out(fill, parts, lambda done: notify(0.8 + 0.1 * done / len(parts), "picture"))
     return Picture(rgb, gamut_change, chroma_change, max(before))
 

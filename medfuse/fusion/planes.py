@@ -43,10 +43,13 @@ class Colour:
     uptake : (S, 1, R, K) float32 in [0, 1] or None
         In its window; only where it paints the picture (``band``, ``overlay``). In an overlay it is
         negative where nothing was measured.
+    room : (S, 3, R, K) float32
+        In which both lie; `paint` puts the picture there, a few slices at a time.
     """
 
     cbcr: Tensor
-    uptake: Tensor | None = None
+    uptake: Tensor | None
+    room: Tensor
 
 
 @dataclass

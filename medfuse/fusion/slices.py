@@ -124,8 +124,8 @@ def _prepare(sources: Sources, order: DisplayOrder, notify: Progress) -> tuple[W
     a, b = (empty((slices, 1, rows, columns)) for _ in range(2))
     pair = Windowed(a, b, covered_slices(sources.coverage, order))
     by_uptake = sources.gamut in ("band", "overlay")
-    uptake = empty((slices, 1, rows, columns)) if by_uptake else None
-    colour = Colour(empty((slices, 2, rows, columns)), uptake)
+    room = empty((slices, 3, rows, columns))
+    colour = Colour(room[:, :2], room[:, 2:] if by_uptake else None, room)
     for part in slabs(slices):
         notify(0.2 * part.start / slices, "colour")
         _prepare_chunk(sources, order, pair, colour, part)

@@ -63,3 +63,14 @@ def test_fusing_a_pair_imports_no_monai_and_what_writes_dicom_only_for_dicom(ima
     code, names = loaded("fuse", *pair, *how)
     assert code == 0
     assert names == {"torch", "SimpleITK", "nibabel"}
+
+
+def test_the_garbage_collector_passes_over_what_was_imported_and_goes_on() -> None:
+    script = (
+        "import gc; from medfuse.kernel.cores import importing, keep_imported\n"
+        "with importing(): import medfuse.cli.app; off = gc.isenabled()\n"
+        "keep_imported(); cycle = []; cycle.append(cycle); del cycle\n"
+        "print(off, gc.isenabled(), gc.get_freeze_count() > 10_000, gc.collect())"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert told.stdout.split() == ["False", "True", "True", "1"]

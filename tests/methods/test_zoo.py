@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from medfuse.errors import UsageError, WeightsError
+from medfuse.fusion.choice import CANDIDATES
 from medfuse.methods import zoo
 from medfuse.methods.base import Painter
 from medfuse.methods.network import build_seeded
@@ -177,3 +178,9 @@ def test_package_never_unpickles():
         text = path.read_text(encoding="utf-8")
         for forbidden in ("torch.load", "import pickle", "from pickle", "import joblib"):
             assert forbidden not in text, f"{path.name} uses {forbidden}"
+
+
+def test_the_hash_of_shipped_weights_is_known_without_building_the_network():
+    for name in CANDIDATES:
+        assert zoo.shipped_sha256(name) == get_method(name).info.weights_sha256
+    assert zoo.shipped_sha256("swift") == zoo.shipped_sha256(zoo.DEFAULT) is not None
