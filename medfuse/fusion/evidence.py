@@ -18,6 +18,7 @@ from medfuse.imaging.located import is_located
 from medfuse.kernel import blend
 from medfuse.kernel.color import luma
 from medfuse.kernel.scratch import empty
+from medfuse.kernel.threads import share_out
 
 SAMPLES = 200_000  # voxels in which the audit reads uptake back
 ALIKE = 1e-4  # of luminance; closer is the anatomical image alone
@@ -122,8 +123,11 @@ def contradictions(sources: Sources, luminance: Tensor, rgb: Tensor) -> Tensor:
 def overshoot(luminance: Tensor, pair: Windowed) -> Tensor:
     """(S, 1, R, K): :func:`medfuse.kernel.blend.overshoot`, a few slices at a time."""
     out = empty(luminance.shape)
-    for part in blend.slabs(len(out)):
+
+    def fill(part: slice) -> None:
         out[part] = blend.overshoot(luminance[part], pair.a[part], pair.b[part])
+
+    share_out(fill, blend.slabs(len(out)))
     return out
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medfuse.fusion.bands import given_maps
 from medfuse.fusion.guide import Mode, ask_guide, slice_orders
-from medfuse.fusion.paint import paint
+from medfuse.fusion.paint import AT_A_TIME, paint
 from medfuse.fusion.planes import (
     Blended,
     Colour,
@@ -126,15 +126,21 @@ def _prepare(sources: Sources, order: DisplayOrder, notify: Progress) -> tuple[W
     by_uptake = sources.gamut in ("band", "overlay")
     room = empty((slices, 3, rows, columns))
     colour = Colour(room[:, :2], room[:, 2:] if by_uptake else None, room)
-    for part in slabs(slices):
-        notify(0.2 * part.start / slices, "colour")
-        _prepare_chunk(sources, order, pair, colour, part)
+    above = [0] * slices
+
+    def prepare(part: slice) -> None:
+        above[part.start] = _prepare_chunk(sources, order, pair, colour, part)
+
+    parts = slabs(slices, AT_A_TIME)
+    share_out(prepare, parts, lambda done: notify(0.2 * done / len(parts), "colour"))
+    pair.saturated = sum(above)
     return pair, colour
 
 
 def _prepare_chunk(
     sources: Sources, order: DisplayOrder, pair: Windowed, colour: Colour, part: slice
-) -> None:
+) -> int:
+    """Fill a few slices; how many covered voxels lie above the functional window."""
     func, anat = (
         order.turned(order.cut(plain(image), part)).transpose(0, 1)
         for image in (sources.functional, sources.anatomical)
@@ -142,7 +148,7 @@ def _prepare_chunk(
     covered = None if pair.coverage is None else pair.coverage[part]
     ycbcr = sources.ycbcr(func)
     pair.b[part] = windowed(anat, sources.anatomical_window)
-    pair.saturated += sources.count_above(func, covered)
+    above = sources.count_above(func, covered)
     if covered is not None:
         ycbcr[:, :1].masked_fill_(~covered, 0.0)
         ycbcr[:, 1:].masked_fill_(~covered, 0.5)
@@ -152,6 +158,7 @@ def _prepare_chunk(
         # Grey, or with nothing laid over it, where nothing was measured.
         outside = MAPS[str(sources.colormap)].neutral if sources.gamut == "band" else -1.0
         colour.uptake[part] = uptake if covered is None else uptake.masked_fill_(~covered, outside)
+    return above
 
 
 def _blend(
@@ -184,8 +191,7 @@ def _blend(
         parts = slabs(len(pair.a))
         share_out(blend, parts, lambda done: notify(0.6 + 0.2 * done / len(parts), "kernel"))
     blended = Blended(planes[0], planes[1], planes[2], share=empty(pair.a.shape))
-    for part in slabs(len(pair.a)):
-        _share_chunk(blended, pair, part)
+    share_out(lambda part: _share_chunk(blended, pair, part), slabs(len(pair.a), AT_A_TIME))
     return blended
 
 
