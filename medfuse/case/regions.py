@@ -42,7 +42,7 @@ class Measured:
     ----------
     table : RegionTable
     regions : sequence of Region
-        As read; not those that failed.
+        As read, named as in the table; not those that failed.
     files : tuple of dict
         Name and sha256 of each file, for the record.
     problems : tuple of str
@@ -131,9 +131,10 @@ def measure_case(
         share=result.share,
         read_back=ReadBack.of(result, on_grid, settings.bias),
     )
+    apart = [replace(region, name=row.region) for region, row in zip(regions, table, strict=True)]
     return Measured(
         RegionTable((*table, *(failure.row for failure in failures))),
-        regions,
+        apart,
         tuple({"name": file.name, "sha256": content_of(file.path)} for file in files),
         tuple(f"region {f.row.region!r}: {f.row.remark}" for f in failures),
     )

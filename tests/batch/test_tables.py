@@ -38,7 +38,7 @@ def study(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels[10:30, 12:34, 3:9], labels[2:6, 2:6, 2:6] = 1, 2
     (folder / "masks").mkdir()
     nib.save(nib.Nifti1Image(labels, piece.affine), folder / "masks" / "one.nii.gz")
-    (folder / "masks" / "one.tsv").write_text("index\tname\n1\tblock\n2\tcorner\n")
+    (folder / "masks" / "one.tsv").write_text("index\tname\n1\tblock\n2\tblock\n")
     (folder / "cases.csv").write_text(
         "case,anatomical,functional,regions\n"
         "one,one/mr-t1.nii.gz,one/pet,masks/one.nii.gz;lost=masks/lost.nii.gz\n"
@@ -65,7 +65,7 @@ def test_measurements_of_all_cases_are_one_table_with_its_meaning(out):
     found = rows(out / "measurements.tsv")
     assert [(row["case"], row["region"]) for row in found] == [
         ("one", "block"),
-        ("one", "corner"),
+        ("one", "block (2)"),
         ("one", "lost"),
     ]
     assert {row["measured_on"] for row in found[:2]} == {"unresampled"}
@@ -87,7 +87,7 @@ def test_pages_list_the_regions_and_no_file_is_named(out, study):
     assert "<h2>Regions</h2>" in (out / "study.html").read_text()
     figures = out / "one" / "figures"
     assert json.loads((figures / "figures.json").read_text())["viewer"]["regions"] == [
-        "block", "corner",
+        "block", "block (2)",
     ]  # fmt: skip
     shown = np.asarray(nib.load(figures / "viewer_regions.nii.gz").dataobj)
     assert set(np.unique(shown)) == {0, 1, 2}, "the contours in the viewer"
@@ -142,11 +142,12 @@ def test_the_views_show_the_outlines_of_the_regions(out):
     from medfuse.results.outlines import REGION_COLOURS
 
     index = json.loads((out / "one" / "figures" / "figures.json").read_text())
-    assert [region["name"] for region in index["regions"]] == ["block", "corner"]
+    assert [region["name"] for region in index["regions"]] == ["block", "block (2)"]
     strip = index["slices"]["rows"][len(index["slices"]["rows"]) // 2]["file"]
     pixels = np.asarray(Image.open(out / "one" / "figures" / strip).convert("RGB"))
     assert (pixels == REGION_COLOURS[0]).all(axis=-1).sum() > 50
-    assert index["regions"][0]["colour"] in (out / "one" / "report.html").read_text()
+    page = (out / "one" / "report.html").read_text()
+    assert all(f'fill="{region["colour"]}"' in page for region in index["regions"])
 
 
 def test_without_the_files_of_the_regions_that_is_said(out, study, tmp_path):
