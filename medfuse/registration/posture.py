@@ -24,7 +24,7 @@ _WHERE = {"P": "behind", "A": "in front of", "L": "to the left of", "R": "to the
 
 
 def posture_of(meta: dict[str, Any]) -> str | None:
-    """PatientPosition of a loaded image, e.g. "HFS"; None where it is not known (NIfTI)."""
+    """PatientPosition of a loaded image, e.g. "HFS"; None where it is not known."""
     code = (meta.get("source") or {}).get("patient_position")
     if not isinstance(code, str) or code[1:2] != "F":
         return None

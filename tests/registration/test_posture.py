@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -112,6 +114,15 @@ def test_tables_of_patients_lie_behind_them_or_are_not_seen(shared_data, name):
     volume = load(path, modality="CT", values_in="HU")
     seen = "P" if name in ("STS_002", "STS_004", "STS_047") else None
     assert table_side(prepare(volume, base_mm=2.0)) == seen
+
+
+def test_a_sidecar_of_dcm2niix_says_how_the_patient_lay(tmp_path):
+    path = tmp_path / "t1.nii.gz"
+    values = np.random.default_rng(2).random((8, 9, 10)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), path)
+    for stated, known in (("HFP", "HFP"), (" ffs ", "FFS"), (7, None), ("HFX", None)):
+        (tmp_path / "t1.json").write_text(json.dumps({"Modality": "MR", "PatientPosition": stated}))
+        assert posture_of(load(path).meta) == known
 
 
 def test_a_series_that_says_two_positions_says_none_and_remarks_it(tmp_path):

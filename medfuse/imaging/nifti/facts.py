@@ -41,6 +41,8 @@ class Facts:
         From Bq/ml to SUVbw, or the refusal; None for anything but a PET in Bq/ml.
     sidecar : str or None
         The modality that the sidecar states.
+    patient_position : str or None
+        How the patient lay, e.g. "HFS", as dcm2niix writes it from DICOM.
     """
 
     modality: str | None
@@ -50,6 +52,7 @@ class Facts:
     notes: tuple[str, ...] = ()
     suv: SuvScale | None = None
     sidecar: str | None = None
+    patient_position: str | None = None
 
 
 def find_facts(path: Path) -> Facts:
@@ -64,13 +67,19 @@ def find_facts(path: Path) -> Facts:
     if stated and named and stated != named:
         notes.append(f"the sidecar says {stated}, the file name {named}: the sidecar was believed")
     unit, factor = _stated_unit(content, notes)
+    more: Any = {"sidecar": stated, "patient_position": _position(content)}
     if unit != "Bq/ml" or (stated or named) != "PET":
-        return Facts(stated or named, unit, factor, sha256, tuple(notes), sidecar=stated)
+        return Facts(stated or named, unit, factor, sha256, tuple(notes), **more)
     weight = find_weight(path)
     if weight.kg is not None:
         sha256 = hashlib.sha256(f"{sha256} {weight.kg:g} kg".encode()).hexdigest()
     suv = suv_of_sidecar(content, weight, sidecar.conflicts)
-    return Facts("PET", unit, factor, sha256, tuple(notes), suv, stated)
+    return Facts("PET", unit, factor, sha256, tuple(notes), suv, **more)
+
+
+def _position(content: dict[str, Any]) -> str | None:
+    stated = content.get("PatientPosition")
+    return stated.strip().upper() or None if isinstance(stated, str) else None
 
 
 def subject_of_name(name: str) -> str | None:

@@ -106,6 +106,7 @@ def read_nifti(
             "series": None,
             "patient": None,
             "subject": subject_of_name(path.name),
+            "patient_position": facts.patient_position,
             TOLD: _modality_told(path.name, facts, modality),
         },
         "suv": suv.record if suv else None,
