@@ -13,6 +13,7 @@ from medfuse.registration.deformed import (
     FOLDED,
     MAX_INVERSE_MM,
     MAX_VOLUME_CHANGE,
+    not_used,
 )
 from medfuse.results.vectors import write_vectors
 
@@ -29,6 +30,8 @@ def deformation_checks(facts: Mapping[str, Any] | None) -> list[Check]:
     """
     if not facts:
         return []
+    if reason := not_used(facts):
+        return [_not_used(reason, float(facts["largest_mm"]))]
     least, inverse = float(facts["least_jacobian"]), facts.get("inverse_mm")
     checks = [
         Check(
@@ -46,6 +49,19 @@ def deformation_checks(facts: Mapping[str, Any] | None) -> list[Check]:
     if inverse is not None:
         checks.append(_inverse(float(inverse)))
     return checks + ([_volume(facts["region"])] if facts.get("region") else [])
+
+
+def _not_used(reason: str, largest_mm: float) -> Check:
+    return Check(
+        "deformation",
+        "Deformation that was asked for",
+        largest_mm,
+        "mm",
+        None,
+        "pass",
+        f"{reason[0].upper()}{reason[1:]}. All displacements in {FILE} are 0, and the images lie "
+        "where the linear registration puts them.",
+    )
 
 
 def _inverse(inverse_mm: float) -> Check:

@@ -57,7 +57,8 @@ class TimePoint:
         RegistrationError
             ``E_REGISTRATION``: it holds a local deformation.
         """
-        if self.transform.get("deformation"):
+        told = self.transform.get("deformation") or {}
+        if told.get("used", bool(told)):
             raise RegistrationError(
                 "E_REGISTRATION",
                 what=WHAT,
@@ -66,7 +67,7 @@ class TimePoint:
                 "rigid and affine maps alone",
                 remedy=f"Fuse it with {option('registration', 'rigid')}",
             )
-        return Registration.from_dict(self.transform)
+        return Registration.from_dict(self.transform, linear_only=True)
 
     @property
     def unit(self) -> str:

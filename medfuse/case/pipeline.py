@@ -228,7 +228,7 @@ def run_case(
         if settings.dicom:
             series = SourceSeries.from_volume(anat), SourceSeries.from_volume(func)
             notes += (*limits(*series), *source_uids(*series))
-            notes += DEFORMED if registration.deformation else ()
+            notes += DEFORMED if registration.bends else ()
         patient, kept = None, settings.dicom and settings.keep_patient
         if kept:
             patient = read_patient(anatomical, settings.anatomical_series)

@@ -287,7 +287,7 @@ def _write_dicom(folder: Path, record: CaseRecord, layout: Layout) -> None:
     pictures = Pictures(
         rgb=np.asarray(result.rgb),
         weights=np.asarray(result.weights)[0],
-        matrix=None if record.registration.deformation else record.registration.matrix,
+        matrix=None if record.registration.bends else record.registration.matrix,
         windows=(result.anatomical_window, result.window),
         colormap=result.colormap,
         regions=outlines_of(record) if record.settings.contours else None,
@@ -400,7 +400,7 @@ def error_at(registration: Registration) -> ErrorAt | None:
 def displacement_at(registration: Registration) -> ErrorAt | None:
     """Length of the displacement for the map of the report, mm; None without a deformation."""
     deformation = registration.deformation
-    if deformation is None:
+    if deformation is None or not registration.bends:
         return None
     return lambda points: np.asarray(np.linalg.norm(deformation.shifts(points), axis=-1))
 
@@ -409,7 +409,7 @@ def _before(record: CaseRecord) -> np.ndarray | None:
     """The functional volume where registration began; None where it was not moved."""
     registration = record.registration
     start, window = _start(record), record.result.window
-    unchanged = np.array_equal(start, registration.matrix) and registration.deformation is None
+    unchanged = np.array_equal(start, registration.matrix) and not registration.bends
     if unchanged or window is None:
         return None
     unmoved = replace(registration, matrix=start, deformation=None).resample(record.func)

@@ -357,7 +357,7 @@ def _write_transform(found: Any, out: Path) -> None:
     is_json = out.suffix.lower() == ".json"
     if is_json:
         content = f"{json.dumps(found.to_dict(), indent=2)}\n".encode()
-    elif found.deformation is None and out.suffix.lower() != ".h5":
+    elif not found.bends and out.suffix.lower() != ".h5":
         content = tfm_text(found.matrix).encode()
     else:
         content = itk_bytes(found.itk(), out.suffix.lower())

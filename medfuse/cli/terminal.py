@@ -277,6 +277,8 @@ def _about_deformation(deformation: Any) -> list[tuple[str, str]]:
     if deformation is None:
         return []
     facts = deformation.to_dict()
+    if not deformation.moves:
+        return [("deformation", "not used (see the reasons)")]
     rows = [
         (
             "deformation",

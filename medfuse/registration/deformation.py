@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
 from medfuse.imaging.grid import LPS_FROM_RAS, Grid, Matrix, coverage, to_sitk, transform_points
+from medfuse.registration.grounds import Grounds
 from medfuse.registration.refine import itk_transform
 
 FILE = "deformation.nii.gz"
@@ -69,6 +70,9 @@ class Deformation:
         None where the moving image shows no uptake.
     given : bool
         Somebody gave it; it was not found from the images.
+    grounds : Grounds or None
+        What speaks for using it; where that is too little, all displacements are 0. None where it
+        was given, or found by an older version.
     """
 
     lattice: Grid
@@ -76,6 +80,7 @@ class Deformation:
     inverse_mm: float | None = None
     region: HotRegion | None = None
     given: bool = False
+    grounds: Grounds | None = None
 
     def shifts(self, points: ArrayLike, *, beyond: bool = False) -> NDArray[np.float64]:
         """(N, 3) displacement at (N, 3) points of the fixed world, RAS mm.
@@ -138,6 +143,11 @@ class Deformation:
         return least
 
     @property
+    def moves(self) -> bool:
+        """Whether anything is displaced at all."""
+        return bool(self.displacement.any())
+
+    @property
     def lengths(self) -> NDArray[np.float64]:
         """(X, Y, Z) length of the displacement at each node, mm."""
         return np.asarray(np.linalg.norm(self.displacement.astype(np.float64), axis=-1))
@@ -175,6 +185,8 @@ class Deformation:
             "inverse_mm": self.inverse_mm,
         }
         values |= {"given": True} if self.given else {}
+        if self.grounds is not None:
+            values |= {"used": self.grounds.used, "grounds": self.grounds.to_dict()}
         return values | ({"region": asdict(self.region)} if self.region else {})
 
     @classmethod
@@ -187,6 +199,7 @@ class Deformation:
             None if inverse is None else float(inverse),
             HotRegion(**region) if region else None,
             bool(values.get("given", False)),
+            Grounds(**values["grounds"]) if values.get("grounds") else None,
         )
 
     def to_meta(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medfuse.registration.deformation import Deformation
 from medfuse.registration.evidence import Sign, Verdict
+from medfuse.registration.grounds import Grounds
 from medfuse.registration.inputs import Prepared
 from medfuse.registration.model import DEFORMED, Registration
 from medfuse.registration.progress import Meter
@@ -38,7 +39,7 @@ def with_deformation(
     preset: str,
     meter: Meter,
 ) -> Registration:
-    """Deform after a linear registration, and judge it: never better than "look".
+    """Deform after a linear registration, and judge it: if used, never better than "look".
 
     Parameters
     ----------
@@ -52,7 +53,10 @@ def with_deformation(
     """
     from medfuse.registration.local import deform  # torch is slow to import
 
-    deformation = deform(fixed, moving, found.matrix, preset=preset, meter=meter)
+    witnesses = found.expected.witnesses if found.expected else ()
+    deformation = deform(
+        fixed, moving, found.matrix, witnesses=witnesses, preset=preset, meter=meter
+    )
     return _judged(found, deformation, volume)
 
 
@@ -70,22 +74,31 @@ def with_given(found: Registration, deformation: Deformation, volume: MetaTensor
 def _judged(found: Registration, deformation: Deformation, volume: MetaTensor) -> Registration:
     from medfuse.registration.uptake import hot_region
 
-    region = hot_region(volume, found.fixed_grid, found.matrix, deformation)
-    deformation = replace(deformation, region=region)
+    if deformation.moves:
+        region = hot_region(volume, found.fixed_grid, found.matrix, deformation)
+        deformation = replace(deformation, region=region)
     signs = deformation_signs(deformation.to_dict())
     reasons = tuple(sign.reason for sign in signs if sign.reason)
     return replace(
         found,
         deformation=deformation,
-        method=found.method + DEFORMED,
+        method=found.method + (DEFORMED if deformation.moves else ""),
         verdict=max((found.verdict, *(sign.verdict for sign in signs)), key=_ORDER.index),
         signs=(*found.signs, *signs),
         reasons=(*reasons, *found.reasons),
     )
 
 
+def not_used(facts: Mapping[str, Any]) -> str:
+    """Why a deformation was found and not used; empty where it was, or where none was found."""
+    told = facts.get("grounds")
+    return Grounds(**told).why_not if told and not facts["largest_mm"] else ""
+
+
 def deformation_signs(facts: Mapping[str, Any]) -> tuple[Sign, ...]:
     """Judge what `Deformation.to_dict` says."""
+    if reason := not_used(facts):
+        return (Sign("deformation", facts["mean_mm"], 0.0, "mm", "good", reason),)
     least, inverse = float(facts["least_jacobian"]), facts.get("inverse_mm")
     moved = f"by {facts['mean_mm']:.1f} mm on average, {facts['largest_mm']:.1f} mm at most"
     signs = [

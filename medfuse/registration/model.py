@@ -144,6 +144,11 @@ class Registration:
         """(4, 4) moving point -> fixed point, RAS mm."""
         return np.asarray(np.linalg.inv(self.matrix))
 
+    @property
+    def bends(self) -> bool:
+        """Whether there is a deformation, and one that was used."""
+        return self.deformation is not None and self.deformation.moves
+
     def resample(self, moving: MetaTensor, interpolation: str = "linear") -> MetaTensor:
         """Bring a volume in the moving world onto the fixed grid, in one interpolation.
 
@@ -193,7 +198,7 @@ class Registration:
             "affine": grid.affine.tolist(),
             "moving_from_fixed": self.matrix.tolist(),
         }
-        if self.deformation is not None:
+        if self.deformation is not None and self.bends:
             meta["field_of_view"]["deformation"] = self.deformation.to_meta()
         if FINGERPRINT in moving.meta:
             meta = with_fingerprint(meta, values.numpy()[0], self.fixed_grid.affine)
@@ -201,13 +206,13 @@ class Registration:
 
     def itk(self) -> sitk.Transform:
         """The whole map as ITK resamples with it: fixed point -> moving point, LPS."""
-        if self.deformation is None:
+        if self.deformation is None or not self.bends:
             return itk_transform(self.matrix)
         return self.deformation.itk(self.matrix)
 
     def covers(self, moving: Grid) -> NDArray[np.bool_]:
         """(X, Y, Z) voxels of the fixed grid that lie in the field of view of a moving one."""
-        if self.deformation is None:
+        if self.deformation is None or not self.bends:
             return coverage(self.fixed_grid, moving, self.matrix)
         return deformed_coverage(self.fixed_grid, moving, self.matrix, self.deformation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,12 @@ class Spline:
         counts = [int(np.ceil((h - lo) / step)) + 3 for lo, h in zip(low, high, strict=True)]
         axes = [lo + step * (np.arange(n) - 1) for lo, n in zip(low, counts, strict=True)]
         return cls(axes, step, torch.zeros((3, *counts)))
+
+    def filled(self, shifts: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Spline:
+        """Splines that follow a smooth displacement of (N, 3) points, (N, 3) mm, closely."""
+        nodes = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
+        values = shifts(nodes.reshape(-1, 3)).reshape(nodes.shape)
+        return Spline(self.axes, self.step, torch.from_numpy(values).float().permute(3, 0, 1, 2))
 
     def weights(self, at: list[NDArray[np.float64]]) -> list[Tensor]:
         """(len(at), n) value of each spline at coordinates along each axis."""

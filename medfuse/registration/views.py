@@ -83,15 +83,28 @@ class Views:
         shifts = spline.dense(self.axes).flatten(1)
         return float(self.information(shifts) - self.information(torch.zeros_like(shifts)))
 
+    @torch.no_grad()
+    def skin_mm(self, spline: Spline) -> float:
+        """Mean distance between both outlines after a deformation, mm; 0 where none is seen."""
+        shifts = spline.dense(self.axes).flatten(1)
+        return float(self._gap(shifts).abs().mean()) if len(self.skin) else 0.0
+
+    def _gap(self, shifts: Tensor) -> Tensor:
+        there = self.sample_depth(self.skin_points + shifts[:, self.skin].T)
+        return there.clamp(-REACH_MM, REACH_MM) - self.skin_depth
+
     def loss(self, shifts: Tensor, outline: float) -> Tensor:
         """Less information is worse, and so is skin that lies elsewhere."""
         loss = -self.information(shifts)
         if outline and len(self.skin):
-            there = self.sample_depth(self.skin_points + shifts[:, self.skin].T)
-            gap = there.clamp(-REACH_MM, REACH_MM) - self.skin_depth
-            off = (gap.abs() - NEAR_MM).clamp_min(0) / REACH_MM
+            off = (self._gap(shifts).abs() - NEAR_MM).clamp_min(0) / REACH_MM
             loss = loss + outline * (off**2).mean()
         return loss
+
+
+def skin_limit_mm(fixed: Prepared, moving: Prepared) -> float:
+    """What blur and the largest voxel of two images explain of a gap between their outlines, mm."""
+    return NEAR_MM + max(*fixed.grid.spacing, *moving.grid.spacing) / 2
 
 
 def _on(image: sitk.Image, grid: Grid) -> NDArray[np.float32]:

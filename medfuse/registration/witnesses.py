@@ -32,6 +32,15 @@ AGAIN = 2
 _Job = tuple[str, Callable[[], Stage]]
 
 
+def half_of(name: str) -> tuple[int, float] | None:
+    """Axis (RAS) and side (1 or -1) of a witness that looked at half of the body."""
+    word = name.removesuffix(" half")
+    for axis, words in enumerate(_SIDES):
+        if name != word and word in words:
+            return axis, (1.0, -1.0)[words.index(word)]
+    return None
+
+
 def nudged(matrix: Matrix, middle: NDArray[np.float64], number: int) -> Matrix:
     """A place near by, another one for each number; the same on every run."""
     move = np.eye(4)

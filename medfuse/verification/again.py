@@ -100,7 +100,7 @@ def _record(
         # Older versions did not say which UIDs the files hold.
         told = [note for note in source_uids(*series) if note in provenance["notes"]]
         notes += (*limits(*series), *told)
-        notes += DEFORMED if registration.deformation else ()
+        notes += DEFORMED if registration.bends else ()
         source = sources["anatomical"]
         if settings.keep_patient:
             patient = read_patient(source.path, source.series.uid if source.series else None)

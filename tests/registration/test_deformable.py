@@ -22,7 +22,9 @@ from medfuse.imaging.grid import Grid, transform_points
 from medfuse.kernel.threads import one_thread
 from medfuse.measurement.deformed import ESTIMATED
 from medfuse.registration.deformation import FILE, Deformation, HotRegion, covered
-from medfuse.registration.deformed import deformation_signs
+from medfuse.registration.deformed import deformation_signs, with_deformation
+from medfuse.registration.inputs import prepare
+from medfuse.registration.progress import Meter
 from medfuse.registration.result import Registration, register
 from medfuse.registration.start import read_matrix
 from medfuse.registration.tfm import itk_bytes
@@ -145,6 +147,22 @@ def test_is_never_called_good_and_says_that_it_is_an_estimate(
     report = (result / "report.html").read_text()
     assert "Displacement" in report
     assert "nothing in the images proves that tissue moved like this" in report
+
+
+def test_two_images_of_a_body_that_did_not_bend_are_not_deformed(points: np.ndarray) -> None:
+    kinds = tissue(points)
+    values = [
+        np.array(v)[kinds].reshape(SHAPE) for v in ([0.02, 1, 0.4, 0.1, 0.6], [0, 3, 9, 5, 30])
+    ]
+    fixed, moving = volume(values[0], "MRI", "a.u.", 0), volume(values[1], "PET", "SUVbw", 1)
+    one, two = (prepare(image, base_mm=2.0) for image in (fixed, moving))
+    linear = Registration.given(np.eye(4), Grid(SHAPE, AFFINE))
+    found = with_deformation(linear, one, two, moving, preset="fast", meter=Meter(None))
+    assert not found.bends
+    assert found.verdict == "good"
+    assert found.method == linear.method
+    assert "nothing that a rigid motion leaves open" in found.reasons[0]
+    assert torch.equal(found.resample(moving), linear.resample(moving))
 
 
 def test_itk_gives_our_image_with_the_files_of_the_result(
