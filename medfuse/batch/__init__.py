@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medfuse.batch.followups import FollowUpRunner, compare_all, follow_up_jobs
 from medfuse.batch.ledger import BatchSummary, Ledger, read_ledger
 from medfuse.batch.lock import BatchLock
 from medfuse.batch.loop import Batch, OnEvent
@@ -50,6 +51,7 @@ def run_batch(
     runner: Runner | None = None,
     uid_salt: Path | None = None,
     max_memory_gb: float | None = None,
+    first_sessions: bool = False,
 ) -> BatchSummary:
     """Fuse all cases of a study into ``out/<case>/``.
 
@@ -89,6 +91,10 @@ def run_batch(
         ``<out>.uid-salt`` beside the output folder.
     max_memory_gb : float, optional
         What each case may hold in memory (`medfuse.case.pipeline.run_case`).
+    first_sessions : bool
+        Of a BIDS data set, compare every session of a person with the first. What a manifest names
+        as the baseline of a case is always compared. Comparisons are made here when all cases have
+        ended, into ``out/<case>-followup/``; one that fails costs no case.
 
     Returns
     -------
@@ -141,8 +147,21 @@ def run_batch(
             Job, command=command, uid_salt=salt, max_memory_gb=max_memory_gb,
             threads=wanted_threads(),
         )  # fmt: skip
-        jobs = _jobs(study, out, settings, shard, job)
-        return batch.run(jobs, total, workers, stop)
+        jobs = partial(_jobs, out=out, settings=settings, job=job)
+        comparisons, lines = follow_up_jobs(study, jobs, shard, first_sessions=first_sessions)
+        if comparisons or lines:
+            batch.then = partial(_compared, batch, comparisons, lines, workers, timeout_s)
+        return batch.run(jobs(study, shard), total, workers, stop)
+
+
+def _compared(
+    batch: Batch, jobs: list[Job], lines: list[str], workers: int, timeout_s: float | None,
+    stop: threading.Event,
+) -> list[str]:  # fmt: skip
+    """Compare cases with their baselines on this machine; what failed, a line each."""
+    budget = Budget(USABLE * available_bytes())
+    pool = ProcessPool(FollowUpRunner(), workers, budget, timeout_s, batch.out / "logs")
+    return [*lines, *compare_all(jobs, pool, stop, batch.emit, force=batch.force)]
 
 
 def _not_paired(study: Study) -> list[dict[str, str]]:
@@ -169,7 +188,7 @@ def _salt(study: Study, out: Path, given: Path | None) -> Path | None:
 
 
 def _jobs(
-    study: Study, out: Path, settings: CaseSettings, shard: Shard, job: Callable[..., Job]
+    study: Study, shard: Shard, *, out: Path, settings: CaseSettings, job: Callable[..., Job]
 ) -> Iterator[Job]:
     common = settings.model_dump()
     for position, case in enumerate(study.cases):

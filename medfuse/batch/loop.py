@@ -55,6 +55,8 @@ class Batch:
     counts: dict[str, int] = field(default_factory=dict)
     write_failures: int = 0
     not_paired: list[dict[str, str]] | None = None
+    #: What is done when all cases have ended; gives a line for each part of it that failed.
+    then: Callable[[threading.Event], list[str]] | None = None
 
     def run(
         self, jobs: Iterator[Job], total: int, workers: int, stop: threading.Event
@@ -79,7 +81,8 @@ class Batch:
         if waiting is not None:
             dropped.append(waiting)
         not_run = (*(job.case for job in dropped), *(job.case for job in jobs))
-        return self._finish(not_run, stop, time.monotonic() - begun)
+        failures = self.then(stop) if self.then and not self._must_stop(stop) else []
+        return self._finish(not_run, stop, time.monotonic() - begun, failures)
 
     def _drop(self) -> list[Job]:
         """End all that runs, also where the ledger cannot be written any more."""
@@ -144,19 +147,19 @@ class Batch:
                 self.emit("progress", case=news.job.case, fraction=news.fraction, text=news.text)
 
     def _finish(
-        self, not_run: tuple[str, ...], stop: threading.Event, spent: float
+        self, not_run: tuple[str, ...], stop: threading.Event, spent: float, failures: list[str]
     ) -> BatchSummary:
         if stop.is_set():
             code = EXIT_INTERRUPTED
         elif self.write_failures >= MAX_WRITE_FAILURES:
             code = EXIT_OUTPUT
         else:
-            code = EXIT_FAILED if self.counts.get("failed") else EXIT_OK
+            code = EXIT_FAILED if self.counts.get("failed") or failures else EXIT_OK
         self.emit("batch-end", exit_code=code, not_run=list(not_run), seconds=round(spent, 3))
         with self.shard.alone(self.out):
             write_summary(self.out)
             write_tables(self.out)
-            notes = _study_report(self.out)
+            notes = (*failures, *_study_report(self.out))
         with contextlib.suppress(OSError):
             (self.out / "logs").rmdir()  # stays unless it is empty
         return BatchSummary(self.out, self.results, code, not_run, notes, spent, dict(self.counts))

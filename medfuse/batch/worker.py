@@ -64,6 +64,13 @@ class Job:
         return cls(**{**fields, **{n: Path(fields[n]) for n in names if fields.get(n)}})
 
 
+def limit_threads(job: Job) -> None:
+    """Give the case its threads."""
+    import torch
+
+    torch.set_num_threads(job.threads or min(THREADS, usable_cores()))
+
+
 class Runner(Protocol):
     """What is done with a case; it must be picklable."""
 
@@ -88,11 +95,9 @@ class PipelineRunner:
 
     def run(self, job: Job, progress: Progress) -> dict[str, Any]:
         """Run the pipeline."""
-        import torch
-
         from medfuse.case.pipeline import CaseSettings, run_case
 
-        torch.set_num_threads(job.threads or min(THREADS, usable_cores()))
+        limit_threads(job)
         result = run_case(
             job.anatomical,
             job.functional,

@@ -89,6 +89,7 @@ def follow_up(
     *,
     preset: str = "default",
     accept_suspect: bool = False,
+    regions_needed: bool = True,
     progress: Progress | None = None,
 ) -> FollowUp:
     """Bring the second time onto the first, and measure the same regions at both.
@@ -107,6 +108,8 @@ def follow_up(
     preset : str
         Effort of the registration of the two anatomical images.
     accept_suspect : bool
+    regions_needed : bool
+        Stop where none of the regions that were asked for can be read.
 
     Raises
     ------
@@ -117,6 +120,10 @@ def follow_up(
     notify = progress or (lambda fraction, text: None)
     to0, to1 = first.registration, second.registration
     _require_comparable(first, second, asked)
+    fixed, failures = _drawn_once(first, asked)
+    rules = [shape for shape in asked.shapes if isinstance(shape, Isocontour)]
+    if failures and not fixed and not rules and regions_needed:
+        raise failures[0]
     notify(0.1, "registering")
     between = register(
         fixed=first.anatomical,
@@ -134,10 +141,6 @@ def follow_up(
         )
     notify(0.6, "measuring")
     to_second = composed(between, to1)
-    fixed, failures = _drawn_once(first, asked)
-    rules = [shape for shape in asked.shapes if isinstance(shape, Isocontour)]
-    if failures and not fixed and not rules:
-        raise failures[0]
     here = [_contour(rule, first.functional) for rule in rules]
     there = [_contour(_carried(rule, to0, to_second), second.functional) for rule in rules]
     chosen: dict[str, Any] = {"mtv_threshold": asked.mtv_threshold, "reference": asked.reference}

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from medfuse.cli import terminal
+from medfuse.cli.baseline import compare_with, require_baseline
 from medfuse.cli.options import (
     COMMON,
     DryRun,
@@ -83,6 +84,18 @@ def fuse(
     uid_salt: UidSalt = None,
     layout: ResultLayout = "cases",
     max_memory: MaxMemory = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RESULT",
+            help="Earlier result of this person: compare with it.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    baseline_inputs: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Its images.", rich_help_panel="Output"),
+    ] = None,
     force: Force = False,
     dry_run: DryRun = False,
     settings: CaseSettings,
@@ -92,6 +105,7 @@ def fuse(
     anatomical, functional, stated = _pair(anatomical, functional, named)
     settings = _with_modalities(settings, stated)
     _require_folder(out)
+    earlier = require_baseline(baseline, baseline_inputs, anatomical)
     if dry_run:
         _describe_pair(anatomical, functional, out, settings, max_memory)
         return
@@ -120,7 +134,14 @@ def fuse(
         )
     if derivative:
         derivative.place(folder.name)
-    terminal.answer_result(result)
+    if earlier is None:
+        terminal.answer_result(result)
+        return
+    compared = compare_with(earlier, result, anatomical, functional, settings)
+    terminal.answer_result(result, followup=compared.to_dict())
+    compared.show()
+    if not compared.is_whole:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _pair(
@@ -248,6 +269,14 @@ def batch(
             rich_help_panel=MANY,
         ),
     ] = False,
+    baseline: Annotated[
+        Literal["first"] | None,
+        typer.Option(
+            help="Compare each session of a person with the first (BIDS). In a manifest the column "
+            "baseline names the earlier case.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
     force: Force = False,
     dry_run: DryRun = False,
     settings: CaseSettings,
@@ -271,6 +300,7 @@ def batch(
             command=command_line(context, names=settings.keep_names), max_memory_gb=max_memory,
             workers=workers, shard=Shard.parse(shard or "1/1"),
             cluster=_cluster(scheduler, cluster, workers, ship=ship),
+            first_sessions=baseline == "first",
         )  # fmt: skip
 
     if watch is None:

@@ -121,16 +121,18 @@ def followup(
     failures = [error.told(as_flag) for error in found.failures]
     verdict = found.registration.verdict
     content = {"registration": verdict, "changes": found.rows, "failures": failures}
-    terminal.answer(content, lambda: _show(found, out))
+    terminal.answer(content, lambda: show_changes(found, out))
     for failure in failures:
         terminal.complain(failure)
     if failures or verdict == "suspect":
         raise typer.Exit(EXIT_FAILED)
 
 
-def _show(found: Any, out: Path) -> None:
+def show_changes(found: Any, out: Path) -> None:
+    """The changes of two times as a table, the verdict, and where all of it lies."""
     rows = [[row["region"], *(_change(row, name) for name in _SHOWN)] for row in found.rows]
-    terminal.table("Changes", ("region", *_SHOWN), rows)
+    if rows:
+        terminal.table("Changes", ("region", *_SHOWN), rows)
     terminal.say(f"Registration of the two times: {found.registration.verdict}")
     terminal.say(f"Wrote {out}; open {out}/followup.html", style="green")
 

@@ -203,10 +203,10 @@ def _cell(cell: Any) -> str:
     return f"[{COLOURS[text]}]{text}[/]" if text in COLOURS else text
 
 
-def answer_result(result: Any) -> None:
-    """Audit, notes and place of a finished case."""
+def answer_result(result: Any, **more: Any) -> None:
+    """Audit, notes and place of a finished case, and more for the machine-readable answer."""
     audit = json.loads((result.folder / "audit.json").read_text())
-    content = {**vars(result), "folder": result.folder.name, "audit": audit}
+    content = {**vars(result), "folder": result.folder.name, "audit": audit, **more}
     for name in ("code", "message"):
         content.pop(name)
     answer(content, lambda: _show_result(result, audit))
@@ -365,6 +365,10 @@ def batch_progress() -> Iterator[Callable[[dict[str, Any]], None]]:
                 worked += event["status"] != "skipped"
                 if mode.shows:
                     show_event(event)
+            elif event["event"] == "follow-up":
+                running.pop(case, None)
+                if mode.shows:
+                    show_event(event, of="registration")
             under_way = sum(running.values())
             left = total - done - under_way
             rate = pace(worked + under_way, left, time.monotonic() - begun)
@@ -399,11 +403,11 @@ def show_summary(summary: Any) -> None:
                 say(f"failed: {result.case}: {result.message}", style="red")
 
 
-def show_event(event: dict[str, Any]) -> None:
-    """One line for a case that ended."""
+def show_event(event: dict[str, Any], *, of: str = "audit") -> None:
+    """One line for a case, or a comparison of two, that ended."""
     styles = {"done": "green", "skipped": "dim", "failed": "red"}
     verdict = event.get("verdict")
-    text = f"audit: {verdict}" if verdict else event.get("code") or ""
+    text = f"{of}: {verdict}" if verdict else event.get("code") or ""
     style = styles[event["status"]]
     say(f"{event['status']:8} {event['case']}  {text}".rstrip(), style=style)
     for note in event.get("notes") or ():

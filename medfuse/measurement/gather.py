@@ -66,6 +66,15 @@ def content_of(path: Path) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
+def found_by_content(sha256: str, inputs: Path) -> Path | None:
+    """The file with regions of this content, with the tables beside it."""
+    folder = inputs if inputs.is_dir() else inputs.parent
+    if sha256 == ABSENT:  # nor was it there then
+        return folder / ABSENT / ABSENT
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return next((path for path in paths if content_of(path) == sha256), None)
+
+
 def read_all(
     files: Sequence[Named], images: Images, **options: Any
 ) -> tuple[list[Region], list[Failure]]:

@@ -15,6 +15,7 @@ from medfuse.study.model import Case, Skipped
 from medfuse.study.sheet import Sheet, find_path, refuse
 
 REQUIRED = ("case", "anatomical", "functional")
+BASELINE = "baseline"
 
 _PAIRS = frozenset({"window", "anatomical_window"})
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -32,8 +33,8 @@ def read_cases(manifest: Path) -> Iterator[Case | Skipped]:
     ----------
     manifest : Path
         CSV (comma, semicolon or tab; UTF-8, UTF-16 or Windows-1252) with the columns case,
-        anatomical, functional and any `CaseSettings` fields. Paths are relative to it. Empty cells
-        say nothing.
+        anatomical, functional, baseline (name of another case) and any `CaseSettings` fields.
+        Paths are relative to it. Empty cells say nothing.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def _require_columns(columns: list[str], manifest: Path) -> None:
 
 
 def _known_settings() -> list[str]:
-    return sorted(CaseSettings.model_fields)
+    return sorted([*CaseSettings.model_fields, BASELINE])
 
 
 def _case(row: dict[str, str], manifest: Path, where: str) -> Case:
@@ -96,7 +97,8 @@ def _case(row: dict[str, str], manifest: Path, where: str) -> Case:
         )
     paths = {role: _existing(row.get(role, ""), role, manifest, where) for role in REQUIRED[1:]}
     overrides = _overrides(row, manifest, where)
-    return Case(name, **paths, why=where, overrides=overrides)
+    baseline = row.get(BASELINE, "")
+    return Case(name, **paths, why=where, overrides=overrides, baseline=baseline)
 
 
 def _existing_file(text: str, name: str, manifest: Path, where: str) -> str:
@@ -125,7 +127,7 @@ def _existing(text: str, role: str, manifest: Path, where: str) -> Path:
 
 
 def _overrides(row: dict[str, str], manifest: Path, where: str) -> dict[str, Any]:
-    given: dict[str, Any] = {k: v for k, v in row.items() if v and k not in REQUIRED}
+    given: dict[str, Any] = {k: v for k, v in row.items() if v and k not in (*REQUIRED, BASELINE)}
     if not given:
         return {}
     for name, text in given.items():

@@ -29,6 +29,8 @@ class Case:
         Why these two, in words.
     overrides : dict
         `CaseSettings` fields that hold for this case alone.
+    baseline : str
+        Name, as the user wrote it, of the case that shows the same person at an earlier time.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     functional: Path
     why: str
     overrides: dict[str, Any] = field(default_factory=dict)
+    baseline: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from medfuse.case.regions import TABLE, contour_notes, measure_case
 from medfuse.case.start import start_matrix
 from medfuse.errors import MedfuseError
 from medfuse.measurement.files import Named
-from medfuse.measurement.gather import ABSENT, content_of
+from medfuse.measurement.gather import found_by_content
 from medfuse.record.privacy import case_secret
 from medfuse.record.provenance import Role, bids_fields, software
 from medfuse.registration.region import Region
@@ -135,7 +135,8 @@ def _measured(
     if step is None:
         return record, None
     wanted = step["parameters"]["files"]
-    files = [Named(path, f["name"]) for f in wanted if (path := found_region(f["sha256"], inputs))]
+    places = ((found_by_content(f["sha256"], inputs), f["name"]) for f in wanted)
+    files = [Named(path, name) for path, name in places if path is not None]
     if len(files) < len(wanted):
         lacking = (
             f"{len(wanted) - len(files)} file(s) with regions are not among the inputs; figures, "
@@ -168,15 +169,6 @@ def _keep_measurements(folder: Path, scratch: Path) -> None:
     for path in folder.glob(f"{Path(TABLE).stem}.*"):
         if is_plain(path, MAX_JSON_BYTES):
             shutil.copyfile(path, scratch / path.name)
-
-
-def found_region(sha256: str, inputs: Path) -> Path | None:
-    """The file with regions of this content, with the tables beside it."""
-    folder = inputs if inputs.is_dir() else inputs.parent
-    if sha256 == ABSENT:  # nor was it there then
-        return folder / ABSENT / ABSENT
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return next((path for path in paths if content_of(path) == sha256), None)
 
 
 def _files(

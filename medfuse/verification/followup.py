@@ -23,11 +23,11 @@ from medfuse.errors import MedfuseError
 from medfuse.measurement.asked import Asked
 from medfuse.measurement.change import changes, changes_tsv
 from medfuse.measurement.files import Named
+from medfuse.measurement.gather import found_by_content
 from medfuse.measurement.table import MISSING, RegionTable, Row
 from medfuse.record.provenance import software
 from medfuse.results.folder import MAX_JSON_BYTES, file_sha256, inventory, is_plain
 from medfuse.settings import Progress
-from medfuse.verification.again import found_region
 from medfuse.verification.compare import differences
 from medfuse.verification.files import entries
 from medfuse.verification.finding import (
@@ -198,8 +198,9 @@ def _again(
     first, second = times
     try:
         made = follow_up(
-            first, second, asked, preset=chosen["preset"], accept_suspect=True, progress=progress
-        )
+            first, second, asked, preset=chosen["preset"], accept_suspect=True,
+            regions_needed=False, progress=progress,
+        )  # fmt: skip
     except MedfuseError as error:
         yield Finding("comparison", False, f"it cannot be made again: {error.cause}")
         return
@@ -237,10 +238,10 @@ def _compared(
 
 def _asked(told: dict[str, Any], root: Path) -> Asked | None:
     """What was asked for, with its files found by their content; None where one is not there."""
-    files = [(found_region(file["sha256"], root), file["name"]) for file in told["files"]]
+    files = [(found_by_content(file["sha256"], root), file["name"]) for file in told["files"]]
     names = told["label_names"]
     if names not in (None, _FREESURFER):
-        table = found_region(names, root)
+        table = found_by_content(names, root)
         names = str(table) if table else None
         if names is None:
             return None
