@@ -25,6 +25,8 @@ _ABOUT = {
     "summary.json": "Meaning of the columns of summary.tsv",
     "measurements.tsv": "Numbers of regions of all cases",
     "measurements.json": "Meaning of the columns of measurements.tsv",
+    "changes.tsv": "Changes of regions of all cases since their baseline",
+    "changes.json": "Meaning of the columns of changes.tsv",
 }
 
 

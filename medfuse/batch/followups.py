@@ -12,11 +12,11 @@ from medfuse.batch.pool import Advance, Pool
 from medfuse.batch.shard import Shard
 from medfuse.batch.worker import Job, limit_threads
 from medfuse.results.folder import read_manifest
+from medfuse.results.ledger_files import SUFFIX
 from medfuse.settings import CaseSettings, Progress
 from medfuse.study import Study
 from medfuse.study.baselines import baselines
 
-SUFFIX = "-followup"
 _FIRST = "first"
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from medfuse.report.regions import MAX_TABLE_BYTES
 from medfuse.results.folder import read_json, whole_file, write_through, writing
-from medfuse.results.ledger_files import SUMMARY, result_folders
+from medfuse.results.ledger_files import SUFFIX, SUMMARY, result_folders
 
-MEASUREMENTS, SUMMARY_TABLE = "measurements.tsv", "summary.tsv"
+MEASUREMENTS, SUMMARY_TABLE, CHANGES = "measurements.tsv", "summary.tsv", "changes.tsv"
 MISSING = "n/a"
 _CASE = {"Description": "Name of the case, as of its result folder."}
 #: What the columns of the summary mean; those of the audit are described by their check.
@@ -54,21 +54,35 @@ def write_tables(out: Path) -> None:
         ``E_WRITE``.
     """
     _write_summary(out)
-    tables = (folder / MEASUREMENTS for folder in result_folders(out))
+    _join(out, MEASUREMENTS, lambda: ((folder.name, folder) for folder in result_folders(out)))
+    _join(out, CHANGES, lambda: _follow_ups(out))
+
+
+def _follow_ups(out: Path) -> Iterator[tuple[str, Path]]:
+    """Names of cases, and the folders in which they are compared with an earlier one."""
+    for folder in sorted(out.glob(f"*{SUFFIX}")):
+        if (folder / "followup.json").is_file():
+            yield folder.name.removesuffix(SUFFIX), folder
+
+
+def _join(out: Path, name: str, folders: Callable[[], Iterable[tuple[str, Path]]]) -> None:
+    """One table of the tables of all cases, which have the columns of the first."""
+    target = out / name
+    tables = (folder / name for _, folder in folders())
     first = next((table for table in tables if _is_usual(table)), None)
     if first is None:
-        for name in (MEASUREMENTS, "measurements.json"):
-            (out / name).unlink(missing_ok=True)
+        for path in (target, target.with_suffix(".json")):
+            path.unlink(missing_ok=True)
         return
     with first.open(encoding="utf-8", errors="replace") as file:
         columns = file.readline().rstrip("\n")
-    with writing(out / MEASUREMENTS), whole_file(out / MEASUREMENTS) as whole:
+    with writing(target), whole_file(target) as whole:
         whole.write(f"case\t{columns}\n".encode())
-        for folder in result_folders(out):
-            for line in _lines(folder / MEASUREMENTS, columns):
-                whole.write(f"{folder.name}\t{line}\n".encode())
+        for case, folder in folders():
+            for line in _lines(folder / name, columns):
+                whole.write(f"{case}\t{line}\n".encode())
     meaning = read_json(first.with_suffix(".json")) or {}
-    _write_json(out / "measurements.json", {"case": _CASE, **meaning})
+    _write_json(target.with_suffix(".json"), {"case": _CASE, **meaning})
 
 
 def _is_usual(table: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import medfuse
 from medfuse.case.followup import WHAT, TimePoint, follow_up
-from medfuse.case.followup_files import RECORD, SUFFIX, record_of, write_follow_up
+from medfuse.case.followup_files import RECORD, record_of, write_follow_up
 from medfuse.case.pipeline import load_pair
 from medfuse.case.regions import region_files
 from medfuse.errors import InputError
@@ -17,6 +17,7 @@ from medfuse.measurement.files import Named
 from medfuse.measurement.measure import MTV
 from medfuse.report.followup import FollowUp
 from medfuse.results.folder import read_json, read_manifest
+from medfuse.results.ledger_files import SUFFIX
 from medfuse.settings import CaseSettings, Progress
 
 

@@ -25,8 +25,6 @@ from medfuse.results.new_folder import new_folder
 
 RECORD, SCHEMA = "followup.json", "medfuse-followup/2"
 FIRST, SECOND, CHANGES, PAGE = "first.tsv", "second.tsv", "changes.tsv", "followup.html"
-#: What the folder of the second time is called, and this behind it.
-SUFFIX = "-followup"
 _SETTINGS = ("preset", "accept_suspect")
 
 

@@ -18,7 +18,12 @@ SUMMARY = "summary.csv"
 #: What archives read of a study, by RO-Crate.
 CRATE = "ro-crate-metadata.json"
 #: The same, and the numbers of regions of all cases, in the form of BIDS.
-TABLES = ("summary.tsv", "summary.json", "measurements.tsv", "measurements.json")
+TABLES = (
+    *("summary.tsv", "summary.json", "measurements.tsv", "measurements.json"),
+    *("changes.tsv", "changes.json"),
+)
+#: A case compared with an earlier one of the same person lies in a folder of its name and this.
+SUFFIX = "-followup"
 _MAX_LINE = 1 << 24  # bytes of an event; names of all cases of a large study
 
 

@@ -7,14 +7,18 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 import medfuse
-from medfuse.case.pipeline import run_case
+from medfuse.batch import run_batch
+from medfuse.case.baseline import compare
 from medfuse.cli.app import run
+from medfuse.cli.baseline import Earlier, compare_with
+from medfuse.errors import SeriesError
 from medfuse.imaging.grid import Grid
 from medfuse.measurement.change import changes, changes_tsv, composed, in_anatomical
 from medfuse.measurement.measure import measure
@@ -23,11 +27,14 @@ from medfuse.registration import Registration
 from medfuse.registration.expected import ExpectedError, Witness
 from medfuse.results.folder import file_sha256
 from medfuse.settings import CaseSettings
-from medfuse.verification.followup import _beside, _table
+from medfuse.study import discover
+from medfuse.verification.followup import _beside, _table, time_point
+from medfuse.verification.inputs import Inputs
 from medfuse.verification.verify import verify, verify_study
 from tests._helpers.forger import wrong
 
 SETTINGS = CaseSettings(
+    preset="fast",
     registration="identity",
     accept_suspect=True,
     method="mean",
@@ -60,16 +67,28 @@ def times(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         anatomy = np.asarray(mri.dataobj, dtype=np.float32)
         nib.save(nib.Nifti1Image(anatomy, place @ mri.affine), folder / "t1.nii.gz")
         nib.save(nib.Nifti1Image(uptake, place @ pet.affine), folder / "pet.nii.gz")
-        run_case(folder / "t1.nii.gz", folder / "pet.nii.gz", root / name, SETTINGS, case=name)
     nib.save(nib.Nifti1Image(mask, pet.affine), root / "inputs" / "mask.nii.gz")
+    (root / "inputs" / "cases.csv").write_text(
+        "case,anatomical,functional,regions,baseline\n"
+        "first,first/t1.nii.gz,first/pet.nii.gz,block=mask.nii.gz,\n"
+        "second,second/t1.nii.gz,second/pet.nii.gz,,first\n"
+    )
+    summary = run_batch(discover(root / "inputs"), root / "results", SETTINGS, workers=1)
+    assert (summary.exit_code, summary.notes) == (0, ())
     return root
 
 
 @pytest.fixture(scope="module")
 def change(times: Path) -> Path:
     """Both times compared: a mask, a sphere, and isocontours by two rules."""
-    out, inputs = times / "second-followup", times / "inputs"
-    call = ["followup", str(times / "first"), str(times / "second"), "-o", str(out)]
+    out, inputs = times / "results" / "change", times / "inputs"
+    call = [
+        "followup",
+        str(times / "results" / "first"),
+        str(times / "results" / "second"),
+        "-o",
+        str(out),
+    ]
     call += ["--inputs", str(inputs), "--preset", "fast", "--accept-suspect", "--quiet"]
     call += ["--regions", f"block={inputs / 'mask.nii.gz'}", "--drawn-on", "functional"]
     x, y, z = (f"{n:g}" for n in middle_of(times))
@@ -114,7 +133,13 @@ def test_the_change_is_found_where_the_person_lies_elsewhere(times, change, caps
     assert str(times) not in page + record
     matrix = np.array(json.loads(record)["registration"]["matrix"])
     assert matrix[:3, 3] == pytest.approx(SHIFT, abs=1.5)
-    call = ["followup", str(times / "first"), str(times / "second"), "-o", str(change)]
+    call = [
+        "followup",
+        str(times / "results" / "first"),
+        str(times / "results" / "second"),
+        "-o",
+        str(change),
+    ]
     assert run([*call, "--inputs", str(times / "inputs"), "--sphere", "x=0,0,0,5"]) == 4
     assert "already" in capsys.readouterr().err
 
@@ -141,10 +166,59 @@ def test_a_comparison_verifies_with_its_inputs_alone_and_in_its_study(times, cha
     findings = verify(change, inputs=times / "inputs")
     assert not wrong(findings)
     assert {"files made again", "record made again", "changes"} <= {f.what for f in findings}
-    alone = {f.what: f.text for f in verify_study(times)["second-followup"]}
+    alone = {f.what: f.text for f in verify_study(times / "results")["change"]}
     assert "lies beside" in alone["second time"]
     assert "made again" not in alone
     assert "not checked" in alone["without the inputs"]
+
+
+def test_a_batch_compares_a_case_with_its_baseline(times, change):
+    results = times / "results"
+    made = rows_of(results / "second-followup" / "changes.tsv")
+    assert made.keys() == {"block"}
+    assert made["block"] == rows_of(change / "changes.tsv")["block"]
+    (row,) = csv.DictReader((results / "changes.tsv").read_text().splitlines(), delimiter="\t")
+    assert (row["case"], row["region"]) == ("second", "block")
+    assert {"case", *made["block"]} == json.loads((results / "changes.json").read_text()).keys()
+    told = (results / "second-followup" / "followup.json").stat().st_mtime_ns
+    again = run_batch(discover(times / "inputs"), results, SETTINGS, workers=1)
+    assert (again.exit_code, again.count("skipped")) == (0, 2)
+    assert (results / "second-followup" / "followup.json").stat().st_mtime_ns == told
+    assert (results / "changes.tsv").is_file()
+
+
+def test_fuse_compares_with_a_baseline_and_a_failure_costs_no_case(times, tmp_path, capsys):
+    images, first = times / "inputs" / "second", times / "results" / "first"
+    call = ["fuse", str(images / "t1.nii.gz"), str(images / "pet.nii.gz"), "-o"]
+    call += [str(tmp_path / "after"), "--registration", "identity", "--method", "mean"]
+    call += ["--preset", "fast", "--functional-unit", "SUVbw", "--functional-modality", "PET"]
+    call += ["--anatomical-modality", "MRI", "--accept-suspect", "--json", "--baseline", str(first)]
+    assert run(call) == 2
+    assert "--baseline-inputs" in capsys.readouterr().err
+    assert run([*call, "--baseline-inputs", str(times / "inputs")]) == 0
+    answer = json.loads(capsys.readouterr().out)["followup"]
+    assert (answer["folder"], answer["failures"]) == ("after-followup", [])
+    made, batch = tmp_path / "after-followup", times / "results" / "second-followup"
+    for name in ("changes.tsv", "difference.nii.gz"):
+        assert (made / name).read_bytes() == (batch / name).read_bytes()
+    result = SimpleNamespace(folder=tmp_path / "after")
+    paths = (images / "t1.nii.gz", images / "pet.nii.gz", SETTINGS)
+    failed = compare_with(Earlier(first, images), result, *paths)
+    assert not failed.is_whole
+    assert "[E_NO_INPUT]" in failed.failures[0]
+    assert (tmp_path / "after" / "manifest.json").is_file()
+
+
+def test_without_regions_the_largest_change_is_shown(times, tmp_path):
+    known = Inputs(times / "inputs")
+    first, second = (time_point(times / "results" / name, known) for name in ("first", "second"))
+    found = compare(first, second, [], tmp_path / "out", SETTINGS)
+    assert found.rows == []
+    page = (tmp_path / "out" / "followup.html").read_text()
+    assert "Largest change" in page
+    assert "No region was measured" in page
+    with pytest.raises(SeriesError, match="E_SAME_IMAGE"):
+        compare(first, first, [], tmp_path / "same", SETTINGS)
 
 
 def sealed(folder: Path) -> None:
@@ -185,7 +259,13 @@ def test_a_transform_that_is_not_that_of_its_result_is_found(times, change):
 
 
 def test_wrong_use_of_followup_is_said_in_a_line(times, tmp_path, capsys):
-    call = ["followup", str(times / "first"), str(times / "second"), "-o", str(tmp_path / "o")]
+    call = [
+        "followup",
+        str(times / "results" / "first"),
+        str(times / "results" / "second"),
+        "-o",
+        str(tmp_path / "o"),
+    ]
     assert run([*call, "--inputs", str(times / "inputs")]) == 2
     assert "--regions" in capsys.readouterr().err
     (tmp_path / "none").mkdir()
