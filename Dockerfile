@@ -13,7 +13,7 @@ COPY medfuse ./medfuse
 COPY napari_plugin ./napari_plugin
 COPY sample_data ./sample_data
 # The CPU build of torch: the default one brings gigabytes of GPU libraries.
-RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu -c constraints.txt '.[codecs,cluster]' \
+RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu -c constraints.txt '.[codecs,dicom,cluster]' \
     && useradd --create-home --uid 1000 medfuse
 
 USER 1000

@@ -72,8 +72,8 @@ class CaseSettings(BaseModel):
         str,
         Option(
             "Fusion",
-            "Fusion method: auto (by modality and color map), a name from `medfuse methods` or a "
-            ".safetensors file. Append +bf16 for faster inference.",
+            "auto (by modality and color map), a name from `medfuse methods`, or a .safetensors "
+            "file; +bf16 behind it is faster.",
             common=True,
             short="-m",
         ),
@@ -94,7 +94,7 @@ class CaseSettings(BaseModel):
         str | None,
         Option(
             "Fusion",
-            "Color map of a scalar PET, SPECT or CT; `medfuse colormaps` lists all of them.",
+            "Color map of a scalar image: see `medfuse colormaps`.",
             label="Color map",
             common=True,
         ),

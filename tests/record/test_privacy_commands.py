@@ -35,6 +35,7 @@ from workflows.fuse_pair import workflow
 INFERENCE = Path(__file__).resolve().parents[2] / "workflows/bundle/configs/inference.json"
 SECRETS = (MARKER, USER, HOST, *DATES, *UIDS)
 MR, PET = f"{NAME}_1/mr", f"{NAME}_1/{NAME} pet"
+LATER = f"{NAME}_2/{NAME} pet"  # another scan of the same person
 MASK = f"{NAME}_mask.nii.gz"
 T1, SUV = f"{NAME}_t1.nii.gz", f"{NAME}_pet.nii.gz"
 A, B = f"{NAME}_a/{NAME}_0.png", f"{NAME}_b/{NAME}_0.png"
@@ -45,7 +46,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "fuse": ("fuse", MR, PET, "-o", "case", *QUICK, "--png"),
     "bids": ("batch", "--study", "raw", "-o", "out", "--layout", "bids", *QUICK,
              "--accept-suspect", "--workers", "1"),
-    "dicom": ("fuse", MR, PET, "-o", "case", *QUICK, "--dicom", "slices"),
+    "dicom": ("fuse", MR, LATER, "-o", "case", *QUICK, "--dicom", "slices"),
     "dry-run": ("fuse", MR, PET, "-o", "case", *QUICK, "--dry-run"),
     "register": ("register", MR, PET, "-o", "t.tfm", "--resampled", "r.nii.gz", *QUICK[2:]),
     "register-json": ("register", T1, SUV, "-o", "transform.json", *QUICK[2:]),
@@ -114,6 +115,7 @@ def write_study(study: Path) -> None:
     """All inputs of all commands."""
     write_marked(study / MR, "MR")
     write_marked(study / PET, "PT")
+    write_marked(study / LATER, "PT", again=True)
     write_marked_nifti(study / T1, ball(900))
     write_marked_nifti(study / SUV, ball(9))
     image = medfuse.load(study / MR)
