@@ -21,9 +21,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ("codecs", "dicom", "sign", "monai")
+#: The quick tests but for the panel's, whose floors are those of napari.
+TESTS = ("-m", "quick", "--ignore", "tests/napari_plugin")
 #: What the tests need beside the package, in any version: it is no floor of ours.
-TESTERS = ("pytest", "pytest-timeout", "hypothesis", "import-linter", "mypy", "ruff", "prov",
-           "jsonschema", "scikit-image", "pyyaml", "setuptools>=77", "pip")  # fmt: skip
+TESTERS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "import-linter", "mypy",
+           "ruff", "prov", "jsonschema", "scikit-image", "pyyaml", "setuptools>=77",
+           "pip")  # fmt: skip
 
 
 def pinned(name: str) -> str:
@@ -62,7 +65,7 @@ def main() -> int:
     parser.add_argument(
         "--torch", default=pinned("torch"), help="requirement, e.g. torch==2.13.0+cpu"
     )
-    parser.add_argument("tests", nargs="*", default=["-m", "quick"], help="arguments of pytest")
+    parser.add_argument("tests", nargs="*", default=[*TESTS], help="arguments of pytest")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         versions = resolve(Path(folder) / "lowest.txt", given.torch)

@@ -64,7 +64,7 @@ def follow_up_jobs(
             continue
         first = known.get(pairs[case.name])
         if first is None:
-            notes.append(f"follow-up of {case.name}: {pairs[case.name]} is no case of this study")
+            notes.append(f"follow-up of {case.name}: {pairs[case.name]} is no case of this run")
             continue
         job = known[case.name]
         settings = {**job.settings, _FIRST: first.to_dict()}

@@ -214,7 +214,12 @@ def _contour(rule: Isocontour, image: MetaTensor) -> Region:
         )
     if region.weights.any():
         return region
-    return replace(region, notes=(f"nothing reaches {rule.threshold.words(unit)} there",))
+    return replace(region, notes=(_nothing(rule, unit),))
+
+
+def _nothing(rule: Isocontour, unit: str) -> str:
+    """What is said of an isocontour that an image does not reach."""
+    return f"nothing reaches {rule.threshold.words(unit)} there"
 
 
 def _by_rules(table: RegionTable, rules: Sequence[Isocontour]) -> RegionTable:
@@ -232,7 +237,7 @@ def _by_rules(table: RegionTable, rules: Sequence[Isocontour]) -> RegionTable:
 def _by_own_rule(row: Row, rule: Isocontour) -> Row:
     """MTV is the contour itself; 0 where nothing reaches a fixed threshold."""
     if row.mean is None:
-        if rule.threshold.relative or "nothing reaches" not in (row.remark or ""):
+        if rule.threshold.relative or _nothing(rule, row.unit) not in (row.remark or ""):
             return row
         tlg = 0.0 if row.unit in SUV_UNITS.values() else None
         return replace(row, mtv_threshold=rule.threshold.value, mtv_ml=0.0, tlg=tlg)

@@ -283,6 +283,8 @@ def batch(
 ) -> None:
     """Fuse every pair of a study; one failing case never stops the others."""
     root = _one_study(study_folder, study)
+    if watch is not None:
+        _require_no_baseline(baseline)
     from medfuse.batch.shard import Shard
     from medfuse.study import discover
 
@@ -312,6 +314,17 @@ def batch(
     tell = lambda error: terminal.complain(error.told(as_flag_or_column))  # noqa: E731
     found = keep_watch(find, run, every_s=watch, tell=tell)
     raise typer.Exit(found)
+
+
+def _require_no_baseline(baseline: str | None) -> None:
+    """A watched folder gives a few cases at a time, without those they are compared with."""
+    if baseline is not None:
+        raise UsageError(
+            "E_USAGE",
+            what="Cannot compare two times",
+            cause="--watch runs new cases alone, without the earlier ones",
+            remedy="Leave --baseline out, and run the batch with it when the study is complete",
+        )
 
 
 def _one_study(position: Path | None, named: Path | None) -> Path:
