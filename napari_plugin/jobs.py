@@ -106,6 +106,11 @@ class Job:
         return Stopped() if self._stop.is_set() and not self.commits else Done(value)
 
 
+def let_go(held: list[Any]) -> None:
+    """Free what a list holds in a thread: giving gigabytes back takes tenths of a second."""
+    threading.Thread(target=held.clear, name="freeing", daemon=True).start()
+
+
 def failure(error: BaseException) -> Failed:
     """Say an error in one line, in the words of the panel."""
     if isinstance(error, MedfuseError):

@@ -15,7 +15,7 @@ from medfuse.imaging.grid import Matrix
 from medfuse.imaging.windows import Window, default_window
 from medfuse.settings import CaseSettings
 from napari_plugin import outputs
-from napari_plugin.jobs import Job, Progress, Reporter
+from napari_plugin.jobs import Job, Progress, Reporter, let_go
 from napari_plugin.looking import BEFORE, Looking
 from napari_plugin.preview import coarse_slice, first_slice
 from napari_plugin.records import COARSE, Aligned, Early, Fusion, Pair, Refused
@@ -134,11 +134,11 @@ class FusionModel(Looking):
             self._keep(fusion.aligned)
         is_first = self._is_early or outputs.find(self.viewer, outputs.PICTURE) is None
         was_before, self._is_early = self.is_on(BEFORE), False
-        self._painted = []
+        before, self._painted = [self.result], []
         self.result = Result(fusion)  # first, so that layers of the run before are called so
         source = fusion.pair.anatomical
         yield from outputs.show(self.viewer, fusion.outputs, source, of=fusion.token)
-        for role in (outputs.PAINTED, outputs.CONTRADICTION):
+        for role in outputs.NOT_ALWAYS:
             layer = outputs.find(self.viewer, role)
             if layer is not None and all(output.role != role for output in fusion.outputs):
                 self.viewer.layers.remove(layer)  # of an earlier run
@@ -154,6 +154,7 @@ class FusionModel(Looking):
         if is_new or moved is not None:
             self.registration_changed.emit()
         self.fusion_changed.emit()
+        let_go(before)
 
     def _show_aligned(self, aligned: Aligned) -> Iterator[Any]:
         was_before = self.is_on(BEFORE)

@@ -27,6 +27,8 @@ ON_GRID, LUMINANCE = "functional-on-grid", "luminance"
 PAINTED = "painted"  # only of networks that make the luminance themselves
 CONTRADICTION = "contradiction"  # only where the audit has flagged one
 CHECKER, EDGES, OVERLAY = "checkerboard", "edges", "overlay"
+SOLID_UPTAKE, SOLID_ANATOMY = "functional-in-3d", "anatomical-in-3d"  # only of large volumes
+NOT_ALWAYS = (PAINTED, CONTRADICTION, SOLID_UPTAKE, SOLID_ANATOMY)
 EXPECTED_ERROR, REGIONS = "expected-error", "regions"
 # Masks are images: a Labels layer takes napari 0.16 s to add, and invites to paint into it.
 MASK_COLORS = Colormap(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,19 +21,14 @@ LABELS = {"axial": "&Axial", "coronal": "Coro&nal", "sagittal": "Sag&ittal", "3d
 _ORDER = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
-def at_once(action: Callable[[], None]) -> None:
-    """Do it now."""
-    action()
+def look(viewer: Any, plane: str, *, anatomical: Any | None = None) -> None:
+    """Turn the viewer to a plane, or to 3-D, at once; see `turning`."""
+    for _ in turning(viewer, plane, anatomical):
+        pass
 
 
-def look(
-    viewer: Any,
-    plane: str,
-    *,
-    anatomical: Any | None = None,
-    later: Callable[[Callable[[], None]], None] = at_once,
-) -> None:
-    """Turn the viewer to a plane, or to 3-D.
+def turning(viewer: Any, plane: str, anatomical: Any | None = None) -> Iterator[None]:
+    """Turn the viewer to a plane, or to 3-D, in steps between which its window can live.
 
     Parameters
     ----------
@@ -42,24 +37,24 @@ def look(
     plane : {"axial", "coronal", "sagittal", "3d"}
     anatomical : layer, optional
         What is seen through in 3-D.
-    later : callable
-        Gets what may be done in another turn of the event loop.
     """
     if viewer.dims.ndim != 3:
         return
+    steps = arranging(viewer, anatomical, solid=plane == "3d")
     if plane == "3d":
-        to_solid(viewer, anatomical)  # before napari draws it
+        next(steps, None)  # what is hidden goes first: napari draws no volume that nobody sees
         viewer.dims.order = _ORDER["axial"]
         viewer.dims.ndisplay = 3
         camera(viewer).angles = (0.0, 0.0, 90.0)
     else:
         viewer.dims.ndisplay = 2
         viewer.dims.order = _ORDER[plane]
-    later(lambda: arrange(viewer, anatomical))
     viewer.reset_view()
     picture = outputs.find(viewer, outputs.PICTURE)
     if picture is not None:
         _centre_on(viewer, picture)
+    yield
+    yield from steps
 
 
 def plane_of(viewer: Any) -> str:
@@ -85,12 +80,15 @@ def go_to(viewer: Any, layer: Any, index: tuple[float, ...]) -> None:
     camera(viewer).center = (*([0.0] * (3 - len(centre))), *centre)
 
 
-def arrange(viewer: Any, anatomical: Any | None = None) -> None:
-    """In 3-D show uptake over anatomy, in slices all images as they were seen before."""
-    if viewer.dims.ndisplay == 3:
-        to_solid(viewer, anatomical)
-    else:
-        to_slices(viewer)
+def arranging(
+    viewer: Any, anatomical: Any | None = None, *, solid: bool | None = None
+) -> Iterator[None]:
+    """Show in 3-D uptake over anatomy, in slices all images as they were seen before; in steps.
+
+    ``solid``: whether it is for 3-D; None for what the viewer shows now.
+    """
+    is_solid = viewer.dims.ndisplay == 3 if solid is None else solid
+    return to_solid(viewer, anatomical) if is_solid else to_slices(viewer)
 
 
 def _centre_on(viewer: Any, layer: Any) -> None:

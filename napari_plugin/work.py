@@ -29,11 +29,12 @@ from medfuse.registration.result import Registration, register
 from medfuse.settings import CaseSettings, pair_keywords
 from napari_plugin import check_layers, outputs
 from napari_plugin.case import case_checks, contradiction, record_text
+from napari_plugin.fewer_voxels import solid_outputs
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import Source
 from napari_plugin.moving import measured_here, unmoved
-from napari_plugin.readout import Readable
+from napari_plugin.readout import Readable, describe_point
 from napari_plugin.records import Aligned, Charts, Fusion, Pair
 from napari_plugin.values import checked
 
@@ -137,7 +138,9 @@ def fuse_aligned(
     )
     audit = result.audit.with_checks(case_checks(aligned.registration, pair))
     progress(0.85, "layers")
-    layers = outputs.fusion_outputs(result, pair.anatomical, aligned.on_grid, words=pair.words)
+    parts = result, pair.anatomical, aligned.on_grid
+    layers = outputs.fusion_outputs(*parts, words=pair.words)
+    layers = (*layers, *solid_outputs(*parts, words=pair.words))
     found = contradiction(aligned, result)
     if found is not None:
         layers = (*layers, check_layers.contradiction(found, pair.anatomical))
@@ -146,9 +149,17 @@ def fuse_aligned(
     contents = (pair.anatomical.checksum(), pair.functional.checksum())
     fusion = Fusion(aligned, settings, result, audit, layers, charts, contents=contents)
     checks = tuple(check_view(view, fusion) for view in sorted(views))
-    return replace(
+    fusion = replace(
         fusion, outputs=(*layers, *checks), record=record_text(fusion), result=_lean(result)
     )
+    read_once(fusion)
+    return fusion
+
+
+def read_once(fusion: Fusion) -> None:
+    """Read one point: the tables that this needs are made here, not when the cursor moves."""
+    shown = readable(fusion)
+    describe_point(shown, [n // 2 for n in shown.weights.shape])
 
 
 def count_charts(result: FusionResult, source: Source) -> Charts:

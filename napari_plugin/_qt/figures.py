@@ -84,7 +84,7 @@ class Figures(QObject):
 
     def _about(self, result: Any) -> About:
         files = self.panel.files
-        is_written = files.folder is not None and files.written is result.fusion
+        is_written = files.folder is not None and files.written == result.fusion.token
         return About.of(result, files.folder.name if is_written else "")
 
     def _save(self, what: str, path: Path, about: About) -> None:
@@ -170,6 +170,7 @@ class Figures(QObject):
         viewer = self.model.viewer
         if viewer.dims.ndisplay != 3:
             self.panel.view_bar.turn("3d")
+        self.panel.view_bar.settle()
         camera = views.camera(viewer)
         start = camera.angles
         for number in range(FRAMES):

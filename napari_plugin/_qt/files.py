@@ -17,7 +17,6 @@ from napari_plugin._qt.chooser import ask
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Job, failure
 from napari_plugin.picking import Item, Pick, must_choose, unasked
-from napari_plugin.records import Fusion
 from napari_plugin.result import Result
 from napari_plugin.session import Loaded, apply_session, read_session, save_session
 
@@ -33,7 +32,7 @@ class Files:
     def __init__(self, panel: Any) -> None:
         self.panel = panel
         self.folder: Path | None = None  # of the last export
-        self.written: Fusion | None = None  # what it holds
+        self.written = ""  # token of the fusion that it holds
 
     def choose(self) -> None:
         """Ask for a folder or a file and open it."""
@@ -99,7 +98,9 @@ class Files:
     def save_session(self, path: Path) -> None:
         """Write which images are open and what was chosen."""
         result = self.panel.model.judge()
-        is_written = result is not None and result.is_current and result.fusion is self.written
+        is_written = (
+            result is not None and result.is_current and result.fusion.token == self.written
+        )
         try:
             save_session(self.panel.model, path, self.folder if is_written else None)
         except (OSError, MedfuseError) as error:
@@ -135,7 +136,7 @@ class Files:
             then = self.panel.record_tab.show_written
 
             def written(path: Path) -> None:
-                self.folder, self.written = path, result.fusion
+                self.folder, self.written = path, result.fusion.token
                 self.panel.region_tools.write_beside(path, result.fusion)
                 then(path.name, result.fusion)
 

@@ -16,6 +16,7 @@ from napari_plugin.furniture import Bar, Furniture, letters, place_words
 from napari_plugin.layers import read_placed
 from napari_plugin.model import FusionModel
 from napari_plugin.sight import FUNCTIONAL, FUSED, OVERLAID
+from napari_plugin.solid import uptake_layer
 
 
 class CanvasOverlay(QWidget):
@@ -90,7 +91,7 @@ class CanvasOverlay(QWidget):
 
     def _solid(self) -> Furniture | None:
         """In 3-D: the color bar of the uptake, whose colors begin above zero there."""
-        layer, sight = outputs.find(self.model.viewer, outputs.ON_GRID), self.model.sight()
+        layer, sight = uptake_layer(self.model.viewer), self.model.sight()
         if layer is None or layer.rgb or sight is None or not layer.visible:
             return None
         low, high = layer.contrast_limits

@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_plugin import views
 from napari_plugin._qt.audit_tab import AuditTab
 from napari_plugin._qt.describing import Describing
 from napari_plugin._qt.fields import Scroller, small
@@ -30,7 +29,7 @@ from napari_plugin._qt.region_tools import RegionTools
 from napari_plugin._qt.regions_tab import RegionsTab
 from napari_plugin._qt.runner import JobRunner
 from napari_plugin._qt.runs import Runs
-from napari_plugin._qt.view_bar import ViewBar, later
+from napari_plugin._qt.view_bar import ViewBar
 from napari_plugin._qt.windows import Windows
 from napari_plugin.jobs import Outcome
 from napari_plugin.model import FusionModel
@@ -171,8 +170,7 @@ class FusePanel(QWidget):
         self.runs.tell(outcome)
 
     def _on_ndisplay(self, event: Any) -> None:
-        """Follow napari's own 2-D/3-D button."""
-        later(lambda: views.arrange(self.viewer, self.model.anatomical))
+        self.view_bar.follow()
 
     @property
     def runner(self) -> JobRunner:

@@ -64,8 +64,9 @@ class RecordTab(QWidget):
         self.save.clicked.connect(self.save_clicked)
         self.export.clicked.connect(self.export_clicked)
         self.report.clicked.connect(self.report_clicked)
-        self._regions: tuple[Fusion, list[dict[str, Any]]] | None = None
-        self._written: tuple[str, Fusion] | None = None
+        # By token: a fusion that is held here would stay in memory with all its volumes.
+        self._regions: tuple[str, list[dict[str, Any]]] | None = None
+        self._written: tuple[str, str, str] | None = None
         for button in (self.copy, self.save, self.export, self.report):
             button.setEnabled(False)
         model.fusion_changed.connect(self.refresh)
@@ -83,12 +84,12 @@ class RecordTab(QWidget):
 
     def show_regions(self, fusion: Fusion, rows: list[dict[str, Any]]) -> None:
         """Put the numbers of regions into the record of the fusion that they are of."""
-        self._regions = (fusion, rows)
+        self._regions = (fusion.token, rows)
         self.refresh()
 
     def record(self, fusion: Fusion) -> str:
         """Provenance of a fusion, with its regions."""
-        if self._regions is None or self._regions[0] is not fusion or not self._regions[1]:
+        if self._regions is None or self._regions[0] != fusion.token or not self._regions[1]:
             return fusion.record
         rows = [
             {key: value for key, value in row.items() if value is not None}
@@ -99,7 +100,7 @@ class RecordTab(QWidget):
 
     def show_written(self, name: str, fusion: Fusion) -> None:
         """Say which folder was written, and of what."""
-        self._written = (name, fusion)
+        self._written = (name, fusion.token, fusion.pair.title)
         self.report.setEnabled(True)
         self._follow()
 
@@ -114,9 +115,9 @@ class RecordTab(QWidget):
         self.save.setToolTip(f"{SAVE}{ask}")
         if self._written is None:
             return
-        name, fusion = self._written
-        is_this = fusion is result.fusion and result.is_current
-        of = "" if is_this else f" (of an earlier result: {fusion.pair.title})"
+        name, token, title = self._written
+        is_this = token == result.fusion.token and result.is_current
+        of = "" if is_this else f" (of an earlier result: {title})"
         self.exported.setText(f"Written: {name}{of}")
         self.report.setToolTip(f"Open the report of {name}{of}.")
 

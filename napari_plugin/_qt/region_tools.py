@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog
 from medfuse.errors import MedfuseError
 from napari_plugin import outputs, views
 from napari_plugin._qt.regions_tab import RegionsTab
-from napari_plugin.jobs import Job, failure
+from napari_plugin.jobs import Job, failure, let_go
 from napari_plugin.layers import TAG
 from napari_plugin.records import Fusion
 from napari_plugin.regions import (
@@ -157,7 +157,9 @@ class RegionTools:
         source = found.fusion.pair.anatomical
         yield from outputs.show(self.model.viewer, (found.output,), source, of=found.fusion.token)
         self.model.judge()
+        before = [self.tab.found]
         self._tell(found)
+        let_go(before)
 
     def _tell(self, found: Measured | None) -> None:
         self.tab.show_measured(found)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -14,6 +17,7 @@ from napari_plugin.jobs import Done, Failed, Job, Outcome, failure
 
 WAIT_S = 20.0
 PAUSE_S = 0.1  # between two reports of progress
+NICE = 5  # of 19
 REST_MS = 10  # between two steps: the window paints and answers
 
 
@@ -91,6 +95,7 @@ class JobRunner(QObject):
         self._closed = True
 
     def _work(self, job: Job, then: Callable[[Any], None]) -> None:
+        yield_cores()
         outcome = job.run(self._notify, self.offered.emit)
         if not self._closed:
             self._arrived.emit(outcome, then)
@@ -134,6 +139,13 @@ class JobRunner(QObject):
         self.ended.emit(outcome)
         if self._waiting and self._job is None:
             self.start(*self._waiting.popleft())
+
+
+def yield_cores() -> None:
+    """Let the thread of the window go first where cores are few; threads made here inherit it."""
+    if sys.platform == "linux":  # elsewhere a priority is that of the process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def report(outcome: Outcome) -> None:

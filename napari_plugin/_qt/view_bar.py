@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
@@ -43,6 +43,7 @@ class ViewBar(QWidget):
         self.glass: CanvasOverlay | None = None
         self._dock: Any = None
         self._wanted: dict[str, bool] = {}
+        self._turning: Iterator[None] | None = None
         self.planes: dict[str, QPushButton] = {}
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -93,9 +94,40 @@ class ViewBar(QWidget):
         return row
 
     def turn(self, plane: str) -> None:
-        """Turn the viewer to a plane or to 3-D."""
-        model = self.model
-        views.look(model.viewer, plane, anatomical=model.anatomical, later=later)
+        """Turn the viewer to a plane or to 3-D; what was asked for last counts."""
+        self._take(views.turning(self.model.viewer, plane, self.model.anatomical))
+
+    def follow(self) -> None:
+        """Arrange the layers after napari's own 2-D/3-D button."""
+        if not self.is_turning:
+            model = self.model
+            later(lambda: self._take(views.arranging(model.viewer, model.anatomical)))
+
+    @property
+    def is_turning(self) -> bool:
+        """Whether layers are still to be shown or hidden."""
+        return self._turning is not None
+
+    def settle(self) -> None:
+        """Do at once what is left of a turn."""
+        steps, self._turning = self._turning, None
+        for _ in steps or ():
+            pass
+
+    def _take(self, steps: Iterator[None]) -> None:
+        self._turning = steps
+        self._step(steps)
+
+    def _step(self, steps: Iterator[None]) -> None:
+        """One step of a turn in each turn of the event loop."""
+        if steps is not self._turning:
+            return
+        try:
+            next(steps)
+        except StopIteration:
+            self._turning = None
+        else:
+            later(lambda: self._step(steps))
 
     # -- what is switched on -------------------------------------------------------------------
 
@@ -105,8 +137,9 @@ class ViewBar(QWidget):
         self._next()
 
     def forget_wishes(self) -> None:
-        """Switch nothing more."""
+        """Switch and turn nothing more."""
         self._wanted.clear()
+        self._turning = None
 
     def refresh(self) -> None:
         """Follow what is seen, whoever hid or deleted it."""

@@ -103,6 +103,7 @@ def test_the_glass_is_where_napari_draws(linked, qtbot):
     panel.view_buttons["sagittal"].click()
     assert glass.furniture().letters.left == "A"
     panel.view_buttons["3d"].click()
+    qtbot.waitUntil(lambda: not panel.view_bar.is_turning)
     solid = glass.furniture()
     assert (solid.letters, solid.cross) == (None, None)
     assert solid.bar.high == pytest.approx(outputs.find(viewer, outputs.ON_GRID).data.max())
@@ -112,6 +113,7 @@ def test_a_marked_voxel_is_drawn_where_the_cross_hair_says(linked, qtbot):
     """The camera of napari and the glass agree to a pixel of the voxel."""
     viewer, panel, _ = linked
     panel.view_buttons["axial"].click()
+    qtbot.waitUntil(lambda: not panel.view_bar.is_turning)
     picture = outputs.find(viewer, outputs.PICTURE)
     picture.data[...] = 0
     picture.data[10, 20, 13] = 255

@@ -10,6 +10,7 @@ from napari.layers import Image
 
 from medfuse.errors import RegistrationError, UsageError
 from medfuse.fusion import fuse
+from medfuse.kernel.two_way_reading import two_way_reading
 from medfuse.results.export import is_complete
 from medfuse.settings import label_of
 from napari_plugin import outputs
@@ -52,6 +53,16 @@ def switch(model: FusionModel, view: str, on: bool) -> None:
     job = model.view_job(view, on)
     for _ in model.show_view(view, on, job.run().value if job else None):
         pass
+
+
+@pytest.mark.parametrize("colormap", ["ember", "hot"])
+def test_the_first_point_under_the_cursor_waits_for_no_table(viewer, colormap):
+    model = FusionModel(viewer)
+    two_way_reading.cache_clear()
+    fused(model, colormap=colormap, bias=0.4)
+    made = two_way_reading.cache_info().misses
+    assert "colour reads" in model.read_out(outputs.find(viewer, outputs.PICTURE).translate)
+    assert two_way_reading.cache_info().misses == made
 
 
 def test_layers_are_chosen_by_what_they_say(viewer):

@@ -274,6 +274,19 @@ def test_plane_buttons_turn_the_viewer(fused):
     assert (viewer.dims.ndisplay, viewer.dims.order) == (2, (0, 1, 2))
 
 
+def test_of_two_turns_at_once_the_last_one_counts(fused, qtbot):
+    viewer, panel = fused
+    before = {layer.name: layer.visible for layer in viewer.layers}
+    panel.view_buttons["3d"].click()
+    panel.view_buttons["sagittal"].click()
+    qtbot.waitUntil(lambda: not panel.view_bar.is_turning)
+    assert {layer.name: layer.visible for layer in viewer.layers} == before
+    panel.view_buttons["3d"].click()
+    panel.stop_work()  # as closing does: nothing is shown any more
+    qtbot.wait(100)
+    assert not any(layer.visible for layer in viewer.layers)
+
+
 def test_3d_shows_uptake_over_anatomy_and_slices_what_was_seen_before(fused, qtbot):
     viewer, _ = fused
     before = {layer.name for layer in viewer.layers if layer.visible}

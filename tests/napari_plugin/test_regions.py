@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -159,11 +161,13 @@ def test_one_click_measures_and_follows_the_fusion(scene, qtbot, tmp_path):
     assert tab.table.item(1, 1).text() == "7"
     assert json.loads(panel.record_tab.text.toPlainText())["regions"][0]["region"] == "sphere 1"
     before = tab.table.item(0, 6).text()
+    earlier = weakref.ref(panel.model.fusion)
     panel.model.nudge((8.0, 0.0, 0.0), (0.0, 0.0, 0.0))
     assert "alignment changed" in tab.headline.text()
     panel.fuse.click()
     qtbot.waitUntil(lambda: idle() and tab.found.fusion is panel.model.fusion, timeout=120_000)
     assert "alignment" not in tab.headline.text()
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and earlier() is None)  # gigabytes of a large pair
     assert tab.table.item(0, 6).text() == before, "the sphere stays where it was in the MRI"
     tab.table.item(0, 0).setText("liver")
     qtbot.waitUntil(lambda: idle() and tab.found.table[0].region == "liver", timeout=60_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 from monai.data.meta_tensor import MetaTensor
@@ -35,6 +36,27 @@ def test_progress_that_raises_cancels_with_its_own_exception(
     with pytest.raises(CancelledByUserError, match=stage):
         register(fixed=fixed, moving=moving, preset="fast", progress=stop)
     assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads
+
+
+def test_a_first_position_is_known_before_turned_ones_are_tried(
+    brain: tuple[MetaTensor, MetaTensor],
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(fraction: float, text: str) -> None:
+        if "turned" in text:
+            raise Enough
+
+    first: list[np.ndarray] = []
+    fixed, moving = brain
+    with pytest.raises(Enough):
+        register(
+            fixed=fixed, moving=moving, method="rigid", preset="fast", progress=stop,
+            found=first.append,
+        )  # fmt: skip
+    assert len(first) == 1
+    assert np.linalg.norm(first[0][:3, 3]) < 15, "the templates are aligned already"
 
 
 def test_itk_threads_are_restored_when_the_last_user_leaves() -> None:
