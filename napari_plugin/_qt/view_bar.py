@@ -44,6 +44,7 @@ class ViewBar(QWidget):
         self._dock: Any = None
         self._wanted: dict[str, bool] = {}
         self._turning: Iterator[None] | None = None
+        self._is_stepping = False
         self.planes: dict[str, QPushButton] = {}
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -98,8 +99,8 @@ class ViewBar(QWidget):
         self._take(views.turning(self.model.viewer, plane, self.model.anatomical))
 
     def follow(self) -> None:
-        """Arrange the layers after napari's own 2-D/3-D button."""
-        if not self.is_turning:
+        """Arrange the layers after napari's own 2-D/3-D button, not after a turn of ours."""
+        if not self._is_stepping:
             model = self.model
             later(lambda: self._take(views.arranging(model.viewer, model.anatomical)))
 
@@ -122,12 +123,15 @@ class ViewBar(QWidget):
         """One step of a turn in each turn of the event loop."""
         if steps is not self._turning:
             return
+        self._is_stepping = True
         try:
             next(steps)
         except StopIteration:
             self._turning = None
         else:
             later(lambda: self._step(steps))
+        finally:
+            self._is_stepping = False
 
     # -- what is switched on -------------------------------------------------------------------
 

@@ -114,6 +114,7 @@ def test_a_marked_voxel_is_drawn_where_the_cross_hair_says(linked, qtbot):
     viewer, panel, _ = linked
     panel.view_buttons["axial"].click()
     qtbot.waitUntil(lambda: not panel.view_bar.is_turning)
+    viewer.theme = "dark"  # whatever napari remembers: only the voxel is bright
     picture = outputs.find(viewer, outputs.PICTURE)
     picture.data[...] = 0
     picture.data[10, 20, 13] = 255
