@@ -74,9 +74,8 @@ def build_colour(
     frames = np.moveaxis(origin.order.apply(to_bytes(rgb)), 0, -1)
     if regions is not None:
         series = _Series("outlined", 9007, "fused, regions outlined", regions)
-        frames = np.stack(
-            [draw_outlines(f, regions.cut(origin.order, k)) for k, f in enumerate(frames)]
-        )
+        for k in regions.slices(origin.order):
+            frames[k] = draw_outlines(frames[k], regions.cut(origin.order, k))
     if per_slice:
         for index, pixels in enumerate(frames):
             name = f"{series.name}/{index + 1:04d}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 from medfuse.imaging.grid import DisplayOrder
 
@@ -120,19 +119,45 @@ def draw_outlines(image: Bytes, found: Iterable[tuple[int, Mask]], *, rim: bool 
     rim : bool
         Also darken the pixels around the line, where the image is larger than its voxels.
     """
-    drawn, size = image.copy(), (image.shape[1], image.shape[0])
+    drawn = image.copy()
     for label, mask in found:
-        inside = Image.fromarray(mask.astype(np.uint8) * 255)
-        large = inside.resize(size, Image.Resampling.NEAREST)
-        own, line, around = (
-            np.asarray(large.filter(ImageFilter.MaxFilter(n)) if n else large) > 0
-            for n in (0, 3, 5)
-        )
+        part = _around(large := _enlarged(mask, image.shape[:2]))
+        own, shown = large[part], drawn[part]
+        line = _grown(own)
         if rim:
-            dark = around & ~line
-            drawn[dark] = np.rint(drawn[dark] * (1 - RIM)).astype(np.uint8)
-        drawn[line & ~own] = region_rgb(label)
+            dark = _grown(line) & ~line
+            shown[dark] = np.rint(shown[dark] * (1 - RIM)).astype(np.uint8)
+        shown[line & ~own] = region_rgb(label)
     return drawn
+
+
+def _enlarged(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """The mask on (H, W) pixels, each like the voxel below its middle."""
+    rows, columns = (
+        ((np.arange(pixels) + 0.5) * voxels / pixels).astype(np.intp)
+        for pixels, voxels in zip(shape, mask.shape, strict=True)
+    )
+    return np.asarray(mask[rows][:, columns])
+
+
+def _around(mask: Mask) -> tuple[slice, slice]:
+    """The part of an image that a line and its rim around a mask can touch."""
+    ends = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (
+        slice(max(0, int(at[0]) - 2), int(at[-1]) + 3) if at.size else slice(0, 0) for at in ends
+    )
+    return rows, columns
+
+
+def _grown(mask: Mask) -> Mask:
+    """With the eight neighbors of each pixel."""
+    for axis in (0, 1):
+        grown = mask.copy()
+        one, other = np.moveaxis(mask, axis, 0), np.moveaxis(grown, axis, 0)
+        other[1:] |= one[:-1]
+        other[:-1] |= one[1:]
+        mask = grown
+    return mask
 
 
 def rings(mask: Mask) -> list[NDArray[np.float64]]:
