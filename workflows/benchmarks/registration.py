@@ -198,7 +198,12 @@ def ours(preset: str) -> Method:
 
 def _register(preset: str, fixed: MetaTensor, moving: MetaTensor, start: Matrix | None) -> Matrix:
     found = medfuse.register(
-        fixed=fixed, moving=moving, initial=start, method="rigid", preset=preset
+        fixed=fixed,
+        moving=moving,
+        initial=start,
+        method="rigid",
+        preset=preset,
+        accept_pair="roles",  # also CT <- MR
     )
     return found.matrix
 
