@@ -17,8 +17,8 @@ from napari_plugin.jobs import Job, Progress
 if TYPE_CHECKING:
     from medfuse.fusion import FusionResult
     from medfuse.registration.result import Registration
-    from napari_plugin.layers import Source
     from napari_plugin.records import Aligned, Fusion, Pair
+    from napari_plugin.source import Source
 
 _NUMBERS = re.compile(r"\[\s+[-+.\de,\s]+\]")  # a list of numbers reads better in one line
 COMMAND = "napari: Fuse MRI+PET"

@@ -14,7 +14,7 @@ from medfuse.fusion.sources import plain, windowed
 from medfuse.imaging.grid import DisplayOrder
 from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.results.export import to_bytes
-from napari_plugin.layers import Source, shown
+from napari_plugin.layers import shown
 from napari_plugin.outputs import (
     CHECKER,
     CONTRADICTION,
@@ -24,6 +24,7 @@ from napari_plugin.outputs import (
     OVERLAY,
     Output,
 )
+from napari_plugin.source import Source
 
 SLAB = 32  # voxels at a time
 

@@ -13,7 +13,8 @@ from psygnal import Signal
 from medfuse.errors import UsageError
 from medfuse.imaging.pairing import two_persons
 from napari_plugin import outputs
-from napari_plugin.layers import facts, linear_map, missing, read_layer
+from napari_plugin.layers import facts, missing, read_layer
+from napari_plugin.placing import linear_map
 from napari_plugin.records import Pair
 from napari_plugin.result import LayerKey, PairKey
 from napari_plugin.values import state

@@ -20,7 +20,8 @@ from medfuse.pictures.enhance import (
     remarks,
 )
 from napari_plugin.jobs import Progress
-from napari_plugin.layers import TAG, TRANSFORM, LayerData
+from napari_plugin.layers import TAG, LayerData
+from napari_plugin.placing import TRANSFORM
 from napari_plugin.private import FROM_FILE
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from medfuse.errors import UsageError
-from napari_plugin.layers import TAG, LayerData, facts, linear_map
+from napari_plugin.layers import TAG, LayerData, facts
 from napari_plugin.picking import MEAN
+from napari_plugin.placing import linear_map
 
 
 def frames_of(layer: Any) -> int:

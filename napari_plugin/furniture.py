@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.kernel.colormaps import COLORMAPS
-from napari_plugin.layers import Source
+from napari_plugin.source import Source
 
 #: Axes (down, right) of the display order (slices, rows, columns) that a plane shows.
 AXES = {"axial": (1, 2), "coronal": (0, 2), "sagittal": (0, 1)}

@@ -17,7 +17,9 @@ from medfuse.fusion.sources import plain
 from medfuse.imaging.windows import default_window
 from medfuse.results.export import to_bytes
 from napari_plugin.colors import WEIGHTS, napari_colormap
-from napari_plugin.layers import TAG, TRANSFORM, Source, linear_map, shown
+from napari_plugin.layers import TAG, shown
+from napari_plugin.placing import TRANSFORM, linear_map
+from napari_plugin.source import Source
 
 GREY_LEVEL = 1 / 255
 MOVED = " (moved away from its place)"

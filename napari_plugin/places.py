@@ -11,7 +11,7 @@ from medfuse.audit import Check
 from medfuse.fusion.sources import plain
 from medfuse.imaging.grid import DisplayOrder
 from medfuse.registration.result import Registration
-from napari_plugin.layers import Source
+from napari_plugin.source import Source
 
 Index = tuple[int, int, int]
 

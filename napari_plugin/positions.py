@@ -15,8 +15,9 @@ from medfuse.registration.evidence import Alternative
 from medfuse.registration.expected import CONFIDENCE
 from medfuse.registration.result import Registration
 from medfuse.report.positions import ERROR_COLOURS, TOP_MM
-from napari_plugin.layers import Source, shown
+from napari_plugin.layers import shown
 from napari_plugin.outputs import EXPECTED_ERROR, Output
+from napari_plugin.source import Source
 
 #: The entry that leaves the choice to the registration.
 AS_FOUND = "as found"

@@ -19,9 +19,10 @@ from medfuse.registration.result import Registration
 from medfuse.results.export import to_bytes
 from medfuse.settings import CaseSettings
 from napari_plugin import outputs
-from napari_plugin.layers import Source, shown
+from napari_plugin.layers import shown
 from napari_plugin.moving import resample_on
 from napari_plugin.records import Aligned, Fusion, PaintedSlice, Pair
+from napari_plugin.source import Source
 from napari_plugin.work import chosen_method, fusion_keywords, preview_guide
 
 SURE = 1e-3  # weights shifted further than 1 - SURE to one side do not tell what they were

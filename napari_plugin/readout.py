@@ -10,7 +10,7 @@ import numpy as np
 
 from medfuse.results.export import to_bytes
 from napari_plugin.colors import read_colour
-from napari_plugin.layers import Source
+from napari_plugin.source import Source
 
 
 @dataclass(frozen=True)

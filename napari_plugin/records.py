@@ -15,8 +15,8 @@ from medfuse.errors import RegistrationError
 from medfuse.fusion import FusionResult
 from medfuse.registration.result import Registration
 from medfuse.settings import CaseSettings
-from napari_plugin.layers import Source
 from napari_plugin.outputs import Output
+from napari_plugin.source import Source
 
 #: Tokens of the first slice of a run that goes on, and of one at a coarse position.
 EARLY, COARSE = "early", "coarse"

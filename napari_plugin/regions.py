@@ -27,10 +27,12 @@ from medfuse.measurement.occupancy import occupancy
 from medfuse.measurement.region import Isocontour, Region, Sphere, Threshold
 from medfuse.measurement.table import RegionTable, as_dict
 from napari_plugin.jobs import Progress
-from napari_plugin.layers import Source, linear_map, shown
+from napari_plugin.layers import shown
 from napari_plugin.outputs import REGIONS, Output
+from napari_plugin.placing import linear_map
 from napari_plugin.positions import ras_of
 from napari_plugin.records import Fusion
+from napari_plugin.source import Source
 
 Shape = Region | Sphere | Isocontour
 THRESHOLDS = ("41 %", "50 %", "2.5", "4")

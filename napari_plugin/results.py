@@ -26,9 +26,11 @@ from medfuse.registration.result import Registration
 from medfuse.settings import CaseSettings, option_of
 from napari_plugin import outputs
 from napari_plugin.colors import WEIGHTS, napari_colormap
-from napari_plugin.layers import TAG, LayerData, Source, axial_order, place, shown
+from napari_plugin.layers import TAG, LayerData, shown
+from napari_plugin.placing import axial_order, place
 from napari_plugin.private import keep, kept
 from napari_plugin.records import Aligned, Fusion, Pair
+from napari_plugin.source import Source
 
 HIDDEN = {"visible": False}
 UNIT_RANGE = {"contrast_limits": (0.0, 1.0)}

@@ -13,8 +13,8 @@ from medfuse.fusion.paint import HALF
 from medfuse.settings import CaseSettings
 from napari_plugin import outputs
 from napari_plugin.furniture import SLICED, Bar, palette
-from napari_plugin.layers import Source
 from napari_plugin.records import Fusion
+from napari_plugin.source import Source
 
 ANATOMICAL, FUNCTIONAL, FUSED, OVERLAID = "anatomical", "functional", "fused", "overlay"
 GRAY = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from medfuse.imaging.fingerprint import CHANGED, FINGERPRINT, Fingerprint, true_facts
 from medfuse.imaging.pairing import TOLD, restated
 from medfuse.imaging.volume import AIR_HU, Place, fill_nonfinite, require_contrast
-from napari_plugin.layers import TAG, UNIT, Source, facts, index_frame, is_length
+from napari_plugin.layers import TAG, facts, index_frame
+from napari_plugin.placing import UNIT, is_length
 from napari_plugin.private import shareable
+from napari_plugin.source import Source
 
 #: Notes that a statement of the unit answers.
 _ANSWERED = ("SUV not available", "unit ", "CT without values of air", "the values were changed")

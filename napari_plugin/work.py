@@ -32,10 +32,10 @@ from napari_plugin.case import case_checks, contradiction, record_text
 from napari_plugin.fewer_voxels import solid_outputs
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
-from napari_plugin.layers import Source
 from napari_plugin.moving import measured_here, unmoved
 from napari_plugin.readout import Readable, describe_point
 from napari_plugin.records import Aligned, Charts, Fusion, Pair
+from napari_plugin.source import Source
 from napari_plugin.values import checked
 
 BINS = 50

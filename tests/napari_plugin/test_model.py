@@ -16,8 +16,9 @@ from medfuse.settings import label_of
 from napari_plugin import outputs
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed, Stopped
-from napari_plugin.layers import layer_data, linear_map
+from napari_plugin.layers import layer_data
 from napari_plugin.model import STILL, FusionModel
+from napari_plugin.placing import linear_map
 from napari_plugin.records import Aligned, Fusion
 
 ROLES = [

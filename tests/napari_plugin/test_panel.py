@@ -25,7 +25,7 @@ from medfuse.settings import CaseSettings, label_of, option_of
 from napari_plugin import outputs
 from napari_plugin._qt.fields import WrappedLabel
 from napari_plugin.cards import method_card
-from napari_plugin.layers import linear_map
+from napari_plugin.placing import linear_map
 from napari_plugin.settings import WIDGETS, choices_of, words
 
 pytestmark = pytest.mark.gl

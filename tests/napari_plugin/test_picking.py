@@ -13,8 +13,9 @@ from medfuse.errors import MedfuseError
 from napari_plugin import dose, reader
 from napari_plugin.dose import Injection, to_suv
 from napari_plugin.frames import frames_of, take_frame
-from napari_plugin.layers import facts, linear_map, missing, read_layer
+from napari_plugin.layers import facts, missing, read_layer
 from napari_plugin.picking import Pick, first_guess, must_choose, unasked
+from napari_plugin.placing import linear_map
 from napari_plugin.private import opened_of
 from napari_plugin.values import checked, state
 

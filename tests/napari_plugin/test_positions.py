@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 
 from napari_plugin import outputs
 from napari_plugin.jobs import Done
-from napari_plugin.layers import RAS_FROM_NAPARI
 from napari_plugin.model import FusionModel
+from napari_plugin.placing import RAS_FROM_NAPARI
 from napari_plugin.positions import AS_FOUND, entries
 
 MOVED_MM = 25.0

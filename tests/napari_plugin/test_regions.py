@@ -19,9 +19,9 @@ from medfuse.measurement.region import Isocontour, Sphere, Threshold
 from medfuse.results.export import write_nifti
 from napari_plugin import outputs, regions
 from napari_plugin.jobs import Done
-from napari_plugin.layers import linear_map
 from napari_plugin.model import FusionModel
 from napari_plugin.places import index_of_point
+from napari_plugin.placing import linear_map
 
 LESION = (-12.0, 14.0, 4.0)  # RAS mm of the MRI; the PET lies 6 mm further left
 

@@ -17,9 +17,10 @@ from medfuse.errors import MedfuseError
 from napari_plugin import outputs
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Done, Failed
-from napari_plugin.layers import TAG, facts, linear_map
+from napari_plugin.layers import TAG, facts
 from napari_plugin.looking import BEFORE
 from napari_plugin.model import FusionModel
+from napari_plugin.placing import linear_map
 
 SMALL = (14, 16, 10)
 NAMES = ("x", "T1", "Fusion: PET + MRI", "a (b)")

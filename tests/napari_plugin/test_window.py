@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from medfuse.results.export import is_complete
 from napari_plugin import outputs
-from napari_plugin.layers import linear_map
+from napari_plugin.placing import linear_map
 
 pytestmark = pytest.mark.gl
 MENU = {

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from medfuse.imaging.grid import DisplayOrder
 from napari_plugin._qt.plane_view import PlaneView
 from napari_plugin.furniture import SLICED, palette
-from napari_plugin.layers import Source
 from napari_plugin.sight import ANATOMICAL, FUNCTIONAL, FUSED, Sight
+from napari_plugin.source import Source
 
 SIZES = {"168 x 198 x 165": (165, 198, 168), "512 x 512 x 300": (300, 512, 512)}
 STEPS = 30
