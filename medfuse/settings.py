@@ -213,6 +213,7 @@ class CaseSettings(BaseModel):
             "Reading",
             "auto: SUVbw if the header allows it. suv, sul (lean mass), suvbsa (surface): stop if "
             "it does not. proportion: parts per million of all counts (SPECT).",
+            label="Unit of PET and SPECT",
         ),
     ] = "auto"
     window: Annotated[
@@ -260,7 +261,13 @@ class CaseSettings(BaseModel):
     ] = False
     seed: Annotated[int, Option("Registration", "Random seed of the registration.")] = 0
     png: Annotated[
-        bool, Option("Output", "Also write every fused slice and a MIP as PNG.", common=True)
+        bool,
+        Option(
+            "Output",
+            "Also write every fused slice and a MIP as PNG.",
+            label="PNG images",
+            common=True,
+        ),
     ] = False
     dicom: Annotated[
         Literal["multiframe", "slices"] | None,
@@ -305,7 +312,9 @@ class CaseSettings(BaseModel):
         bool,
         Option("Output", "DICOM output keeps patient and study."),
     ] = False
-    keep_uids: Annotated[bool, Option("Output", "Write DICOM UIDs unchanged, not hashed.")] = False
+    keep_uids: Annotated[
+        bool, Option("Output", "Write DICOM UIDs unchanged, not hashed.", label="Keep UIDs")
+    ] = False
     keep_names: Annotated[
         bool,
         Option("Output", "Write names of input files (they may name patients)."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from medfuse.audit import Check
 from medfuse.errors import UsageError
+from medfuse.settings import CaseSettings, names_in
 from napari_plugin.jobs import Job, Progress
 
 if TYPE_CHECKING:
@@ -52,18 +54,24 @@ def record_text(fusion: Fusion) -> str:
     return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
 
 
-def export_job(fusion: Fusion, out: Path) -> Job:
+def export_job(fusion: Fusion, out: Path, chosen: CaseSettings | None = None) -> Job:
     """Write a result folder as ``medfuse fuse`` does; value is the folder.
 
     Volumes, transform, audit and figures have the same bytes as those of the command line with
-    the same images and settings.
+    the same images and settings. What is written (PNG, DICOM, names) is as `chosen` now, the
+    picture as it was fused.
     """
+    fusion = replace(fusion, settings=with_output(fusion.settings, chosen or fusion.settings))
 
     def work(progress: Progress) -> Path:
         from medfuse.case.record import write_case
         from medfuse.results.export import ResultFolder
 
         _require_unedited(fusion)
+        if fusion.settings.dicom:
+            from medfuse.dicom_out import require_highdicom
+
+            require_highdicom()
         record = _record(fusion, case=out.name, key=case_key(fusion))
         with ResultFolder(out, case=record.case, key=record.key) as folder:
             write_case(folder.path, record, progress=progress)
@@ -71,6 +79,12 @@ def export_job(fusion: Fusion, out: Path) -> Job:
         return out
 
     return Job(f"Writing {out.name}", work, commits=True)
+
+
+def with_output(settings: CaseSettings, chosen: CaseSettings) -> CaseSettings:
+    """Settings of a picture with those of the output that are chosen now."""
+    names = names_in(("Output",))
+    return settings.model_copy(update={name: getattr(chosen, name) for name in names})
 
 
 def _require_unedited(fusion: Fusion) -> None:
@@ -119,6 +133,7 @@ def _record(fusion: Fusion, *, case: str, key: str) -> Any:
     from medfuse.case.start import start_matrix
 
     anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
+    notes, patient = _of_dicom(fusion, anat, func)
     return CaseRecord(
         case=case,
         command=COMMAND,
@@ -132,8 +147,29 @@ def _record(fusion: Fusion, *, case: str, key: str) -> Any:
         on_grid=fusion.on_grid,
         result=fusion.result,
         audit=fusion.audit,
-        notes=(*anat.meta["notes"], *func.meta["notes"], *fusion.registration.reasons),
+        notes=(
+            *anat.meta["notes"],
+            *func.meta["notes"],
+            *fusion.registration.reasons,
+            *notes,
+        ),
+        patient=patient,
     )
+
+
+def _of_dicom(fusion: Fusion, anat: Any, func: Any) -> tuple[tuple[str, ...], Any]:
+    """Remarks on DICOM output, and the patient whom it names; nothing where none is wanted."""
+    settings, source = fusion.settings, fusion.pair.anatomical
+    if not settings.dicom:
+        return (), None
+    from medfuse.dicom_out import DEFORMED, SourceSeries, limits, read_patient, source_uids
+
+    series = SourceSeries.from_volume(anat), SourceSeries.from_volume(func)
+    notes = (*limits(*series), *source_uids(*series))
+    notes += DEFORMED if fusion.registration.deformation else ()
+    if not settings.keep_patient or source.path is None:
+        return notes, None
+    return notes, read_patient(Path(source.path), settings.anatomical_series)
 
 
 def _voxels(source: Source) -> str:

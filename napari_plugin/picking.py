@@ -17,6 +17,7 @@ from medfuse.errors import InputError
 
 FEW = 2  # images that are opened without a question
 MEAN = "mean"
+FUNCTIONAL = ("PET", "SPECT")
 NIFTI = (".nii", ".nii.gz")
 _MOST = 200  # NIfTI files of a folder that are listed
 _DEEP = 4

@@ -22,6 +22,7 @@ from napari_plugin import outputs
 from napari_plugin.layers import shown
 from napari_plugin.moving import resample_on
 from napari_plugin.records import Aligned, Fusion, PaintedSlice, Pair
+from napari_plugin.result import decisive
 from napari_plugin.source import Source
 from napari_plugin.work import chosen_method, fusion_keywords, preview_guide
 
@@ -211,7 +212,8 @@ def _known_weights(
     result, old = fusion.result, fusion.settings.bias
     if result.band_weights:  # one map does not tell those of the bands
         return None
-    if settings.model_copy(update={"bias": old}) != fusion.settings or abs(old) > 1 - SURE:
+    same_but_bias = decisive(settings.model_copy(update={"bias": old})) == decisive(fusion.settings)
+    if not same_but_bias or abs(old) > 1 - SURE:
         return None
     weights = _slice(fusion.pair.anatomical, plain(fusion.result.weights), axis, number).clone()
     if result.gamut == "band":  # there the emphasis acts on the colours

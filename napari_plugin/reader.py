@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfuse.errors import MedfuseError
+from medfuse.settings import CaseSettings
 from napari_plugin.picking import (
+    FUNCTIONAL,
     NIFTI,
     Item,
     Pick,
@@ -21,6 +23,7 @@ from napari_plugin.picking import (
     nifti_items,
     unasked,
 )
+from napari_plugin.settings import READING, unusual_reading
 
 if TYPE_CHECKING:
     from napari_plugin.layers import LayerData
@@ -123,9 +126,9 @@ def _items_at(path: Path) -> list[Item]:
     return dicom_items(path) if _has_dicom_mark(path) else [nifti_item(path)]
 
 
-def read_picks(picks: list[Pick]) -> list[LayerData]:
-    """Load what was chosen."""
-    return [_load(pick) for pick in picks]
+def read_picks(picks: list[Pick], settings: CaseSettings | None = None) -> list[LayerData]:
+    """Load what was chosen, as the settings of a panel say."""
+    return [_load(pick, settings or CaseSettings()) for pick in picks]
 
 
 def read_results(paths: list[Path]) -> list[LayerData]:
@@ -171,18 +174,21 @@ def _has_dicom_mark(path: Path) -> bool:
         return False
 
 
-def _load(pick: Pick) -> LayerData:
+def _load(pick: Pick, settings: CaseSettings) -> LayerData:
     from medfuse.imaging.reader import load
     from napari_plugin.layers import layer_data
 
     item = pick.item
-    volume = load(item.path, series=item.series, frame=pick.frame)
+    chosen = {name: getattr(settings, name) for name in READING}
+    if item.modality not in (*FUNCTIONAL, "unknown"):
+        chosen["unit"] = "auto"  # an MRI has no SUV to insist on
+    volume = load(item.path, series=item.series, frame=pick.frame, **chosen)
     name = item.name if pick.frame is None else f"{item.name}, {_frame_words(pick.frame)}"
     for note in volume.meta.get("notes") or ():
         _say(f"{name}: {note}")
     modality = volume.meta["modality"]
     label = name if modality == "unknown" else f"{modality} {name}"
-    opened = {"series": item.series, "frame": pick.frame}
+    opened = {"series": item.series, "frame": pick.frame, **unusual_reading(chosen)}
     return layer_data(volume, name=label, path=str(item.path), opened=opened)
 
 

@@ -16,6 +16,7 @@ from medfuse.fusion import FusionResult
 from medfuse.registration.result import Registration
 from medfuse.settings import CaseSettings
 from napari_plugin.outputs import Output
+from napari_plugin.settings import USUAL
 from napari_plugin.source import Source
 
 #: Tokens of the first slice of a run that goes on, and of one at a coarse position.
@@ -48,7 +49,7 @@ class Pair:
     @property
     def statements(self) -> dict[str, Any]:
         """What the user stated and chose of images from files, as settings of a case."""
-        found: dict[str, Any] = {}
+        found = self._reading()
         for role, source in (("anatomical", self.anatomical), ("functional", self.functional)):
             if source.path is None:
                 continue
@@ -60,6 +61,18 @@ class Pair:
                 found["frame"] = source.opened["frame"]
         if self.functional.path is not None and "unit" in self.functional.stated:
             found["functional_unit"] = self.functional.stated["unit"]
+        return found
+
+    def _reading(self) -> dict[str, Any]:
+        """The settings with which both were read: one that an image did not need is the other's."""
+        unusual = [source.opened for source in (self.functional, self.anatomical)]
+        found = dict(USUAL)
+        for name, usual in USUAL.items():
+            if isinstance(usual, bool):
+                values = [read.get(name, usual) for read in unusual]
+                found[name] = any(values)
+            else:
+                found[name] = unusual[0].get(name, usual)
         return found
 
 

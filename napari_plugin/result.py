@@ -11,21 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medfuse.registration.result import Registration
-from medfuse.settings import PAIR_SETTINGS, CaseSettings
+from medfuse.settings import PAIR_SETTINGS, CaseSettings, names_in
 from napari_plugin.records import Fusion, Pair
 
 HEADLINES = {"pass": "every check passed", "look": "worth a look", "fail": "do not use"}
 #: Settings that decide nothing in a picture, or that stand on the layers.
-_ASIDE = {
-    "accept_suspect",
-    *PAIR_SETTINGS,
-    "anatomical_modality",
-    "functional_modality",
-    "functional_unit",
-    "anatomical_series",
-    "functional_series",
-    "frame",
-}
+_ASIDE = {"accept_suspect", *PAIR_SETTINGS, *names_in(("Reading", "Output"))}
 
 
 class LayerKey(NamedTuple):
@@ -105,7 +96,7 @@ class Result:
 
 def without_statements(settings: CaseSettings) -> CaseSettings:
     """Settings without what was stated of one pair."""
-    return CaseSettings(**_decisive(settings))
+    return CaseSettings(**decisive(settings))
 
 
 def earlier_pair(pair: Pair) -> str:
@@ -126,7 +117,7 @@ def _difference(fusion: Fusion, now: Now) -> str:
             return f"made before {what} of {source.name} changed"
     if now.registration is None or not _same_place(fusion.registration, now.registration):
         return "made before the alignment changed"
-    if _decisive(fusion.settings) != _decisive(now.settings):
+    if decisive(fusion.settings) != decisive(now.settings):
         return "made before the settings changed"
     return ""
 
@@ -144,5 +135,6 @@ def _same_place(one: Registration, other: Registration) -> bool:
     return same and bool(np.array_equal(one.matrix, other.matrix))
 
 
-def _decisive(settings: CaseSettings) -> dict[str, Any]:
+def decisive(settings: CaseSettings) -> dict[str, Any]:
+    """The settings that make another picture of the same layers where they differ."""
     return settings.model_dump(exclude=_ASIDE)

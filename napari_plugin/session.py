@@ -22,6 +22,7 @@ from napari_plugin import reader, views
 from napari_plugin.layers import TAG, LayerData, facts
 from napari_plugin.picking import Item, Pick
 from napari_plugin.private import opened_of, path_of
+from napari_plugin.settings import READING, unusual_reading
 from napari_plugin.values import state
 
 SCHEMA = "medfuse/napari-session/1"
@@ -45,6 +46,7 @@ class Image(_Model):
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     name: str | None = Field(None, max_length=200)
     limits: list[float] | None = Field(None, min_length=2, max_length=2)
+    reading: dict[str, Any] = Field(default_factory=dict, max_length=len(READING))
 
 
 class Look(_Model):
@@ -130,7 +132,7 @@ def read_session(path: Path) -> Loaded:
         image = getattr(session, role)
         if image is None:
             continue
-        made = _loaded(image, _inside(image.file, base, path))
+        made = _loaded(image, _inside(image.file, base, path), path)
         found = (made[1]["metadata"][TAG]["meta"].get("source") or {}).get("sha256")
         if image.sha256 and found != image.sha256:
             notes.append(f"the {role} image is not the one that the session was saved with")
@@ -181,9 +183,12 @@ def _image(layer: Any, base: Path, keep_names: bool) -> Image:
             remedy="Save the layer as NIfTI and open that file",
         )
     stated, source = entry.get("stated") or {}, facts(layer).get("source") or {}
+    opened = opened_of(entry)
     return Image(
         file=_relative(Path(path), base),
-        **opened_of(entry),
+        series=opened.get("series"),
+        frame=opened.get("frame"),
+        reading=unusual_reading(opened),
         modality=stated.get("modality"),
         unit=stated.get("unit"),
         sha256=source.get("sha256"),
@@ -234,8 +239,12 @@ def _settings(session: Session, path: Path) -> CaseSettings:
     method = str(session.settings.get("method", ""))
     if "/" in method or "\\" in method:
         _refuse(path, "settings: the fusion method is a file, expected a name")
+    return _checked(session.settings, path)
+
+
+def _checked(values: dict[str, Any], path: Path) -> CaseSettings:
     try:
-        return CaseSettings(**session.settings)
+        return CaseSettings(**values)
     except ValidationError as error:
         first = error.errors()[0]
         _refuse(path, f"settings: {first['loc'][0]}: {first['msg'].lower()[:120]}")
@@ -249,10 +258,13 @@ def _inside(name: str, base: Path, path: Path) -> Path:
     return base / name
 
 
-def _loaded(image: Image, path: Path) -> LayerData:
+def _loaded(image: Image, path: Path, session: Path) -> LayerData:
+    if not image.reading.keys() <= set(READING):
+        _refuse(session, "reading: it holds something else than settings of reading")
+    settings = _checked(image.reading, session)
     title = "image" if path.is_dir() else path.name.removesuffix(".gz").removesuffix(".nii")
     item = Item(path, title, title, image.series)
-    [layer] = reader.read_picks([Pick(item, image.frame)])
+    [layer] = reader.read_picks([Pick(item, image.frame)], settings)
     return layer
 
 

@@ -13,7 +13,7 @@ from psygnal import Signal
 
 from medfuse.fusion.choice import default_colormap
 from medfuse.registration.result import Registration
-from medfuse.settings import CaseSettings, settings_from
+from medfuse.settings import CaseSettings, names_in, settings_from
 from napari_plugin import outputs
 from napari_plugin.choice import LayerChoice
 from napari_plugin.moving import moved_by_hand
@@ -25,6 +25,8 @@ from napari_plugin.results import Opened, adopt, opened_by
 Vector = tuple[float, float, float]
 STILL: Vector = (0.0, 0.0, 0.0)
 FIRST = {EARLY: " (first slice)", COARSE: " (first slice, coarse alignment)"}
+#: Settings that decide where a registration ends.
+WAYS = tuple(name for name in names_in(("Registration",)) if name != "accept_suspect")
 #: What a panel that is opened again takes over from the one before.
 KEPT = ("settings", "result", "_aligned", "_moved", "nudged", "_opened", "_views", "_painted")
 
@@ -165,7 +167,8 @@ class PanelState(LayerChoice):
             text += f" {found.error_words().capitalize()} (90 % of cases)."
         doubted = found.verdict != "good"
         if doubted:
-            text += f" {'; '.join(found.reasons)}"
+            reasons = "; ".join(found.reasons)
+            text += f" {reasons[:1].upper()}{reasons[1:].rstrip('.')}."
         return text, found.verdict == "suspect"
 
     def nudge(self, shift: Vector, turn: Vector) -> bool:
@@ -216,8 +219,7 @@ class PanelState(LayerChoice):
         """
         before = self.settings
         self.settings = settings_from({**dict(before), **changes})
-        ways = ("registration", "choose")
-        other_way = any(getattr(self.settings, n) != getattr(before, n) for n in ways)
+        other_way = any(getattr(self.settings, n) != getattr(before, n) for n in WAYS)
         if other_way and (self.registration is not None or self._opened is not None):
             self.forget_registration()
         self.judge()

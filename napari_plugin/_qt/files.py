@@ -12,6 +12,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from medfuse.errors import MedfuseError
+from medfuse.settings import CaseSettings
 from napari_plugin import reader
 from napari_plugin._qt.chooser import ask
 from napari_plugin.case import export_job
@@ -61,15 +62,16 @@ class Files:
         def choose(items: list[Item]) -> None:
             picks = ask(items, self.panel) if must_choose(items) else unasked(items)
             if picks or results:
-                job = Job(f"Opening {names}", lambda progress: self._read(results, picks))
+                settings = self.panel.model.settings
+                job = Job(f"Opening {names}", lambda progress: self._read(results, picks, settings))
                 self.panel.runner.enqueue(job, self._add)
 
         look = Job(f"Looking at {names}", lambda progress: reader.items_of(others))
         self.panel.runner.enqueue(look, choose)
 
     @staticmethod
-    def _read(results: list[Path], picks: list[Pick]) -> list[Any]:
-        return reader.read_results(results) + reader.read_picks(picks)
+    def _read(results: list[Path], picks: list[Pick], settings: CaseSettings) -> list[Any]:
+        return reader.read_results(results) + reader.read_picks(picks, settings)
 
     def _add(self, layers: list[Any]) -> None:
         for data, options, _ in layers:
@@ -140,7 +142,8 @@ class Files:
                 self.panel.region_tools.write_beside(path, result.fusion)
                 then(path.name, result.fusion)
 
-            self.panel.runner.enqueue(export_job(result.fusion, folder), written)
+            settings = self.panel.model.settings
+            self.panel.runner.enqueue(export_job(result.fusion, folder, settings), written)
 
         self.with_result(start)
 

@@ -112,7 +112,7 @@ def test_the_slider_previews_the_slice_and_then_fuses_the_volume(fused, qtbot):
     qtbot.waitUntil(lambda: panel.model.fusion.settings.bias == 0.75, timeout=60_000)
     qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=60_000)
     assert (picture.data != before).any(axis=(1, 2, 3)).sum() > 10
-    assert panel.fuse_tab.bias_low.text() == "PET"
+    assert panel.fuse_tab.how.low.text() == "PET"
 
 
 def test_a_network_that_paints_has_no_emphasis_and_says_why(scene, painter):
@@ -356,7 +356,7 @@ def test_every_setting_with_a_widget_has_its_label_its_help_and_its_choices(scen
     monkeypatch.setattr(panel.model, "registration_text", lambda: ("SUSPECT", True))
     monkeypatch.setattr(panel.model, "patients_differ", lambda: True)
     tab.refresh()
-    tab._show_registration()
+    tab.align.show_registration()
     shown = [
         widget
         for kind in (QLabel, QAbstractButton)

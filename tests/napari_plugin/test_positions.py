@@ -101,7 +101,7 @@ def test_taking_the_headers_in_the_window_measures_the_pair_there(scene, qtbot):
     assert panel.model.registration.verdict != "good"
     assert "chosen by hand: headers" in " ".join(panel.model.registration.reasons)
     assert combo.currentData() == "headers"
-    tab._on_swap()
+    tab.swap.click()
     assert panel.model.settings.choose is None
     assert combo.currentData() == AS_FOUND
     qtbot.waitUntil(lambda: not panel.views.is_busy)

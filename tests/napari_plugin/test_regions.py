@@ -182,5 +182,5 @@ def test_one_click_measures_and_follows_the_fusion(scene, qtbot, tmp_path):
     tab.table.selectRow(0)
     tab.remove.click()
     qtbot.waitUntil(lambda: idle() and tab.table.rowCount() == 1, timeout=60_000)
-    panel.fuse_tab._on_swap()
+    panel.fuse_tab.swap.click()
     assert "of an earlier pair" in tab.headline.text().lower()

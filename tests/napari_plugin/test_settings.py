@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 from napari.components import ViewerModel
 
 import medfuse
@@ -15,7 +14,17 @@ from medfuse.errors import SeriesError, UsageError, option
 from medfuse.settings import CaseSettings, label_of, option_of
 from napari_plugin.jobs import failure
 from napari_plugin.model import FusionModel
-from napari_plugin.settings import ASKED, WIDGETS, choices_of, reworded, words
+from napari_plugin.settings import (
+    ASKED,
+    IN_REGIONS,
+    MORE,
+    MORE_TITLE,
+    WIDGETS,
+    choices_of,
+    reworded,
+    tip_of,
+    words,
+)
 
 SOURCES = [Path(package.__file__).parent for package in (medfuse, napari_plugin)]
 MENTION = re.compile(r"""\boption\(\s*["'](\w+)["'](?:,\s*f?["']([^"']*)["'])?\s*\)""")
@@ -39,14 +48,15 @@ def mentions() -> list[tuple[str, str]]:
         ("bias", "", f'"{label_of("bias")}"'),
         ("frame", "mean", '"Frame" under "Open..." set to mean'),
         ("frame", "NUMBER", '"Frame" under "Open..."'),
-        ("assume_identity", "True", "medfuse fuse --assume-identity"),
-        ("timeout", "SECONDS", "medfuse batch --timeout SECONDS"),
+        ("assume_identity", "True", '"Assume identity" under "More settings" ticked'),
+        ("kernel", "paper", '"Kernel" under "More settings" set to paper'),
+        ("initial", "FILE", '"Initial transform" under "More settings"'),
+        ("drawn_on", "functional", '"Drawn on" in the Regions tab set to functional'),
+        ("timeout", "SECONDS", '"timeout", which this panel does not have'),
         ("series", "NUMBER", '"Series" under "Open..."'),
     ],
 )
-def test_errors_speak_of_widgets_and_of_the_command_that_has_what_the_panel_lacks(
-    name, value, said
-):
+def test_errors_speak_of_widgets(name, value, said):
     assert words(name, value) == said
 
 
@@ -56,19 +66,61 @@ def test_errors_mention_settings():
     )
 
 
-@pytest.mark.parametrize(("name", "value"), mentions())
-def test_every_setting_that_an_error_mentions_is_a_widget_or_an_option_of_a_command(name, value):
-    from medfuse.cli.app import app
+#: Settings of functions that the panel never calls: of batches, of training, of other commands.
+NEVER_HERE = {
+    "a", "b", "force", "inputs", "layout", "max_memory", "provenance", "reference", "timeout",
+    "transform", "uid_salt",
+}  # fmt: skip
 
-    said = words(name, value)
-    labels = re.findall(r'"([^"]+)"', said)
-    assert set(labels) <= {label_of(widget) for widget in WIDGETS} | {*ASKED.values(), "Open..."}
-    commands = typer.main.get_command(app).commands
-    called = re.findall(r"medfuse (\w+) (--[\w-]+)", said)
-    assert labels or called
-    for command, flag in called:
-        flags = [f for p in commands[command].params for f in (*p.opts, *p.secondary_opts)]
-        assert flag in flags
+
+@pytest.mark.parametrize(("name", "value"), mentions())
+def test_every_setting_that_an_error_mentions_has_a_widget_where_the_panel_can_meet_it(name, value):
+    said = words("registration" if name == "method" else name, value)
+    labels = set(re.findall(r'"([^"]+)"', said))
+    known = {label_of(widget) for widget in {*WIDGETS, *MORE}} | {*ASKED.values()}
+    known |= {*IN_REGIONS.values(), "Open...", MORE_TITLE}
+    assert labels <= known or name in NEVER_HERE
+
+
+@pytest.mark.parametrize("name", CaseSettings.model_fields)
+def test_every_setting_has_a_widget_and_no_word_of_it_is_one_of_a_command_line(name):
+    assert sum(name in place for place in (WIDGETS, MORE, ASKED, IN_REGIONS)) == 1
+    for value in ("", "True", "False", "FILE", "NUMBER", *choices_of(name)):
+        for text in (words(name, value), tip_of(name), label_of(name)):
+            assert "--" not in text
+            assert "medfuse " not in text
+
+
+@pytest.mark.gl
+def test_the_form_of_all_other_settings_sets_them_and_follows(scene, qtbot, tmp_path):
+    _, panel = scene
+    form, model = panel.fuse_tab.more, panel.model
+    assert set(form.widgets) == set(MORE)
+    form.toggle.click()
+    assert not form.page.isHidden()
+    given = {"kernel": "paper", "gamut": "fit", "bounded": True, "preset": "fast", "seed": 7,
+             "unit": "suv", "assume_identity": True, "dicom": "slices", "png": True,
+             "initial": str(tmp_path / "start.tfm"), "initial_kind": "fsl"}  # fmt: skip
+    for name, value in given.items():
+        widget = form.widgets[name]
+        match value:
+            case bool():
+                widget.click()
+            case int():
+                widget.setValue(value)
+            case _ if name == "initial":
+                widget.choose(value)
+            case _:
+                widget.setCurrentText(value)
+    assert model.settings == CaseSettings(**given)
+    model.settings = CaseSettings()
+    model.settings_changed.emit()
+    assert not form.widgets["png"].isChecked()
+    assert form.widgets["dicom"].currentText() == "no"
+    assert form.widgets["initial"].text.text() == "none"
+    form.widgets["gamut"].setCurrentText("clip")
+    form.widgets["gamut"].setCurrentText("by color map")
+    assert model.settings == CaseSettings()
 
 
 def test_a_failed_job_and_the_reader_speak_so():
