@@ -120,30 +120,40 @@ def case_key(fusion: Fusion) -> str:
 
     pair, settings = fusion.pair, fusion.settings
     paths = [source.path for source in (pair.anatomical, pair.functional)]
-    if all(path is not None and Path(path).exists() for path in paths):
+    if all(path is not None and Path(path).exists() for path in paths) and not _is_painted(fusion):
         return str(pipeline.case_key(Path(paths[0]), Path(paths[1]), settings))
     parts = [_voxels(source) for source in (pair.anatomical, pair.functional)]
+    region = fusion.aligned.region
+    if region is not None:
+        parts.append(hashlib.sha256(np.packbits(region.inside).tobytes()).hexdigest())
     text = json.dumps([*parts, settings.model_dump(mode="json")], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _is_painted(fusion: Fusion) -> bool:
+    """Whether the region that had to fit is no file, so that no command line has the same key."""
+    return fusion.aligned.region is not None and fusion.settings.region is None
+
+
 def _record(fusion: Fusion, *, case: str, key: str) -> Any:
-    from medfuse.case.focus import case_region
     from medfuse.case.record import CaseRecord
     from medfuse.case.start import start_matrix
 
     anat, func = fusion.pair.anatomical.volume(), fusion.pair.functional.volume()
     notes, patient = _of_dicom(fusion, anat, func)
+    settings = fusion.settings
+    if _is_painted(fusion):  # the record says that there was one, and has its voxels
+        settings = settings.model_copy(update={"region": "painted"})
     return CaseRecord(
         case=case,
         command=COMMAND,
         key=key,
-        settings=fusion.settings,
+        settings=settings,
         anat=anat,
         func=func,
         registration=fusion.registration,
         initial=start_matrix(fusion.settings, anat, func),
-        region=case_region(fusion.settings, anat, func),
+        region=fusion.aligned.region,
         on_grid=fusion.on_grid,
         result=fusion.result,
         audit=fusion.audit,

@@ -17,6 +17,7 @@ from medfuse.settings import CaseSettings
 from napari_plugin import outputs
 from napari_plugin.jobs import Job, Progress, Reporter, let_go
 from napari_plugin.looking import BEFORE, Looking
+from napari_plugin.must_fit import MustFit
 from napari_plugin.preview import coarse_slice, first_slice
 from napari_plugin.records import COARSE, Aligned, Early, Fusion, Pair, Refused
 from napari_plugin.result import Result
@@ -56,10 +57,10 @@ class FusionModel(Looking):
 
     def registration_job(self) -> Job:
         """Align the functional to the anatomical layer; value for :meth:`show`."""
-        pair, settings = self.pair(), self.settings
+        pair, settings, must_fit = self.pair(), self.settings, self._must_fit()
 
         def work(progress: Progress) -> Aligned:
-            return align(checked_pair(pair, settings), settings, progress)
+            return align(checked_pair(pair, settings), settings, progress, must_fit=must_fit)
 
         return Job("Registration", work)
 
@@ -67,7 +68,8 @@ class FusionModel(Looking):
         """Register where that was not done yet, then fuse; value for :meth:`show`."""
         pair = self.pair()
         settings = self.settings.model_copy(update=pair.statements)
-        known = self._aligned if self._aligned and self._aligned.pair.key == pair.key else None
+        known = self._aligned if self._aligned and self._is_aligned_so(self._aligned) else None
+        must_fit = self._must_fit()
         moved, views, opened = self._moved, self._views, self._opened
         is_first = outputs.find(self.viewer, outputs.PICTURE) is None
         index = self.anatomical.world_to_data(self.viewer.dims.point[-self.anatomical.ndim :])
@@ -75,13 +77,15 @@ class FusionModel(Looking):
         def work(progress: Reporter) -> Fusion | Refused:
             true = checked_pair(pair, settings)
             aligned = known
-            if aligned is None and opened is not None and opened.is_of(true):
-                aligned = bring_to_grid(true, opened.fusion.registration)
+            if aligned is None and opened and must_fit is None and opened.is_of(true):
+                found = opened.fusion.aligned
+                aligned = bring_to_grid(true, found.registration, found.region)
             if aligned is None:
                 look = _first_look(true, settings, index, progress) if is_first else None
-                aligned = align(true, settings, part(progress, 0.0, 0.5), look)
+                half = part(progress, 0.0, 0.5)
+                aligned = align(true, settings, half, found=look, must_fit=must_fit)
             if known and moved:
-                aligned = bring_by_hand(true, moved, settings, part(progress, 0.0, 0.5))
+                aligned = bring_by_hand(known, true, moved, settings, part(progress, 0.0, 0.5))
             error = suspect(aligned.registration, settings)
             if error is not None:
                 return Refused(aligned, error)
@@ -90,6 +94,10 @@ class FusionModel(Looking):
             return fuse_aligned(aligned, settings, part(progress, 0.5, 1.0), views=views)
 
         return Job("Fusion", work)
+
+    def _must_fit(self) -> MustFit | None:
+        """The region that the registration of the chosen layers must get right."""
+        return self.must_fit.chosen(self.settings, (self.anatomical, self.functional))
 
     # -- results -----------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import ArrayLike, NDArray
 
-from medfuse.case.focus import case_region
 from medfuse.imaging.grid import Grid, Matrix, transform_points
+from medfuse.registration.region import Region
 from medfuse.registration.result import Registration, register
 from medfuse.settings import CaseSettings, Progress
 from napari_plugin.records import Aligned
@@ -91,6 +91,7 @@ def measured_here(
     moving: MetaTensor,
     settings: CaseSettings,
     progress: Progress | None = None,
+    region: Region | None = None,
 ) -> Registration:
     """What the images say at the place to which they were moved by hand."""
     found = register(
@@ -100,7 +101,7 @@ def measured_here(
         initial=moved.matrix,
         preset=settings.preset,
         seed=settings.seed,
-        region=case_region(settings, fixed, moving),
+        region=region,
         progress=progress,
         accept_pair="same-image",  # the pair was judged before
         allow_patient_mismatch=True,

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from medfuse.audit import Audit
 from medfuse.errors import RegistrationError
 from medfuse.fusion import FusionResult
+from medfuse.registration.region import Region
 from medfuse.registration.result import Registration
 from medfuse.settings import CaseSettings
+from napari_plugin.must_fit import RegionKey
 from napari_plugin.outputs import Output
 from napari_plugin.settings import USUAL
 from napari_plugin.source import Source
@@ -80,12 +82,15 @@ class Pair:
 class Aligned:
     """A pair, its registration and the resampled image.
 
-    ``on_grid``: (C, X, Y, Z) MetaTensor, functional, on the anatomical grid.
+    ``on_grid``: (C, X, Y, Z) MetaTensor, functional, on the anatomical grid. ``region`` had to fit
+    above all; ``asked`` says what it was chosen by.
     """
 
     pair: Pair
     registration: Registration
     on_grid: MetaTensor
+    region: Region | None = None
+    asked: RegionKey | None = None
     token: str = field(default_factory=new_token)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from medfuse.registration.result import Registration
 from medfuse.settings import PAIR_SETTINGS, CaseSettings, names_in
+from napari_plugin.must_fit import RegionKey
 from napari_plugin.records import Fusion, Pair
 
 HEADLINES = {"pass": "every check passed", "look": "worth a look", "fail": "do not use"}
@@ -35,11 +36,13 @@ PairKey = tuple[LayerKey | None, LayerKey | None]
 
 @dataclass(frozen=True)
 class Now:
-    """What is chosen: both layers, how they are aligned (None: not yet), the settings."""
+    """What is chosen: both layers, how they are aligned (None: not yet), the settings, and the
+    region that the registration must get right."""
 
     key: PairKey
     registration: Registration | None
     settings: CaseSettings
+    region: RegionKey | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +118,8 @@ def _difference(fusion: Fusion, now: Now) -> str:
     for then, key, source in zip(pair.key, now.key, sources, strict=True):
         if what := _changed(then, key):
             return f"made before {what} of {source.name} changed"
+    if fusion.aligned.asked != now.region:
+        return "made before the region of the registration changed"
     if now.registration is None or not _same_place(fusion.registration, now.registration):
         return "made before the alignment changed"
     if decisive(fusion.settings) != decisive(now.settings):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from medfuse.audit import Audit, Check
+from medfuse.case.focus import stored_region
 from medfuse.errors import InputError
 from medfuse.fusion import FusionResult
 from medfuse.imaging.grid import Grid
@@ -85,7 +86,7 @@ def read_result(folder: Path) -> list[LayerData]:
             _json(folder / f"{name}.json") for name in ("provenance", "audit", "transform")
         )
         images = {name: _read(folder / f"{name}.nii.gz") for name in FILES}
-        opened = _opened(folder.name, record, audit, transform, images)
+        opened = _opened(folder, record, audit, transform, images)
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError,
         StopIteration, ValidationError, nib.filebasedimages.ImageFileError,
@@ -119,7 +120,7 @@ def adopt(viewer: Any, picture: Any, opened: Opened) -> None:
             outputs.claim(layer, entry["result_of"], source, opened.fusion.token)
 
 
-def _opened(name: str, record: Any, audit: Any, transform: Any, images: Volumes) -> Opened:
+def _opened(folder: Path, record: Any, audit: Any, transform: Any, images: Volumes) -> Opened:
     checks = tuple(
         Check(**{key: check[key] for key in Check.__dataclass_fields__ if key in check})
         for check in audit["checks"]
@@ -134,18 +135,18 @@ def _opened(name: str, record: Any, audit: Any, transform: Any, images: Volumes)
         meta=dict(pair.functional.meta),
     )
     fusion = Fusion(
-        Aligned(pair, registration, on_grid),
+        Aligned(pair, registration, on_grid, stored_region(folder, record)),
         settings,
         _result(record, volumes),
         Audit(checks),
         tuple(_outputs(images, pair.anatomical)),
         charts=None,
         record=json.dumps(record, indent=2, ensure_ascii=False),
-        opened=name,
+        opened=folder.name,
     )
     inputs = record["inputs"]
     hashes = tuple(inputs[role].get("sha256") for role in ("anatomical", "functional"))
-    return Opened(name, fusion, hashes)
+    return Opened(folder.name, fusion, hashes)
 
 
 def _settings(values: dict[str, Any]) -> CaseSettings:

@@ -98,6 +98,8 @@ def words(name: str, value: str) -> str:
         return _set_to(f'"{IN_REGIONS[name]}" in the Regions tab', name, value)
     if name in MORE:
         return _set_to(f'"{label_of(name)}" under "{MORE_TITLE}"', name, value)
+    if name == "region" and value.endswith("=FILE"):
+        return f'"Structure" beside "{label_of(name)}"'
     if name in WIDGETS:
         return _set_to(f'"{label_of(name)}"', name, value)
     return f'"{name.replace("_", " ")}", which this panel does not have'

@@ -17,6 +17,7 @@ from medfuse.settings import CaseSettings, names_in, settings_from
 from napari_plugin import outputs
 from napari_plugin.choice import LayerChoice
 from napari_plugin.moving import moved_by_hand
+from napari_plugin.must_fit import RegionChoice
 from napari_plugin.records import COARSE, EARLY, Aligned, Fusion
 from napari_plugin.remembered import keep_state, kept_state
 from napari_plugin.result import Now, Result, earlier_pair, without_statements
@@ -28,7 +29,17 @@ FIRST = {EARLY: " (first slice)", COARSE: " (first slice, coarse alignment)"}
 #: Settings that decide where a registration ends.
 WAYS = tuple(name for name in names_in(("Registration",)) if name != "accept_suspect")
 #: What a panel that is opened again takes over from the one before.
-KEPT = ("settings", "result", "_aligned", "_moved", "nudged", "_opened", "_views", "_painted")
+KEPT = (
+    "settings",
+    "must_fit",
+    "result",
+    "_aligned",
+    "_moved",
+    "nudged",
+    "_opened",
+    "_views",
+    "_painted",
+)
 
 
 class PanelState(LayerChoice):
@@ -57,8 +68,10 @@ class PanelState(LayerChoice):
         self._aligned: Aligned | None = None
         self._moved: Registration | None = None  # by hand, after it was found
         self.nudged: tuple[Vector, Vector] = (STILL, STILL)
+        self._is_aligned = False  # whether there was a registration, when it was looked at last
         self._is_same_pair = False  # as `is_fused_pair`, when it was looked at last
         self._opened: Opened | None = None  # the result that was opened last
+        self.must_fit = RegionChoice(viewer)
         super().__init__(viewer)
         for signal in (self.layers_changed, self._layer_changed, self.registration_changed):
             signal.connect(self.judge)
@@ -118,11 +131,14 @@ class PanelState(LayerChoice):
         if was is not None:
             key = self.pair_key()
             self._is_same_pair = key == was.fusion.pair.key
-            now = Now(key, self.registration, self.settings)
+            now = Now(key, self.registration, self.settings, self.must_fit.key(self.settings))
             self.result = Result.of(was.fusion, now)
         self._mark()
         if was is not None and self.result is not None and was.why != self.result.why:
             self.result_changed.emit()
+        if (is_aligned := self.registration is not None) != self._is_aligned:
+            self._is_aligned = is_aligned
+            self.registration_changed.emit()  # e.g. because the region was painted further
         return self.result
 
     def _mark(self) -> None:
@@ -139,14 +155,35 @@ class PanelState(LayerChoice):
             return " (of an earlier run)"
         if aligned.pair.key != self.pair_key():
             return f" ({earlier_pair(aligned.pair)})"
-        return " (made before the alignment changed)" if self._moved is not None else ""
+        changed = self._moved is not None or not self._is_aligned_so(aligned)
+        return " (made before the alignment changed)" if changed else ""
 
     @property
     def registration(self) -> Registration | None:
         """The registration of the chosen pair, moved by hand or as found; None before."""
-        if self._aligned is None or self._aligned.pair.key != self.pair_key():
+        if self._aligned is None or not self._is_aligned_so(self._aligned):
             return None
         return self._moved or self._aligned.registration
+
+    def _is_aligned_so(self, aligned: Aligned) -> bool:
+        """Whether an alignment is of the chosen layers, and of the region that must fit."""
+        if aligned.pair.key != self.pair_key():
+            return False
+        return aligned.asked == self.must_fit.key(self.settings)
+
+    def choose_region(self, layer: Any | None) -> None:
+        """Take a labels layer as what the registration must get right; None for no layer."""
+        was = self.registration
+        self.must_fit.layer = layer
+        self.settings = self.settings.model_copy(update={"region": None})
+        if self.must_fit.key(self.settings) != (self._aligned and self._aligned.asked):
+            self._begin_again(was)
+
+    def _begin_again(self, was: Registration | None) -> None:
+        """Make a registration void that was asked for in another way."""
+        if was is not None or self._opened is not None:
+            self.forget_registration()
+        self.judge()
 
     def colormap(self) -> str:
         """The chosen colour map, or the one that the modality gets."""
@@ -217,9 +254,11 @@ class PanelState(LayerChoice):
         UsageError
             ``E_SETTINGS``, which names the setting; nothing was changed.
         """
-        before = self.settings
+        before, was = self.settings, self.registration
         self.settings = settings_from({**dict(before), **changes})
-        other_way = any(getattr(self.settings, n) != getattr(before, n) for n in WAYS)
-        if other_way and (self.registration is not None or self._opened is not None):
-            self.forget_registration()
-        self.judge()
+        if self.settings.region is not None and "region" in changes:
+            self.must_fit.layer = None  # a file instead
+        if any(getattr(self.settings, n) != getattr(before, n) for n in WAYS):
+            self._begin_again(was)
+        else:
+            self.judge()

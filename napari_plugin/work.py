@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from medfuse import settings as settings_module
-from medfuse.case.focus import case_region
-from medfuse.errors import RegistrationError, option
+from medfuse.case.record import start_matrix
+from medfuse.errors import MedfuseError, RegistrationError, option
 from medfuse.fusion.choice import AUTO
 from medfuse.fusion.pair import FusionResult, fuse
 from medfuse.fusion.slices import plain
@@ -25,7 +26,9 @@ from medfuse.imaging.pairing import require_pair
 from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import get_method
+from medfuse.registration.region import Region
 from medfuse.registration.result import Registration, register
+from medfuse.registration.start import landmark_note
 from medfuse.settings import CaseSettings, pair_keywords
 from napari_plugin import check_layers, outputs
 from napari_plugin.case import case_checks, contradiction, record_text
@@ -33,6 +36,7 @@ from napari_plugin.fewer_voxels import solid_outputs
 from napari_plugin.guides import RememberingGuide
 from napari_plugin.jobs import Progress
 from napari_plugin.moving import measured_here, unmoved
+from napari_plugin.must_fit import MustFit, RegionKey
 from napari_plugin.readout import Readable, describe_point
 from napari_plugin.records import Aligned, Charts, Fusion, Pair
 from napari_plugin.source import Source
@@ -64,7 +68,9 @@ def align(
     pair: Pair,
     settings: CaseSettings,
     progress: Progress,
+    *,
     found: Callable[[Matrix], None] | None = None,
+    must_fit: MustFit | None = None,
 ) -> Aligned:
     """Run the chosen registration; flat images that share a grid are not moved.
 
@@ -74,21 +80,29 @@ def align(
     flat = pair.anatomical.flat and pair.functional.flat
     still = flat and pair.anatomical.grid.same_as(pair.functional.grid)
     still = still and settings.registration != "deformable"  # which says why it cannot
-    method = "identity" if still else settings.registration
-    registration = register(
-        fixed=fixed,
-        moving=_grey(moving),
-        method=method,
-        preset=settings.preset,
-        seed=settings.seed,
-        choose=None if still else settings.choose,
-        region=None if still else case_region(settings, fixed, moving),
-        progress=progress,
-        found=found,
-        accept_pair="same-image",  # the pair was judged before
-        allow_patient_mismatch=True,
-    )
-    return bring_to_grid(pair, registration)
+    region = None if still or must_fit is None else must_fit.read(settings, (fixed, moving))
+    try:
+        registration = register(
+            fixed=fixed,
+            moving=_grey(moving),
+            method="identity" if still else settings.registration,
+            preset=settings.preset,
+            initial=None if still else start_matrix(settings, fixed, moving),
+            seed=settings.seed,
+            choose=None if still else settings.choose,
+            region=region,
+            progress=progress,
+            found=found,
+            accept_pair="same-image",  # the pair was judged before
+            allow_patient_mismatch=True,
+        )
+    except MedfuseError as error:
+        raise error.renamed({"method": "registration"}) from error
+    if settings.initial and settings.initial_kind == "landmarks":
+        reasons = (*registration.reasons, landmark_note(Path(settings.initial)))
+        registration = replace(registration, reasons=reasons)
+    asked = None if must_fit is None else must_fit.key
+    return bring_to_grid(pair, registration, region, asked)
 
 
 def _grey(moving: MetaTensor) -> MetaTensor:
@@ -101,17 +115,23 @@ def _grey(moving: MetaTensor) -> MetaTensor:
 
 
 def bring_by_hand(
-    pair: Pair, moved: Registration, settings: CaseSettings, progress: Progress
+    known: Aligned, pair: Pair, moved: Registration, settings: CaseSettings, progress: Progress
 ) -> Aligned:
     """Resample the functional image where a hand has put it, and measure it there."""
-    moving = _grey(pair.functional.volume())
-    found = measured_here(moved, pair.anatomical.volume(), moving, settings, progress)
-    return bring_to_grid(pair, found)
+    fixed, moving = pair.anatomical.volume(), _grey(pair.functional.volume())
+    found = measured_here(moved, fixed, moving, settings, progress, known.region)
+    return bring_to_grid(pair, found, known.region, known.asked)
 
 
-def bring_to_grid(pair: Pair, registration: Registration) -> Aligned:
+def bring_to_grid(
+    pair: Pair,
+    registration: Registration,
+    region: Region | None = None,
+    asked: RegionKey | None = None,
+) -> Aligned:
     """Resample the functional image onto the anatomical grid."""
-    return Aligned(pair, registration, registration.resample(pair.functional.volume()))
+    on_grid = registration.resample(pair.functional.volume())
+    return Aligned(pair, registration, on_grid, region, asked)
 
 
 def fusion_keywords(settings: CaseSettings, *, rgb: bool) -> dict[str, Any]:

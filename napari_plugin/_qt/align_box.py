@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QPushButton
 
 from napari_plugin._qt.adjust import AdjustBox
 from napari_plugin._qt.fields import small
+from napari_plugin._qt.region_field import RegionField
 from napari_plugin._qt.setting_widgets import choice, group_form, label, show_text, show_tick, tick
 from napari_plugin.model import FusionModel
 
@@ -42,6 +43,7 @@ class AlignBox(QGroupBox):
         self.accept, self.mismatch = tick("accept_suspect"), tick("allow_patient_mismatch")
         self.accept_pair = choice("accept_pair", {NOT_ACCEPTED: "", **ACCEPTED})
         self.accept_label = label("accept_pair", self.accept_pair)
+        self.region = RegionField(self.model)
         self.adjust = AdjustBox(self.model)
         self._lay_out()
         self.accept.setVisible(False)
@@ -56,6 +58,7 @@ class AlignBox(QGroupBox):
         row.addWidget(self.registration, 1)
         row.addWidget(self.register)
         form.addRow(label("registration", self.registration), row)
+        form.addRow(label("region", self.region.combo), self.region)
         form.addRow(self.text)
         form.addRow(self.accept)
         form.addRow(self.mismatch)
@@ -87,6 +90,7 @@ class AlignBox(QGroupBox):
         """Show settings that were changed by something else than these widgets."""
         chosen = self.model.settings
         show_text(self.registration, chosen.registration)
+        self.region.follow()
         show_text(self.accept_pair, chosen.accept_pair or NOT_ACCEPTED)
         show_tick(self.accept, chosen.accept_suspect)
         show_tick(self.mismatch, chosen.allow_patient_mismatch)

@@ -84,6 +84,7 @@ class FuseTab(QWidget):
     def refresh(self) -> None:
         """Show layers and what is missing."""
         self.images.refresh()
+        self.align.region.follow()
         self.register.setEnabled(self.images.is_ready)
         self.align.show_statements()
         self.how.name_ends()

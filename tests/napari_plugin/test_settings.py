@@ -78,7 +78,7 @@ def test_every_setting_that_an_error_mentions_has_a_widget_where_the_panel_can_m
     said = words("registration" if name == "method" else name, value)
     labels = set(re.findall(r'"([^"]+)"', said))
     known = {label_of(widget) for widget in {*WIDGETS, *MORE}} | {*ASKED.values()}
-    known |= {*IN_REGIONS.values(), "Open...", MORE_TITLE}
+    known |= {*IN_REGIONS.values(), "Open...", MORE_TITLE, "Structure"}
     assert labels <= known or name in NEVER_HERE
 
 

@@ -59,6 +59,7 @@ class AnyUser(RuleBasedStateMachine):
             self._add(name)
         self.model = FusionModel(self.viewer)
         self.model.choose(registration="identity", method="mean", accept_suspect=True)
+        self._add_labels()
         self.true = None  # what the last fusion was made of
         self.exports = 0
 
@@ -71,6 +72,13 @@ class AnyUser(RuleBasedStateMachine):
         if name.startswith("CT"):
             volume.meta |= {"modality": "CT", "unit": "HU"}
         self.viewer.add_layer(self.make.layer(volume, name))
+
+    def _add_labels(self) -> None:
+        image = self.viewer.layers["T1"]
+        lesion = np.zeros(image.data.shape, np.uint8)
+        lesion[3:6, 6:9, 5:9] = 1
+        place = {name: getattr(image, name) for name in ("scale", "translate", "units")}
+        self.viewer.add_labels(lesion, name="lesion", **place)
 
     def _run(self, job) -> object | None:
         outcome = job.run() if job is not None else None
@@ -127,6 +135,26 @@ class AnyUser(RuleBasedStateMachine):
         if (layer := getattr(self.model, role)) is not None:
             self.model.state(layer, **said)
 
+    # -- region of the registration --
+
+    @rule(on=st.booleans())
+    def chooses_a_region(self, on):
+        found = self.model.must_fit.candidates()
+        self.model.choose_region(found[0] if on and found else None)
+
+    @rule(number=st.integers(0, 5), how=st.sampled_from(["paint", "in place", "undo"]))
+    def paints(self, number, how):
+        layers = self.model.must_fit.candidates()
+        if not layers:
+            return
+        if how == "undo":
+            layers[0].undo()
+        elif how == "paint":
+            layers[0].data_setitem(tuple(np.array([n]) for n in (4, 7, number)), 1 - number % 2)
+        else:
+            layers[0].data[5, 8, number] += 1
+        self.model.judge()  # the panel looks each second
+
     # -- panel --
 
     @rule(
@@ -170,12 +198,21 @@ class AnyUser(RuleBasedStateMachine):
         layers = (self.model.anatomical, self.model.functional)
         true = [described(layer) for layer in layers if layer is not None]
         chosen, moved = self.model.settings, self.model._moved
+        region = self._region()
         value = self._show(self.model.fusion_job)
         if value is not None and value is self.model.fusion:
             known = moved is not None and self.model._moved is value.registration
             matrix = value.registration.matrix if known or moved is None else None
-            self.true = (*true, chosen, matrix)
+            self.true = (*true, chosen, matrix, region)
             self.picture = outputs.find(self.viewer, outputs.PICTURE).data.copy()
+
+    def _region(self) -> tuple | None:
+        layer = self.model.must_fit.layer
+        return None if layer is None else described(layer)
+
+    def _is_same_region(self, then: tuple | None) -> bool:
+        layer = self.model.must_fit.layer
+        return layer is None if then is None else same(then, layer)
 
     def _show(self, make):
         try:
@@ -216,6 +253,7 @@ class AnyUser(RuleBasedStateMachine):
             true is not None
             and same(true[0], model.anatomical)
             and same(true[1], model.functional)
+            and self._is_same_region(true[4])
             and _decisive(true[2]) == _decisive(model.settings)
             and model.registration is not None
             and np.array_equal(model.registration.matrix, model.fusion.registration.matrix)
