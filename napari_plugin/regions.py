@@ -24,8 +24,9 @@ from medfuse.measurement.deformed import deformed
 from medfuse.measurement.files import Images, Named, read_regions
 from medfuse.measurement.measure import measure
 from medfuse.measurement.occupancy import occupancy
-from medfuse.measurement.region import Isocontour, Region, Sphere, Threshold
+from medfuse.measurement.region import Isocontour, Region, Space, Sphere, Threshold
 from medfuse.measurement.table import RegionTable, as_dict
+from medfuse.settings import CaseSettings
 from napari_plugin.jobs import Progress
 from napari_plugin.layers import shown
 from napari_plugin.outputs import REGIONS, Output
@@ -113,13 +114,24 @@ def painted_regions(fusion: Fusion, layer: Any) -> list[Region]:
     ]
 
 
-def regions_in_file(fusion: Fusion, path: Path, *, keep_names: bool, number: int) -> list[Region]:
+def regions_in_file(
+    fusion: Fusion,
+    path: Path,
+    *,
+    settings: CaseSettings,
+    number: int,
+    drawn_on: Space | None = None,
+) -> list[Region]:
     """Regions of a NIfTI mask or label map, a DICOM SEG or RTSTRUCT; errors as `read_regions`."""
     pair = fusion.pair
     images = Images.of(pair.functional.volume(), pair.anatomical.volume())
-    mismatch = fusion.settings.allow_patient_mismatch
     return read_regions(
-        Named(path), images, keep_names=keep_names, number=number, allow_patient_mismatch=mismatch
+        Named(path),
+        images,
+        drawn_on=drawn_on,
+        keep_names=settings.keep_names,
+        number=number,
+        allow_patient_mismatch=settings.allow_patient_mismatch,
     )
 
 

@@ -96,7 +96,7 @@ def read_result(folder: Path) -> list[LayerData]:
             what="Cannot open the result",
             where=folder.name,
             cause=f"a file is missing or unreadable ({type(error).__name__})",
-            remedy="Run medfuse verify on the folder, or make it again",
+            remedy="Copy the folder again, or fuse the pair again",
         ) from error
     word = keep(opened)
     return [_layer(name, *images[name], opened, record, word) for name in FILES]

@@ -16,7 +16,7 @@ PLANES = {
     "sagittal": "Sagittal slices: head up, front on the left.",
     "3d": "3-D: the brightest uptake along each line of sight, over a translucent anatomy.",
 }
-# Letters that napari's menus do not use.
+# Letters that neither napari's menus nor its actions (Alt+S, Alt+C, Alt+T) use.
 LABELS = {"axial": "&Axial", "coronal": "Coro&nal", "sagittal": "Sag&ittal", "3d": "&3-D"}
 _ORDER = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 

@@ -131,7 +131,7 @@ def _of_dicom(image: Path) -> Iterator[Path]:
             left -= 1
             if left < 0:
                 return
-            if path.is_file() and _is_drawn(path):
+            if path.is_file() and is_drawn(path):
                 yield path
 
 
@@ -142,7 +142,8 @@ def _is_apart(path: Path) -> bool:
     return path.is_dir() and len(list(path.iterdir())) <= 16
 
 
-def _is_drawn(path: Path) -> bool:
+def is_drawn(path: Path) -> bool:
+    """Whether a file is a DICOM segmentation or structure set."""
     try:
         with path.open("rb") as stream:
             if stream.read(132)[128:] != b"DICM":

@@ -34,7 +34,7 @@ class AlignBox(QGroupBox):
     def __init__(self, model: FusionModel) -> None:
         super().__init__("2  Alignment")
         self.model = model
-        self._refused = False
+        self._refused: set[str] = set()  # for what the pair was refused
         self.registration = choice("registration")
         self.register = QPushButton("&Register")
         self.register.setToolTip("Align now. Fuse does it by itself where it was not done.")
@@ -97,15 +97,15 @@ class AlignBox(QGroupBox):
 
     def ask_about(self, code: str) -> None:
         """Offer to state that a pair is meant, once it was refused."""
-        self._refused = self._refused or code in _ABOUT_PAIR
+        self._refused |= {code} & set(_ABOUT_PAIR)
         self.show_statements()
 
     def show_statements(self) -> None:
         """What can be stated of the pair, where there is something to state."""
         differ = self.model.patients_differ()
-        self.mismatch.setVisible(differ)
+        self.mismatch.setVisible(differ or "E_MIXED_PATIENT" in self._refused)
         for widget in (self.accept_label, self.accept_pair):
-            widget.setVisible(differ or self._refused)
+            widget.setVisible(differ or bool(self._refused))
 
     def forget_statements(self) -> None:
         """What was stated of one pair is not stated of another."""
@@ -113,5 +113,5 @@ class AlignBox(QGroupBox):
         self.mismatch.setChecked(False)
         self.model.choose(choose=None)
         self.adjust.positions.refresh()
-        self._refused = False
+        self._refused = set()
         self.show_statements()

@@ -50,6 +50,7 @@ class AuditTab(QWidget):
         )
         self.table.setHorizontalHeaderLabels(["Check", "Measured, limit", "Verdict"])
         self.table.verticalHeader().setVisible(False)
+        self.table.setTabKeyNavigation(False)  # the Tab key goes on to the next widget
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

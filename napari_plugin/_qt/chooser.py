@@ -39,6 +39,7 @@ class Chooser(QDialog):
         self.table.setAccessibleName("Images that can be opened")
         self.table.setToolTip("Space ticks an image.")
         self.table.verticalHeader().setVisible(False)
+        self.table.setTabKeyNavigation(False)  # the Tab key goes on to the next widget
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)

@@ -12,6 +12,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from medfuse.errors import MedfuseError
+from medfuse.measurement.gather import is_drawn
 from medfuse.settings import CaseSettings
 from napari_plugin import reader
 from napari_plugin._qt.chooser import ask
@@ -56,7 +57,12 @@ class Files:
         if len(paths) == 1 and paths[0].lower().endswith(".json"):
             self.open_session(Path(paths[0]))
             return
-        results, others = reader.split([Path(p) for p in paths])
+        drawn = [Path(p) for p in paths if is_drawn(Path(p))]
+        if drawn:
+            self._measure(drawn)
+        results, others = reader.split([Path(p) for p in paths if Path(p) not in drawn])
+        if not (results or others):
+            return
         names = ", ".join(Path(p).name for p in paths)
 
         def choose(items: list[Item]) -> None:
@@ -68,6 +74,13 @@ class Files:
 
         look = Job(f"Looking at {names}", lambda progress: reader.items_of(others))
         self.panel.runner.enqueue(look, choose)
+
+    def _measure(self, drawn: list[Path]) -> None:
+        """Segmentations and structure sets are no images: they are measured."""
+        try:
+            self.panel.region_tools.read(drawn)
+        except MedfuseError as error:
+            self.panel.tell(failure(error))
 
     @staticmethod
     def _read(results: list[Path], picks: list[Pick], settings: CaseSettings) -> list[Any]:

@@ -35,9 +35,9 @@ class ImagesBox(QGroupBox):
         )
         self.open = QPushButton("&Open...")
         self.open.setToolTip("Open a DICOM folder or a NIfTI file; or drop it on this panel.")
-        self.swap = QPushButton("&Swap")
+        self.swap = QPushButton("Swap")
         self.swap.setToolTip("Exchange the anatomical and the functional layer.")
-        self.save = QPushButton("Sav&e...")
+        self.save = QPushButton("Save...")
         self.save.setToolTip("Save the session: images, statements, settings and view, as a file "
                              "that Open... and a drop on this panel read again.")  # fmt: skip
         row = QHBoxLayout()

@@ -13,6 +13,7 @@ from qtpy.QtCore import QRect, Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_plugin import outputs, views
+from napari_plugin._qt.focus_ring import FocusRing
 from napari_plugin._qt.plane_view import PlaneView
 from napari_plugin.furniture import SLICED
 from napari_plugin.model import FusionModel
@@ -47,6 +48,7 @@ class LinkedViews(QWidget):
         self._sight: Sight | None = None
         self._closed = False
         self.setAccessibleName("Linked views")
+        self.ring = FocusRing(self)
         self.layout_choice = QComboBox()
         self.layout_choice.addItems(list(LAYOUTS))
         self.layout_choice.setAccessibleName("Arrangement of the linked views")

@@ -22,6 +22,7 @@ from napari_plugin._qt.describing import Describing
 from napari_plugin._qt.fields import Scroller, small
 from napari_plugin._qt.figures import Figures
 from napari_plugin._qt.files import Files
+from napari_plugin._qt.focus_ring import FocusRing
 from napari_plugin._qt.fuse_tab import FuseTab
 from napari_plugin._qt.pointer import NO_VALUES, Pointer
 from napari_plugin._qt.record_tab import RecordTab
@@ -92,7 +93,7 @@ class FusePanel(QWidget):
         self.fuse.setToolTip("Register where needed, fuse, audit (Ctrl+Return).")
         self.fuse.setShortcut(QKeySequence("Ctrl+Return"))
         self.fuse.setMinimumHeight(32)
-        self.cancel = QPushButton("&Cancel")
+        self.cancel = QPushButton("Canc&el")
         self.cancel.setToolTip("Stop; nothing is changed.")
         self.cancel.setEnabled(False)
         self.progress = QProgressBar()
@@ -117,6 +118,7 @@ class FusePanel(QWidget):
         box.addLayout(row)
         for widget in (self.progress, self.status, self.cursor):
             box.addWidget(widget)
+        self.ring = FocusRing(self)
 
     def _connect(self) -> None:
         tab, runs = self.fuse_tab, self.runs

@@ -21,7 +21,7 @@ from napari_plugin._qt.fields import small
 from napari_plugin.model import FusionModel
 from napari_plugin.records import Fusion
 
-EXPORT = "Write volumes, transform, audit, provenance and report, as medfuse fuse does."
+EXPORT = "Write volumes, transform, audit, provenance and report into a new folder."
 SAVE = "Save this text as a JSON file."
 
 
@@ -42,10 +42,10 @@ class RecordTab(QWidget):
         self.text.setAccessibleName("Provenance")
         self.text.setMinimumHeight(260)
         self.text.setToolTip("What was done, to what, with what. Holds no patient data.")
-        self.copy = self._button("Cop&y", "Copy this text.")
-        self.save = self._button("Save te&xt...", SAVE)
-        self.export = self._button("Export result fol&der...", EXPORT)
-        self.report = self._button("Open repor&t", "Open the report of the last export.")
+        self.copy = self._button("C&opy", "Copy this text.")
+        self.save = self._button("Save text...", SAVE)
+        self.export = self._button("E&xport result folder...", EXPORT)
+        self.report = self._button("Open &report", "Open the report of the last export.")
         grid = QGridLayout()
         grid.addWidget(self.copy, 0, 0)
         grid.addWidget(self.save, 0, 1)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from qtpy.QtWidgets import QFileDialog
 
-from medfuse.errors import MedfuseError
+from medfuse.errors import MedfuseError, UsageError
+from medfuse.measurement.region import Region
 from napari_plugin import outputs, views
+from napari_plugin._qt.region_field import KINDS
 from napari_plugin._qt.regions_tab import RegionsTab
-from napari_plugin.jobs import Job, failure, let_go
+from napari_plugin.jobs import Job, Progress, failure, let_go
 from napari_plugin.layers import TAG
 from napari_plugin.records import Fusion
 from napari_plugin.regions import (
@@ -59,7 +61,8 @@ class RegionTools:
             ),
             "painted": lambda: self._add(painted_regions(fusion, self._labels())),
             "layer": lambda: self._new_layer(fusion),
-            "file": lambda: self._from_file(fusion),
+            "file": self._from_file,
+            "files": lambda: self.read(value),
             "remove": lambda: self._keep(
                 [s for n, s in enumerate(self.shapes) if n not in set(value)]
             ),
@@ -93,19 +96,36 @@ class RegionTools:
         data = np.zeros(np.asarray(source.data).shape, np.uint8)
         return self.model.viewer.add_labels(data, name="Paint regions here", **source.transform)
 
-    def _from_file(self, fusion: Fusion) -> None:
-        path, _ = QFileDialog.getOpenFileName(self.panel, "Regions: NIfTI, RTSTRUCT or SEG")
-        if path:
-            self.read(fusion, Path(path))
+    def _from_file(self) -> None:
+        title = "Regions: NIfTI, RTSTRUCT or SEG"
+        paths, _ = QFileDialog.getOpenFileNames(self.panel, title, "", KINDS)
+        self.read([Path(path) for path in paths])
 
-    def read(self, fusion: Fusion, path: Path) -> None:
-        """Read the regions of a file in a thread."""
-        keep, number = fusion.settings.keep_names, self._number()
-        job = Job(
-            "Reading regions",
-            lambda progress: regions_in_file(fusion, path, keep_names=keep, number=number),
-        )
-        self.panel.runner.enqueue(job, self._add)
+    def read(self, paths: Sequence[Path]) -> None:
+        """Read the regions of files in a thread, and measure them."""
+        result, settings = self.model.result, self.model.settings
+        if result is None or result.fusion.opened:
+            raise UsageError(
+                "E_NO_RESULT",
+                what="Cannot measure regions",
+                where=", ".join(path.name for path in paths),
+                cause="both images have to be fused first",
+                remedy="Open both images, press Fuse, and open the regions again",
+            )
+        fusion, numbers = result.fusion, [self._number() for _ in paths]
+        drawn_on = self.tab.drawn_on.currentData()
+
+        def work(progress: Progress) -> list[Region]:
+            return [
+                region
+                for path, number in zip(paths, numbers, strict=True)
+                for region in regions_in_file(
+                    fusion, path, settings=settings, number=number, drawn_on=drawn_on
+                )
+            ]
+
+        if paths:
+            self.panel.runner.enqueue(Job("Reading regions", work), self._add)
 
     def _add(self, shapes: list[Any]) -> None:
         self._keep([*self.shapes, *shapes])

@@ -20,15 +20,21 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medfuse.measurement.region import Space
 from medfuse.results.folder import write_through
-from napari_plugin._qt.fields import small
+from napari_plugin._qt.fields import narrow, small
 from napari_plugin.model import FusionModel
 from napari_plugin.regions import THRESHOLDS, Measured, as_csv, cells
 
 HOW = (
-    "Put the cross hair on a place and press a button. Numbers are those of medfuse measure: of "
-    "the functional image as it was acquired, not of its resampled copy."
+    "Put the cross hair on a place and press a button, or drop a mask, RTSTRUCT or SEG here. "
+    "Numbers are of the functional image as it was acquired, not of its resampled copy."
 )
+DRAWN_ON: dict[str, Space | None] = {
+    "Drawn on: as the file says": None,
+    "Drawn on: anatomical": "anatomical",
+    "Drawn on: functional": "functional",
+}
 
 
 class RegionsTab(QWidget):
@@ -38,7 +44,7 @@ class RegionsTab(QWidget):
     -------
     wanted (str, object)
         "sphere" with a radius in mm, "isocontour" with a threshold, "painted" or "layer" with
-        None, "file" with None, "remove" with row numbers.
+        None, "file" with None, "files" with paths, "remove" with row numbers.
     renamed (int, str)
         A row has another name.
     save_clicked ()
@@ -69,23 +75,30 @@ class RegionsTab(QWidget):
         self.threshold.setToolTip(
             "A part of the local maximum, such as 41 %, or a value in the unit of the image."
         )
-        self.sphere = _button("Sphere", "A ball about the cross hair.")
+        self.drawn_on = narrow(QComboBox())
+        for text, space in DRAWN_ON.items():
+            self.drawn_on.addItem(text, space)
+        self.drawn_on.setAccessibleName("Drawn on")
+        self.drawn_on.setToolTip("On which image a mask was drawn, where its file does not tell.")
+        self.sphere = _button("Sphe&re", "A ball about the cross hair.")
         self.isocontour = _button(
-            "Isocontour", "All voxels about the maximum uphill of the cross hair that are as hot."
+            "Is&ocontour", "All voxels about the maximum uphill of the cross hair that are as hot."
         )
         self.new = _button("New labels layer", "A layer on the anatomical grid to paint into.")
-        self.painted = _button("Painted labels", "Measure each label of the selected layer.")
+        self.painted = _button("Painted la&bels", "Measure each label of the selected layer.")
         self.file = _button("File...", "NIfTI mask or label map, DICOM RTSTRUCT or SEG.")
-        self.remove = _button("Remove", "Remove the selected rows.")
+        self.remove = _button("Re&move", "Remove the selected rows.")
         self.copy = _button("Copy", "Copy all columns, separated by tabs.")
         self.save = _button("Save table...", "Write all columns as .csv or .tsv.")
         self.table = QTableWidget(0, 0)
         self.table.setAccessibleName("Numbers of the regions")
         self.table.setToolTip("A click goes to the region. Double-click a name to change it.")
         self.table.verticalHeader().setVisible(False)
+        self.table.setTabKeyNavigation(False)  # the Tab key goes on to the next widget
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setMinimumHeight(160)
         self.remark = small(lines=2)
+        self.found_box = QWidget()  # hidden as long as there is no region: no dead space
         self._lay_out()
         self._connect()
         self.refresh()
@@ -97,11 +110,11 @@ class RegionsTab(QWidget):
                 (self.sphere, self.radius),
                 (self.isocontour, self.threshold),
                 (self.painted, self.new),
+                (self.file, self.drawn_on),
             )
         ):
             for column, widget in enumerate(widgets):
                 grid.addWidget(widget, row, column)
-        grid.addWidget(self.file, 3, 0)
         last = QHBoxLayout()
         for button in (self.remove, self.copy, self.save):
             last.addWidget(button)
@@ -109,10 +122,14 @@ class RegionsTab(QWidget):
         box.setContentsMargins(4, 4, 4, 4)
         box.addWidget(self.headline)
         box.addLayout(grid)
-        box.addWidget(self.table, 1)
-        box.addWidget(self.remark)
-        box.addLayout(last)
         box.addWidget(small(HOW))
+        box.addWidget(self.found_box, 1)
+        box.addStretch()
+        inner = QVBoxLayout(self.found_box)
+        inner.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.table, self.remark):
+            inner.addWidget(widget)
+        inner.addLayout(last)
 
     def _connect(self) -> None:
         ask = self.wanted.emit
@@ -152,10 +169,13 @@ class RegionsTab(QWidget):
         """Say of what the numbers are."""
         result, found = self.model.result, self.found
         can = result is not None and not result.fusion.opened
+        self.setAcceptDrops(can)
         for button in (self.sphere, self.isocontour, self.new, self.painted, self.file):
             button.setEnabled(can)
+        has_rows = found is not None and len(found.table) > 0
+        self.found_box.setVisible(has_rows)
         for button in (self.remove, self.copy, self.save):
-            button.setEnabled(found is not None and len(found.table) > 0)
+            button.setEnabled(has_rows)
         self.headline.setText(self._headline())
 
     def _headline(self) -> str:
@@ -171,6 +191,17 @@ class RegionsTab(QWidget):
         if found.fusion is not result.fusion:
             return f"Of an earlier run: {text}; being measured again."
         return result.headed(text)
+
+    def dragEnterEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Take files: here they are regions, elsewhere on the panel images."""
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Measure the regions of what was dropped."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        self.wanted.emit("files", paths)
+        event.acceptProposedAction()
 
     def _selected(self) -> list[int]:
         return sorted({index.row() for index in self.table.selectedIndexes()})

@@ -65,7 +65,7 @@ class ViewBar(QWidget):
             row.addWidget(button)
             self.planes[name] = button
         self.overlay = _toggle(
-            "Ov&erlay",
+            "Overla&y",
             "Show the customary overlay instead: hot colors laid half over the anatomical image.",
         )
         row.addWidget(self.overlay)
@@ -74,7 +74,7 @@ class ViewBar(QWidget):
     def _tool_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
         self.link = _toggle(
-            "&Linked views",
+            "Linke&d views",
             "Planes and images side by side with one cross hair, below the canvas.",
         )
         self.link.toggled.connect(self.show_linked)

@@ -30,7 +30,7 @@ FusePanel = beside(_panel_class)  # the window lives meanwhile
     folder={
         "mode": "d",
         "label": "Result folder",
-        "tooltip": "A folder that medfuse fuse, medfuse batch or this panel has written.",
+        "tooltip": "A result folder, written by medfuse or by this panel.",
     },
     call_button="Open",
 )

@@ -21,12 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medfuse.settings import CaseSettings, label_of, option_of
+from medfuse.settings import CaseSettings, label_of
 from napari_plugin import outputs
 from napari_plugin._qt.fields import WrappedLabel
 from napari_plugin.cards import method_card
 from napari_plugin.placing import linear_map
-from napari_plugin.settings import WIDGETS, choices_of, words
+from napari_plugin.settings import WIDGETS, choices_of, tip_of, words
 
 pytestmark = pytest.mark.gl
 
@@ -367,7 +367,7 @@ def test_every_setting_with_a_widget_has_its_label_its_help_and_its_choices(scen
     asked = {"anatomical_modality", "functional_modality", "functional_unit"}  # of the layer
     for name in WIDGETS:
         assert label_of(name) in tips
-        assert name in asked or tips[label_of(name)] == option_of(name).help
+        assert name in asked or tips[label_of(name)] == tip_of(name)
         for value in ("", "True", "VALUE"):
             said = re.findall(r'"([^"]+)"', words(name, value))
             assert said == [label_of(name)]

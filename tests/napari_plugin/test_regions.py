@@ -17,6 +17,7 @@ import medfuse
 from medfuse.errors import MedfuseError
 from medfuse.measurement.region import Isocontour, Sphere, Threshold
 from medfuse.results.export import write_nifti
+from medfuse.settings import CaseSettings
 from napari_plugin import outputs, regions
 from napari_plugin.jobs import Done
 from napari_plugin.model import FusionModel
@@ -121,7 +122,7 @@ def test_a_mask_from_a_file_lies_on_its_image(fused, tmp_path, make):
     mask = np.zeros(make.head().shape[1:], np.uint8)
     mask[10:15, 20:26, 8:12] = 1
     path = write_nifti(tmp_path / "gtv.nii.gz", mask, np.asarray(make.head().affine))
-    found = regions.regions_in_file(fused, path, keep_names=False, number=3)
+    found = regions.regions_in_file(fused, path, settings=CaseSettings(), number=3)
     table = regions.measured(fused, tuple(found), no_progress).table
     assert table[0].space == "anatomical"
     expected = np.asarray(make.head())[0][mask > 0].mean()

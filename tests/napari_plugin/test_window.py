@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from napari.utils.progress import progress
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-from qtpy.QtGui import QDesktopServices, QDropEvent
+from qtpy.QtGui import QAction, QDesktopServices, QDropEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -349,9 +350,21 @@ def _tab_chain(start) -> list:
     return chain
 
 
-def test_mnemonics_reach_the_main_buttons(scene):
-    _, panel = scene
-    letters = [b.text().split("&")[1][0].lower() for b in panel.findChildren(QAbstractButton)
-               if "&" in b.text()]  # fmt: skip
-    assert len(letters) == len(set(letters)) >= 6
+def test_mnemonics_are_those_of_one_button_each_and_of_nothing_in_napari(scene, qtbot):
+    viewer, panel = scene
+    run(qtbot, panel)
+    panel.window().show()
+    window = viewer.window._qt_window
+    menus = [action.text() for action in window.menuBar().actions()]
+    shortcuts = [action.shortcut().toString() for action in window.findChildren(QAction)]
+    alone = {text.lower()[-1] for text in shortcuts if re.fullmatch(r"Alt\+\w", text)}
+    assert len(menus) > 4
+    assert {"s", "c"} <= alone
+    for tab in range(panel.tabs.count()):
+        panel.tabs.setCurrentIndex(tab)
+        texts = [b.text() for b in panel.findChildren(QAbstractButton) if b.isVisible()]
+        letters = [text.split("&")[1][0].lower() for text in (*menus, *texts) if "&" in text]
+        assert sorted([*letters, *alone]) == sorted({*letters, *alone})
+        assert len(letters) > 12
     assert panel.fuse.shortcut().toString() == "Ctrl+Return"
+    panel.window().hide()
