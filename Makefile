@@ -4,13 +4,14 @@
 # make fuzz  - feed mutated files to the readers for MINUTES=5
 # make docs  - build the documentation in site/ (strict: a broken link stops it)
 # make floors - the quick tests with the lowest versions that pyproject.toml allows
+# make panel-bindings - the tests of the panel with the oldest and the newest napari, and with PySide6
 # make bench - print the benchmarks (speed and memory, registration)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick floors fuzz bench lint docs packages clean
+.PHONY: demo test quick floors panel-bindings fuzz bench lint docs packages clean
 
 demo: $(VENV)/.demo
 	$(BIN)/medfuse batch sample_data/study --out demo_out
@@ -29,6 +30,10 @@ floors: $(VENV)/.test
 	PATH="$(CURDIR)/$(BIN):$$PATH" UV_INDEX_STRATEGY=unsafe-best-match \
 	  UV_EXTRA_INDEX_URL=$${UV_EXTRA_INDEX_URL-https://download.pytorch.org/whl/cpu} \
 	  $(BIN)/python tools/floors.py
+
+BINDINGS ?=
+panel-bindings: $(VENV)/.test packages
+	.ci/with-display $(BIN)/python tools/bindings.py $(BINDINGS)
 
 MINUTES ?= 5
 fuzz: $(VENV)/.test

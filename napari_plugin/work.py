@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from medfuse import settings as settings_module
-from medfuse.case.record import start_matrix
+from medfuse.case.start import start_of
 from medfuse.errors import MedfuseError, RegistrationError, option
 from medfuse.fusion.choice import AUTO
 from medfuse.fusion.pair import FusionResult, fuse
@@ -42,6 +42,8 @@ from napari_plugin.records import Aligned, Charts, Fusion, Pair
 from napari_plugin.source import Source
 from napari_plugin.values import checked
 
+#: Settings of a registration that moves nothing.
+STILL = dict.fromkeys(("initial", "choose"), None)
 BINS = 50
 SLAB = 16  # slices counted together
 
@@ -80,16 +82,20 @@ def align(
     flat = pair.anatomical.flat and pair.functional.flat
     still = flat and pair.anatomical.grid.same_as(pair.functional.grid)
     still = still and settings.registration != "deformable"  # which says why it cannot
+    if still:
+        settings = settings.model_copy(update={**STILL, "registration": "identity"})
     region = None if still or must_fit is None else must_fit.read(settings, (fixed, moving))
+    initial, deformation = start_of(settings, fixed, moving)
     try:
         registration = register(
             fixed=fixed,
             moving=_grey(moving),
-            method="identity" if still else settings.registration,
+            method=settings.registration,
             preset=settings.preset,
-            initial=None if still else start_matrix(settings, fixed, moving),
+            initial=initial,
+            deformation=deformation,
             seed=settings.seed,
-            choose=None if still else settings.choose,
+            choose=settings.choose,
             region=region,
             progress=progress,
             found=found,
