@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medfuse import __version__
 from medfuse.errors import InputError, UsageError
 from medfuse.results.folder import write_through
-from medfuse.settings import CaseSettings, label_of, option_of
+from medfuse.settings import FILES, CaseSettings, label_of, option_of, split_region
 from napari_plugin import reader, views
 from napari_plugin.layers import TAG, LayerData, facts
 from napari_plugin.picking import Item, Pick
@@ -28,6 +28,7 @@ from napari_plugin.values import state
 SCHEMA = "medfuse/napari-session/1"
 LARGEST = 2**20  # bytes
 ROLES = ("anatomical", "functional")
+FILE_OF_REGION = 'Save that layer as NIfTI, and choose the file in "Region"'
 _Number = Field(allow_inf_nan=False, ge=-1e9, le=1e9)
 
 
@@ -64,6 +65,7 @@ class Session(_Model):
     anatomical: Image | None = None
     functional: Image | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict, max_length=len(FILES))
     result: str | None = Field(None, max_length=4096)
     look: Look = Field(default_factory=Look)
 
@@ -92,7 +94,8 @@ def save_session(model: Any, path: Path, result: Path | None = None) -> None:
     Raises
     ------
     UsageError
-        ``E_NO_FILE``: a chosen layer did not come from a file, or its voxels were changed.
+        ``E_NO_FILE``: a chosen layer did not come from a file, or its voxels were changed, or the
+        region of the registration is painted.
     """
     base = path.resolve().parent
     chosen = {role: getattr(model, role) for role in ROLES}
@@ -100,6 +103,8 @@ def save_session(model: Any, path: Path, result: Path | None = None) -> None:
         role: None if layer is None else _image(layer, base, model.settings.keep_names)
         for role, layer in chosen.items()
     }
+    if (painted := model.must_fit.layer) is not None:
+        raise _no_file(painted.name, "the region of the registration was painted", FILE_OF_REGION)
     changed = model.settings.model_dump(mode="json", exclude_defaults=True)
     point = [float(x) for x in model.viewer.dims.point[-3:]]
     session = Session(
@@ -107,6 +112,7 @@ def save_session(model: Any, path: Path, result: Path | None = None) -> None:
         medfuse=__version__,
         **images,
         settings={name: value for name, value in changed.items() if not option_of(name).is_path},
+        files={name: _named(model.settings, name, base) for name in FILES if name in changed},
         result=None if result is None else _relative(result, base),
         look=Look(plane=views.plane_of(model.viewer), point=point),
     )
@@ -162,6 +168,7 @@ def apply_session(model: Any, loaded: Loaded) -> None:
     for data, options, _ in loaded.result:
         viewer.add_image(data, **options)
     model.settings = loaded.settings  # after those of the result
+    model.must_fit.layer = None
     model.judge()
     model.layers_changed.emit()
     model.settings_changed.emit()
@@ -175,13 +182,8 @@ def _image(layer: Any, base: Path, keep_names: bool) -> Image:
     entry = layer.metadata.get(TAG) or {}
     path = path_of(entry)
     if path is None:
-        raise UsageError(
-            "E_NO_FILE",
-            what="Cannot save the session",
-            where=layer.name,
-            cause="the layer was not read from a file by medfuse, or its voxels were changed",
-            remedy="Save the layer as NIfTI and open that file",
-        )
+        cause = "the layer was not read from a file by medfuse, or its voxels were changed"
+        raise _no_file(layer.name, cause, "Save the layer as NIfTI and open that file")
     stated, source = entry.get("stated") or {}, facts(layer).get("source") or {}
     opened = opened_of(entry)
     return Image(
@@ -201,13 +203,21 @@ def _relative(path: Path, base: Path) -> str:
     try:
         return Path(os.path.relpath(path.resolve(), base)).as_posix()
     except ValueError:  # another drive
-        raise UsageError(
-            "E_NO_FILE",
-            what="Cannot save the session",
-            where=path.name,
-            cause="it lies on another drive than the session file",
-            remedy="Save the session on the drive of the images",
-        ) from None
+        cause = "it lies on another drive than the session file"
+        raise _no_file(path.name, cause, "Save the session on the drive of the images") from None
+
+
+def _no_file(where: str, cause: str, remedy: str) -> UsageError:
+    return UsageError(
+        "E_NO_FILE", what="Cannot save the session", where=where, cause=cause, remedy=remedy
+    )
+
+
+def _named(settings: CaseSettings, name: str, base: Path) -> str:
+    """The file of a setting relative to the session, with the name of a structure before it."""
+    structure, path = split_region(getattr(settings, name))
+    told = _relative(Path(path), base)
+    return f"{structure}={told}" if structure else told
 
 
 def _parsed(path: Path) -> Session:
@@ -236,10 +246,21 @@ def _settings(session: Session, path: Path) -> CaseSettings:
             _refuse(path, f"settings: there is no setting {name[:40]!r}")
         if option_of(name).is_path:
             _refuse(path, f"settings: {label_of(name)} names a file")
+    if not session.files.keys() <= set(FILES):
+        _refuse(path, "files: it names a setting that is no file")
     method = str(session.settings.get("method", ""))
     if "/" in method or "\\" in method:
         _refuse(path, "settings: the fusion method is a file, expected a name")
-    return _checked(session.settings, path)
+    return _checked(session.settings | _files(session, path), path)
+
+
+def _files(session: Session, path: Path) -> dict[str, str]:
+    found = {}
+    for name, text in session.files.items():
+        structure, relative = split_region(text)
+        whole = str(_inside(relative, path.resolve().parent, path))
+        found[name] = f"{structure}={whole}" if structure else whole
+    return found
 
 
 def _checked(values: dict[str, Any], path: Path) -> CaseSettings:

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from medfuse.errors import MedfuseError
+from medfuse.errors import InputError, MedfuseError, UsageError
 from medfuse.results.export import write_nifti
+from medfuse.settings import CaseSettings
 from napari_plugin import outputs
 from napari_plugin.case import export_job
 from napari_plugin.jobs import Done
 from napari_plugin.layers import facts
 from napari_plugin.model import FusionModel
-from napari_plugin.reader import read_paths
+from napari_plugin.picking import unasked
+from napari_plugin.reader import items_of, read_paths, read_picks
 from napari_plugin.session import apply_session, read_session, save_session
 
 SMALL = (16, 18, 12)
@@ -92,6 +94,39 @@ def test_a_session_restores_images_statements_settings_result_and_registration(s
         np.testing.assert_array_equal(outputs.find(viewer, outputs.PICTURE).data, opened)
     finally:
         moved.rename(folder)
+
+
+def test_a_session_keeps_region_start_and_how_images_are_read(study, tmp_path):
+    folder, _ = study
+    viewer = ViewerModel()
+    model = FusionModel(viewer)
+    settings = CaseSettings(assume_identity=True)
+    for name in ("t1.nii.gz", "pet.nii.gz"):
+        picks = unasked(items_of([folder / "images" / name]))
+        [(data, options, _)] = read_picks(picks, settings)
+        viewer.add_image(data, **options)
+    model.anatomical, model.functional = viewer.layers
+    model.state(viewer.layers[0], modality="MRI", unit="a.u.")
+    model.state(viewer.layers[1], modality="PET", unit="SUVbw")
+    mask, start = folder / "masks.nii.gz", folder / "start.txt"
+    model.choose(region=f"GTV={mask}", initial=str(start))
+    path = folder / "with-region.json"
+    save_session(model, path)
+    told = json.loads(path.read_text("utf-8"))
+    assert told["files"] == {"region": "GTV=masks.nii.gz", "initial": "start.txt"}
+    assert told["anatomical"]["reading"] == {"assume_identity": True}
+    again = FusionModel(ViewerModel())
+    apply_session(again, read_session(path))
+    assert again.settings.region == f"GTV={mask.resolve()}"
+    assert again.settings.initial == str(start.resolve())
+    assert again.pair().statements["assume_identity"] is True
+    told["files"] = {"initial": "/etc/passwd"}
+    path.write_text(json.dumps(told), "utf-8")
+    with pytest.raises(InputError, match="absolute path"):
+        read_session(path)
+    model.choose_region(viewer.add_labels(np.ones((2, 2, 2), np.uint8), name="brain"))
+    with pytest.raises(UsageError, match=r"brain.*painted.*\"Region\".*E_NO_FILE"):
+        save_session(model, path)
 
 
 def test_an_opened_result_brings_audit_record_and_colour_limits_to_the_panel(study):
