@@ -13,7 +13,8 @@ def keep_state(viewer: Any, values: dict[str, Any], chosen: Chosen) -> None:
     """Keep values for the next panel of a viewer, for as long as the viewer lives."""
     viewer = _itself(viewer)
     key = id(viewer)
-    there = weakref.ref(viewer, lambda _: _STATES.pop(key, None))
+    states = _STATES  # at the end of the process this module has lost its names
+    there = weakref.ref(viewer, lambda _: states.pop(key, None))
     layers = tuple(None if layer is None else weakref.ref(_itself(layer)) for layer in chosen)
     _STATES[key] = (there, values, (layers[0], layers[1]))
 

@@ -37,12 +37,13 @@ ASKED = {
 }
 #: Asked in another tab: name and label of the widget.
 IN_REGIONS = {"regions": "File...", "drawn_on": "Drawn on"}
+#: Shown beside the picture, not instead of it: a button below the tabs.
+BUTTONS = {"style": "Overlay"}
 MORE_TITLE = "More settings"
 GROUPS: tuple[Group, ...] = ("Reading", "Registration", "Fusion", "Output")
 #: Settings that the form *More settings* offers, in the order of their declaration.
-MORE = tuple(
-    name for name in names_in(GROUPS) if name not in WIDGETS | ASKED.keys() | IN_REGIONS.keys()
-)
+_ELSEWHERE = (WIDGETS, ASKED, IN_REGIONS, BUTTONS)
+MORE = tuple(name for name in names_in(GROUPS) if not any(name in place for place in _ELSEWHERE))
 #: Decided when an image is opened; a layer remembers with which of them it was read.
 READING = tuple(name for name in MORE if option_of(name).group == "Reading")
 #: How images are read where nobody says anything else.
@@ -96,6 +97,8 @@ def words(name: str, value: str) -> str:
         return _set_to(f'"{ASKED[name]}" under "Open..."', name, value)
     if name in IN_REGIONS:
         return _set_to(f'"{IN_REGIONS[name]}" in the Regions tab', name, value)
+    if name in BUTTONS:
+        return f'"{BUTTONS[name]}" below the tabs'
     if name in MORE:
         return _set_to(f'"{label_of(name)}" under "{MORE_TITLE}"', name, value)
     if name == "region" and value.endswith("=FILE"):

@@ -44,6 +44,7 @@ class FuseTab(QWidget):
         self.more = MoreSettings(model)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
+        box.setSpacing(3)  # at 900 pixels of height all of it is seen without scrolling
         for group in (self.images, self.align, self.look, self.how, self.more):
             box.addWidget(group)
         box.addStretch(1)

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QGroupBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -45,7 +44,7 @@ NOTHING = {"gamut": "by color map", "dicom": "no"}
 _LARGEST_SEED = 2**31 - 1
 
 
-class MoreSettings(QGroupBox):
+class MoreSettings(QWidget):
     """A form that is closed until it is wanted.
 
     Signals
@@ -57,7 +56,7 @@ class MoreSettings(QGroupBox):
     look_changed = Signal()
 
     def __init__(self, model: FusionModel) -> None:
-        super().__init__("")
+        super().__init__()
         self.model = model
         self.widgets: dict[str, Any] = {}
         self.toggle = QToolButton()
@@ -74,7 +73,7 @@ class MoreSettings(QGroupBox):
                 if name in MORE:
                     self._add(form, name)
         box = QVBoxLayout(self)
-        box.setContentsMargins(6, 6, 6, 6)
+        box.setContentsMargins(6, 0, 6, 0)
         box.addWidget(self.toggle)
         box.addWidget(self.page)
         self.page.setVisible(False)

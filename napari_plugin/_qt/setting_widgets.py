@@ -15,7 +15,7 @@ from napari_plugin.settings import choices_of, tip_of
 def group_form(group: QGroupBox) -> QFormLayout:
     """The rows of one of the numbered boxes."""
     form = QFormLayout(group)
-    form.setContentsMargins(6, 8, 6, 6)
+    form.setContentsMargins(6, 5, 6, 4)
     return spaced(form)
 
 

@@ -16,6 +16,7 @@ from napari_plugin.jobs import failure
 from napari_plugin.model import FusionModel
 from napari_plugin.settings import (
     ASKED,
+    BUTTONS,
     IN_REGIONS,
     MORE,
     MORE_TITLE,
@@ -84,7 +85,7 @@ def test_every_setting_that_an_error_mentions_has_a_widget_where_the_panel_can_m
 
 @pytest.mark.parametrize("name", CaseSettings.model_fields)
 def test_every_setting_has_a_widget_and_no_word_of_it_is_one_of_a_command_line(name):
-    assert sum(name in place for place in (WIDGETS, MORE, ASKED, IN_REGIONS)) == 1
+    assert sum(name in place for place in (WIDGETS, MORE, ASKED, IN_REGIONS, BUTTONS)) == 1
     for value in ("", "True", "False", "FILE", "NUMBER", *choices_of(name)):
         for text in (words(name, value), tip_of(name), label_of(name)):
             assert "--" not in text
