@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from medfuse.errors import MedfuseError
+from medfuse.errors import MedfuseError, UsageError, option
 from medfuse.imaging.memory import memory_limit
 from medfuse.imaging.progress import Listener, listening
 from medfuse.imaging.reader import kind_of, read_volume
@@ -61,6 +61,7 @@ def read_early(
         As ``medfuse.load``.
     """
     begun = time.perf_counter()
+    require_windows(settings)
     for path in (anatomical, functional):
         kind_of(path)  # refuses what is no image before anything is imported
     imports = threading.Thread(target=import_the_rest)
@@ -81,6 +82,26 @@ def import_the_rest() -> None:
     with importing():
         import_module("torch")
         import_module("medfuse.case.pipeline")
+
+
+def require_windows(settings: CaseSettings) -> None:
+    """Refuse display windows that no image can make right.
+
+    Raises
+    ------
+    UsageError
+        ``E_SETTINGS``.
+    """
+    for name in ("window", "anatomical_window"):
+        low, high = getattr(settings, name) or (0.0, 1.0)
+        if not low < high:
+            raise UsageError(
+                "E_SETTINGS",
+                what="Cannot fuse",
+                cause=f"{option(name, f'{low:g} {high:g}')}: the first number is not below the "
+                "second",
+                remedy="Give the lower end of the display window first",
+            )
 
 
 def read_image(path: Path, role: Role, settings: CaseSettings) -> Volume:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medfuse
-from medfuse.case.early import EarlyPair, read_image
+from medfuse.case.early import EarlyPair, read_image, require_windows
 from medfuse.case.focus import case_region
 from medfuse.case.record import (
     CaseRecord,
@@ -39,6 +39,7 @@ from medfuse.imaging.memory import disk_for_case, memory_limit
 from medfuse.imaging.pairing import require_pair
 from medfuse.imaging.pet.body_weight import find_weight
 from medfuse.imaging.progress import listening
+from medfuse.kernel.colormaps import COLORMAPS
 from medfuse.kernel.devices import find_device
 from medfuse.kernel.scratch import on_disk, require_disk, set_aside
 from medfuse.measurement.files import Named
@@ -191,6 +192,8 @@ def run_case(
 
         require_highdicom()
     find_device(settings.device)
+    require_windows(settings)
+    _require_colormap(settings.colormap)
     key = case_key(anatomical, functional, settings)
     salt = study_salt(uid_salt) if uid_salt and not settings.keep_uids else None
     told = listening(lambda _, text: notify(0.0, text))
@@ -289,6 +292,18 @@ def _require_apart(out: Path, *images: Path) -> None:
                 cause="it would lie within the folder of an input image",
                 remedy="Choose a folder outside of it",
             )
+
+
+def _require_colormap(name: str | None) -> None:
+    """Refuse an unknown color map before the images are registered for it."""
+    if name is not None and name not in COLORMAPS:
+        raise UsageError(
+            "E_SETTINGS",
+            what="Cannot fuse",
+            cause=f"{option('colormap', name)} is no color map of medfuse; known are "
+            f"{', '.join(COLORMAPS)}",
+            remedy="Choose one of these",
+        )
 
 
 def _require_same_images(out: Path, anat: MetaTensor, func: MetaTensor) -> None:

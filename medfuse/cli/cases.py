@@ -157,13 +157,18 @@ def _pair(
         raise UsageError(
             "E_USAGE",
             what="Cannot tell which two images to fuse",
-            cause=f"{sum(p is not None for p in (anatomical, functional))} paths and "
-            f"{' and '.join(f'--{kind.lower()}' for kind in given) or 'no named image'} were given",
+            cause=_what_was_given([anatomical, functional], list(given)),
             remedy="Give the anatomical and then the functional image, or name both, for example "
             "--mri t1.nii.gz --pet pet/",
         )
     stated = {"anatomical_modality": roles[0], "functional_modality": roles[1]}
     return given[roles[0]], given[roles[1]], stated
+
+
+def _what_was_given(positions: list[Path | None], names: list[str]) -> str:
+    count = len([path for path in positions if path is not None])
+    words = [("no path", "one path", "two paths")[count]] if count or not names else []
+    return f"the command line has {' and '.join([*words, *(f'--{n.lower()}' for n in names)])}"
 
 
 def _with_modalities(settings: CaseSettings, stated: dict[str, str]) -> CaseSettings:

@@ -41,6 +41,18 @@ def read(folder: Path, name: str) -> np.ndarray:
     return np.asarray(nib.load(folder / f"{name}.nii.gz").dataobj)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"colormap": "jet"}, {"window": (10, 0)}, {"anatomical_window": (5, 5)}]
+)
+def test_settings_that_no_image_can_use_are_refused_before_reading(brain, tmp_path, wrong):
+    told: list[str] = []
+    settings = FAST.model_copy(update=wrong)
+    with pytest.raises(UsageError, match=next(iter(wrong))) as caught:
+        run_case(*brain, tmp_path / "out", settings, case="x", progress=lambda _, t: told.append(t))
+    assert caught.value.code == "E_SETTINGS"
+    assert told == []
+
+
 def test_every_output_lies_on_the_anatomical_grid(fused, brain):
     anatomical = nib.load(brain[0])
     names = ("luminance", "weight_map", "anatomical_share", "gamut_change")

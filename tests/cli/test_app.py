@@ -293,8 +293,8 @@ def test_images_may_be_named_instead_of_placed(small, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        ((), "0 paths and no named image"),
-        (("mri",), "1 paths and no named image"),
+        ((), "the command line has no path"),
+        (("mri",), "the command line has one path"),
         (("--mri", "mri"), "0 paths and --mri"),
         (("--pet", "pet"), "0 paths and --pet"),
         (("--pet", "pet", "--spect", "other"), "--pet and --spect"),

@@ -55,6 +55,8 @@ def test_a_wrong_path_or_argument_is_refused_before_torch_is_imported(images: Pa
     (images / "note.txt").write_text("no image")
     assert loaded("fuse", images / "note.txt", t1, "-o", out) == (8, {"nibabel"})
     assert loaded("fuse", t1, t1, "-o", out / "fused.nii.gz") == (2, set())
+    code, names = loaded("fuse", t1, images / "pet.nii.gz", "-o", out, "--window", "10", "0")
+    assert (code, "torch" in names) == (2, False)
 
 
 def test_fusing_a_pair_imports_no_monai_and_what_writes_dicom_only_for_dicom(images: Path) -> None:
