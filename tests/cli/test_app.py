@@ -295,12 +295,12 @@ def test_images_may_be_named_instead_of_placed(small, tmp_path, capsys):
     [
         ((), "the command line has no path"),
         (("mri",), "the command line has one path"),
-        (("--mri", "mri"), "0 paths and --mri"),
-        (("--pet", "pet"), "0 paths and --pet"),
+        (("--mri", "mri"), "the command line has --mri"),
+        (("--pet", "pet"), "the command line has --pet"),
         (("--pet", "pet", "--spect", "other"), "--pet and --spect"),
         (("--mri", "mri", "--pet", "pet", "--ct", "ct"), "--mri and --pet and --ct"),
-        (("mri", "--pet", "pet"), "1 paths and --pet"),
-        (("mri", "pet", "--pet", "other"), "2 paths and --pet"),
+        (("mri", "--pet", "pet"), "has one path and --pet"),
+        (("mri", "pet", "--pet", "other"), "has two paths and --pet"),
         (
             ("--mri", "mri", "--pet", "pet", "--functional-modality", "CT"),
             "--functional-modality CT",
