@@ -244,7 +244,7 @@ def run_case(
                 patient=read_patient(functional, settings.functional_series) if kept else None,
             )
         notes += measured.notes if measured else ()
-        notes += contour_notes(settings, measured=measured is not None)
+        notes += contour_notes(settings, measured, registration)
         record = CaseRecord(
             case=case,
             command=command,

@@ -175,14 +175,18 @@ def region_outlines(
     return Outlines(grid.shape, names, tuple(pieces)) if pieces else None
 
 
-def contour_notes(settings: CaseSettings, *, measured: bool) -> tuple[str, ...]:
+def contour_notes(
+    settings: CaseSettings, measured: Measured | None, registration: Registration
+) -> tuple[str, ...]:
     """Say why no region is outlined although that was chosen."""
     if not settings.contours:
         return ()
-    if not measured:
+    if measured is None:
         return ("contours were chosen, but no region was given",)
     if not (settings.png or settings.dicom):
         return ("contours were chosen, but neither PNG nor DICOM; the report outlines regions",)
+    if region_outlines(measured, registration) is None:
+        return ("contours were chosen, but no region lies on the anatomical image",)
     return ()
 
 

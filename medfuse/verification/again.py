@@ -75,7 +75,7 @@ def same_files(
     if unmeasured:
         made["steps"] += [step for step in found["steps"] if step["name"] == "measure"]
         told = (note for note in found["notes"] if note not in made["notes"])
-        made["notes"] += [note for note in told if note.startswith("DICOM: ")]
+        made["notes"] += [note for note in told if note.startswith(("DICOM: ", "contours "))]
     if salted:
         yield from _pseudonyms(made, found)
     yield from _entries(made, found, made_by)
@@ -130,10 +130,9 @@ def _measured(
 ) -> tuple[CaseRecord, Finding | None]:
     """The record with its regions measured again, if their files are among the inputs."""
     step = next((s for s in provenance["steps"] if s["name"] == "measure"), None)
-    last = contour_notes(record.settings, measured=step is not None)
-    record = replace(record, notes=(*record.notes, *last))
     if step is None:
-        return record, None
+        last = contour_notes(record.settings, None, record.registration)
+        return replace(record, notes=(*record.notes, *last)), None
     wanted = step["parameters"]["files"]
     places = ((found_by_content(f["sha256"], inputs), f["name"]) for f in wanted)
     files = [Named(path, name) for path, name in places if path is not None]
@@ -160,7 +159,8 @@ def _measured(
             salt=record.uid_salt or case_secret(images),
             patient=read_patient(source.path, series) if settings.keep_patient else None,
         )
-    notes = (*record.notes[: len(record.notes) - len(last)], *measured.notes, *last)
+    last = contour_notes(settings, measured, record.registration)
+    notes = (*record.notes, *measured.notes, *last)
     return replace(record, measured=measured, notes=notes), None
 
 

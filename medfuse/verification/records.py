@@ -207,12 +207,13 @@ def _windows(settings: dict[str, Any], windows: dict[str, Any]) -> Iterator[str]
 
 
 def _notes(provenance: dict[str, Any], steps: dict[str, Any]) -> Iterator[str]:
-    """The notes of a case are those of its images and its registration, and of DICOM output."""
+    """The notes are those of the images and the registration, of DICOM output and of contours."""
     inputs, notes = provenance["inputs"], list(provenance["notes"])
     told = [*inputs["anatomical"]["notes"], *inputs["functional"]["notes"]]
     told += [sanitize_text(str(note)) for note in steps["register"]["result"]["reasons"]]
-    more = notes[len(told) :]
-    if notes[: len(told)] != told or (more and not provenance["settings"].get("dicom")):
+    kinds = {"dicom": "DICOM: ", "contours": "contours "}
+    chosen = tuple(start for name, start in kinds.items() if provenance["settings"].get(name))
+    if notes[: len(told)] != told or not all(str(n).startswith(chosen) for n in notes[len(told) :]):
         yield "notes, and those of the inputs and the registration"
 
 

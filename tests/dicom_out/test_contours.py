@@ -179,8 +179,19 @@ def test_the_whole_is_made_again_by_verify(made: Path, case: str, tmp_path: Path
     assert not partly["measurements"].checked
 
 
-def test_contours_without_regions_or_pictures_are_remarked(made: Path, tmp_path: Path) -> None:
-    chosen = ("--initial", str(made / "start.txt"), "--contours", "burned-in")
-    fuse(made / "mr", made / "pet", tmp_path / "none", *chosen, "--png")
-    assert "no region was given" in (tmp_path / "none" / "provenance.json").read_text()
-    assert not list((tmp_path / "none" / "png").glob("outlined*"))
+def test_where_nothing_can_be_outlined_that_is_remarked_and_verified(
+    made: Path, tmp_path: Path
+) -> None:
+    chosen = ("--initial", str(made / "start.txt"), "--contours", "burned-in", "--png")
+    far = nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.diag([2.0, 2.0, 2.0, 1.0]))
+    far.affine[:3, 3] = 900
+    nib.save(far, tmp_path / "far.nii.gz")
+    for name, more, words in (
+        ("none", (), "no region was given"),
+        ("far", ("--regions", str(tmp_path / "far.nii.gz")), "no region lies on the anatomical"),
+    ):
+        fuse(made / "mr", made / "pet", tmp_path / name, *chosen, *more)
+        assert words in (tmp_path / name / "provenance.json").read_text()
+        assert not list((tmp_path / name / "png").glob("outlined*"))
+    shutil.copy(tmp_path / "far.nii.gz", made / "far.nii.gz")
+    assert [f for f in verify(tmp_path / "far", inputs=made) if not f.ok] == []
