@@ -257,6 +257,7 @@ def use(bench: Bench, out: Path) -> None:
     for plane in PLANES:
         with bench.measure(f"view {plane}"):
             panel.view_buttons[plane].click()
+            bench.wait(lambda: not panel.view_bar.is_turning)
             bench.rest(0.3)
     _previews(bench, panel)
     for check in (tab.adjust.before, tab.adjust.checker, tab.adjust.edges):
