@@ -121,7 +121,7 @@ class CaseSettings(BaseModel):
     ] = 0.0
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"],
-        Option("Fusion", "Device for guide and kernel; auto is the CPU (bit-identical)."),
+        Option("Fusion", "Device for network and kernel; auto is the CPU (bit-identical)."),
     ] = "auto"
     bounded: Annotated[
         bool,

@@ -30,12 +30,12 @@ def add_commands(app: typer.Typer) -> None:
 
 @takes_settings("Reading", only=("colormap", "window", "anatomical_window", "keep_names"))
 def audit(
-    anatomical: Annotated[Path, typer.Option(help="MRI (or CT): NIfTI, DICOM, or a picture.")],
+    anatomical: Annotated[Path, typer.Option(help="MRI (or CT): NIfTI, DICOM, or a 2-D image.")],
     functional: Annotated[
-        Path, typer.Option(help="PET, SPECT or CT on the anatomical grid, or a picture.")
+        Path, typer.Option(help="PET, SPECT or CT on the anatomical grid, or a 2-D image.")
     ],
     fused: Annotated[
-        Path, typer.Option(help="The fused image: NIfTI (RGB or grey), or a picture.")
+        Path, typer.Option(help="The fused image: NIfTI (RGB or gray), or a 2-D image.")
     ],
     weights: Annotated[
         Path | None,
@@ -54,7 +54,7 @@ def audit(
 ) -> None:
     """Check a fused image that any tool made against its two sources.
 
-    Nothing has to be known about the tool. Say how the picture was made (weights, colour map,
+    Nothing has to be known about the tool. Say how the image was made (weights, color map,
     windows) and more can be checked.
     """
     from medfuse.verification.foreign import Options, audit_picture

@@ -26,12 +26,15 @@ def add_commands(app: typer.Typer) -> None:
 
 def enhance(
     image: Annotated[
-        Path, typer.Argument(help="A picture (PNG, JPEG, ...), a NIfTI file or a DICOM folder.")
+        Path, typer.Argument(help="A 2-D image (PNG, JPEG, ...), a NIfTI file or a DICOM folder.")
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", "--output", help="File to write: .png of a picture, .nii.gz of a scan."
+            "--out",
+            "-o",
+            "--output",
+            help="File to write: .png for a 2-D image, .nii.gz for a scan.",
         ),
     ],
     method: Annotated[

@@ -35,23 +35,23 @@ def add_commands(app: typer.Typer) -> None:
 
 @takes_settings(only=("method", "kernel", "bounded", "keep_names"))
 def fuse_images(
-    a: Annotated[Path, typer.Argument(help="First picture: nearer focus, longer exposure.")],
-    b: Annotated[Path, typer.Argument(help="Second picture of the same size, registered.")],
+    a: Annotated[Path, typer.Argument(help="First image: nearer focus, longer exposure.")],
+    b: Annotated[Path, typer.Argument(help="Second image of the same size, registered.")],
     out: Annotated[Path, typer.Option("--out", "-o", "--output", help="The PNG to write.")],
     task: Annotated[
         Literal["auto", "focus", "exposure", "modality"],
-        typer.Option(help="What the pictures differ in; decides how colour is merged."),
+        typer.Option(help="What the images differ in; decides how color is merged."),
     ] = "auto",
     bits: Annotated[
         int | None,
         typer.Option(
-            min=1, max=16, help="Depth of 16-bit gray pictures. [default: by the largest value]"
+            min=1, max=16, help="Depth of 16-bit gray images. [default: by the largest value]"
         ),
     ] = None,
     *,
     settings: CaseSettings,
 ) -> None:
-    """Fuse two registered pictures: focus, exposures or modalities, by any method.
+    """Fuse two registered 2-D images: focus, exposures or modalities, by any method.
 
     Beside OUT a JSON file of the same name says what was done and what the audit found.
     """
@@ -66,7 +66,7 @@ def fuse_images(
         terminal.audit_table(record)
         for note in record["notes"]:
             terminal.say(f"note: {note}", style="yellow")
-        chosen = " (found from the pictures)" if task == "auto" else ""
+        chosen = " (found from the images)" if task == "auto" else ""
         terminal.say(f"Wrote {out}: task {record['task']}{chosen}", style="green")
 
     terminal.answer(record, show)
@@ -81,12 +81,12 @@ def unfuse(
         str | None, typer.Option(help="Two-way map; default as recorded, or by its colors.")
     ] = None,
     provenance: Annotated[
-        Path | None, typer.Option(help="provenance.json of the result; default beside the picture.")
+        Path | None, typer.Option(help="provenance.json of the result; default beside the image.")
     ] = None,
 ) -> None:
-    """Read the functional and the anatomical image back from a fused picture.
+    """Read the functional and the anatomical image back from a fused image.
 
-    Only pictures of two-way color maps hold both images. The error of every value is written too.
+    Only images in two-way color maps hold both images. The error of every value is written too.
     """
     from medfuse.pictures.unfuse import LIKELY
     from medfuse.pictures.unfuse import unfuse as take_apart

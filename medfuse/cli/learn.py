@@ -112,23 +112,23 @@ def train(
 
 @takes_settings(only=("kernel", "gamut", "device", "keep_names"))
 def evaluate(
-    a: Annotated[Path, typer.Option("--a", help="Folder of A pictures (color or functional).")],
-    b: Annotated[Path, typer.Option("--b", help="Folder of B pictures (MRI or infrared).")],
+    a: Annotated[Path, typer.Option("--a", help="Folder of A images (color or functional).")],
+    b: Annotated[Path, typer.Option("--b", help="Folder of B images (MRI or infrared).")],
     method: Annotated[
         list[str] | None,
         typer.Option("--method", "-m", help="Repeat for several. [default: swift]"),
     ] = None,
     fused: Annotated[
-        list[str] | None, typer.Option(help="NAME=DIR: also judge finished pictures of a folder.")
+        list[str] | None, typer.Option(help="NAME=DIR: also evaluate finished images of a folder.")
     ] = None,
     profile: Annotated[
         Literal["paper", "reference"], typer.Option(help="Definitions of the metrics.")
     ] = "reference",
-    save: Annotated[Path | None, typer.Option(help="Write the fused pictures here.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the fused images here.")] = None,
     *,
     settings: CaseSettings,
 ) -> None:
-    """Judge methods on paired pictures, always beside the trivial rules."""
+    """Evaluate methods on paired images, always beside the trivial rules."""
     from medfuse.evaluation import evaluate as evaluation
 
     folders = dict(_name_and_folder(item) for item in fused or [])

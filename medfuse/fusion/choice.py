@@ -54,7 +54,7 @@ def choose_colormap(
         If the map is unknown, or one is named for an image that is RGB already.
     """
     if name is not None and name not in COLORMAPS:
-        raise ValueError(f"unknown colour map {name!r}; choose one of {', '.join(COLORMAPS)}")
+        raise ValueError(f"unknown color map {name!r}; choose one of {', '.join(COLORMAPS)}")
     if func.shape[0] == 3:
         if name is not None:
             raise ValueError("the functional image is RGB already; leave colormap out")
@@ -82,7 +82,7 @@ def choose_gamut(gamut: Gamut | None, colormap: str | None) -> Gamut:
     """
     if gamut == "band" and colormap not in MAPS:
         raise ValueError(
-            f"gamut 'band' needs a scalar functional image and one of the colour maps "
+            f"gamut 'band' needs a scalar functional image and one of the color maps "
             f"{', '.join(MAPS)}"
         )
     if gamut == "overlay" and colormap is None:

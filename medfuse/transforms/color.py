@@ -45,7 +45,7 @@ class ColorizeFunctional(Transform):
     ) -> None:
         if colormap is not None and colormap not in COLORMAPS:
             raise ValueError(
-                f"unknown colour map {colormap!r}; choose one of {', '.join(COLORMAPS)}"
+                f"unknown color map {colormap!r}; choose one of {', '.join(COLORMAPS)}"
             )
         if window is not None and not window[0] < window[1]:
             raise ValueError(f"the window must rise, got {window[0]:g} to {window[1]:g}")

@@ -134,9 +134,9 @@ def _colour_map(provenance: dict[str, Any], made_by: str | None) -> Finding:
     """The table on record, with which the picture is painted again, is the one of that name."""
     colours = provenance["colormap"]
     if colour_table(colours["name"]).model_dump() == colours:
-        return Finding("colour map", True, f"{colours['name']}, as in this version")
+        return Finding("color map", True, f"{colours['name']}, as in this version")
     table = f"the table of {colours['name']}"
-    return other_version("colour map", table, provenance["medfuse"], made_by)
+    return other_version("color map", table, provenance["medfuse"], made_by)
 
 
 def _contradictions(provenance: dict[str, Any], files: dict[str, Any]) -> Iterator[str]:

@@ -294,7 +294,7 @@ def _same_picture(folder: Path, rgb: np.ndarray) -> Finding:
     channels = np.stack([picture[name] for name in ("R", "G", "B")])
     differ = int((channels != to_bytes(rgb)).any(axis=0).sum())
     text = f"{differ} voxels differ" if differ else "equal to the bit"
-    return Finding("fused picture", not differ, text)
+    return Finding("fused image", not differ, text)
 
 
 def _equal(what: str, new: Any, old: np.ndarray) -> Finding:

@@ -256,7 +256,7 @@ def test_shapes_grids_and_channels_are_checked():
         )
     with pytest.raises(ValueError, match="must rise"):
         medfuse.fuse(functional=a, anatomical=b, window=(3, 3))
-    with pytest.raises(ValueError, match="unknown colour map"):
+    with pytest.raises(ValueError, match="unknown color map"):
         medfuse.fuse(functional=a, anatomical=b, colormap="jet2000")
     with pytest.raises(UsageError, match="E_UNKNOWN_METHOD"):
         medfuse.fuse(functional=a, anatomical=b, method="swiftt")

@@ -37,7 +37,7 @@ def test_an_untouched_result_is_reproduced_to_the_bit_from_inputs_under_any_name
     assert wrong(findings) == set()
     assert {f.what for f in findings} >= {
         "altered files", "records restated", "share and luminance", "anatomical input",
-        "functional input", "resampled functional", "fused luminance", "fused picture",
+        "functional input", "resampled functional", "fused luminance", "fused image",
         "weights of the guide", "audit numbers", "registration", "files made again",
         "provenance made again",
     }  # fmt: skip
@@ -144,11 +144,11 @@ def paint(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "alone", "with_inputs"),
     [
-        ("fused_rgb", "fused picture", "fused picture"),
-        ("luminance", "fused picture", "fused luminance"),
+        ("fused_rgb", "fused image", "fused image"),
+        ("luminance", "fused image", "fused luminance"),
         ("anatomical_share", "share and luminance", "anatomical share"),
         ("weight_map", "share and luminance", "weights of the guide"),
-        ("functional_on_anatomical", "fused picture", "resampled functional"),
+        ("functional_on_anatomical", "fused image", "resampled functional"),
     ],
 )
 def test_painted_volumes_are_found_even_when_all_records_were_made_to_fit(
@@ -168,9 +168,9 @@ def test_painted_volumes_are_found_even_when_all_records_were_made_to_fit(
 @pytest.mark.parametrize(
     ("functional", "name", "alone"),
     [
-        ("pet", "fused_rgb", "fused picture"),
-        ("pet", "luminance", "fused picture"),
-        ("ct", "fused_rgb", "fused picture"),
+        ("pet", "fused_rgb", "fused image"),
+        ("pet", "luminance", "fused image"),
+        ("ct", "fused_rgb", "fused image"),
         ("ct", "weights_level0", "share and luminance"),
         ("ct", "anatomical_share", "share and luminance"),
     ],
@@ -195,8 +195,8 @@ def test_painted_volumes_of_default_pictures_are_found_too(
 @pytest.mark.parametrize(
     ("edit", "found"),
     [
-        (lambda r: r["colormap"]["table"].reverse(), "colour map"),
-        (lambda r: r["colormap"]["table"].reverse(), "fused picture"),
+        (lambda r: r["colormap"]["table"].reverse(), "color map"),
+        (lambda r: r["colormap"]["table"].reverse(), "fused image"),
         (lambda r: r["steps"][0]["result"].update(verdict="good"), "transform"),
         (lambda r: r.update(patient="x"), "records"),
         (lambda r: r["inputs"].pop("functional"), "records"),
@@ -207,7 +207,7 @@ def test_an_edited_provenance_is_found_without_the_inputs(
     copy: Path, edit: Callable[[dict[str, Any]], Any], found: str
 ) -> None:
     edit_json(copy / "audit.json", lambda a: (a.update(verdict="look"), look_at(a)))
-    if found in ("transform", "colour map", "fused picture"):
+    if found in ("transform", "color map", "fused image"):
         edit_json(copy / "provenance.json", edit)
         reseal(copy)
     else:

@@ -106,7 +106,7 @@ def test_a_result_with_a_fourth_axis_verifies_and_a_forged_one_does_not(
     what = about("fused_rgb", Facts(None, "", "", "4d"))
     write_nifti(path, picture.flip(0), picture.affine, what=what, colors="4d")  # blue is red
     reseal(forged)
-    assert wrong(verify(forged)) == {"fused picture"}
+    assert wrong(verify(forged)) == {"fused image"}
     write_nifti(path, picture, picture.affine, what=about("fused_rgb", Facts(None, "", "")))
     reseal(forged)
     [finding] = check_headers(forged, record_of(forged))
