@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,13 @@ import medfuse
 from medfuse.errors import NOTICE
 from medfuse.imaging.downloads import HOME
 from medfuse.results.folder import read_json, shown_name, whole_file, writing
-from medfuse.results.ledger_files import CRATE, SUMMARY, TABLES, result_folders
+from medfuse.results.ledger_files import (
+    CRATE,
+    SUMMARY,
+    TABLES,
+    follow_up_folders,
+    result_folders,
+)
 
 _PROFILE = "https://w3id.org/ro/crate/1.1"
 _TYPES = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".json": "application/json",
@@ -50,7 +57,7 @@ def write_crate(out: Path) -> Path:
     parts = [_identifier(name) for name in papers]
     with writing(path), whole_file(path) as file:
         file.write(f'{{\n "@context": "{_PROFILE}/context",\n "@graph": [\n'.encode())
-        for case in _cases(out):  # one at a time: a study may be long
+        for case in chain(_cases(out), _comparisons(out)):  # one at a time: a study may be long
             parts.append(case["@id"])
             file.write(f"  {json.dumps(case)},\n".encode())
         for name in papers:
@@ -72,6 +79,17 @@ def _cases(out: Path) -> Iterator[dict[str, Any]]:
             "description": f"Fused image of one case; audit: {audit.get('verdict', 'unknown')}. "
             "provenance.json in it names inputs, steps and versions; manifest.json has the SHA-256 "
             "of every file; volumes.json has the units.",
+        }
+
+
+def _comparisons(out: Path) -> Iterator[dict[str, Any]]:
+    for folder in follow_up_folders(out):
+        yield {
+            "@id": f"{_identifier(folder.name)}/",
+            "@type": "Dataset",
+            "name": shown_name(folder.name),
+            "description": "A case compared with an earlier one of the same person; followup.json "
+            "in it names both and has the SHA-256 of every file.",
         }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from medfuse.report.regions import MAX_TABLE_BYTES
 from medfuse.results.folder import read_json, whole_file, write_through, writing
-from medfuse.results.ledger_files import SUFFIX, SUMMARY, result_folders
+from medfuse.results.ledger_files import SUFFIX, SUMMARY, follow_up_folders, result_folders
 
 MEASUREMENTS, SUMMARY_TABLE, CHANGES = "measurements.tsv", "summary.tsv", "changes.tsv"
 MISSING = "n/a"
@@ -55,13 +55,13 @@ def write_tables(out: Path) -> None:
     """
     _write_summary(out)
     _join(out, MEASUREMENTS, lambda: ((folder.name, folder) for folder in result_folders(out)))
-    _join(out, CHANGES, lambda: _follow_ups(out))
+    _join(out, CHANGES, lambda: _compared(out))
 
 
-def _follow_ups(out: Path) -> Iterator[tuple[str, Path]]:
-    """Names of cases, and the folders in which they are compared with an earlier one."""
-    for folder in sorted(out.glob(f"*{SUFFIX}")):
-        if (folder / "followup.json").is_file():
+def _compared(out: Path) -> Iterator[tuple[str, Path]]:
+    """Cases that this batch compared with an earlier one, and where."""
+    for folder in follow_up_folders(out):
+        if folder.name.endswith(SUFFIX):
             yield folder.name.removesuffix(SUFFIX), folder
 
 

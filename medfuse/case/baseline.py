@@ -8,7 +8,7 @@ from pathlib import Path
 
 import medfuse
 from medfuse.case.followup import WHAT, TimePoint, follow_up
-from medfuse.case.followup_files import RECORD, record_of, write_follow_up
+from medfuse.case.followup_files import record_of, write_follow_up
 from medfuse.case.pipeline import load_pair
 from medfuse.case.regions import region_files
 from medfuse.errors import InputError
@@ -17,7 +17,7 @@ from medfuse.measurement.files import Named
 from medfuse.measurement.measure import MTV
 from medfuse.report.followup import FollowUp
 from medfuse.results.folder import read_json, read_manifest
-from medfuse.results.ledger_files import SUFFIX
+from medfuse.results.ledger_files import FOLLOW_UP, SUFFIX
 from medfuse.settings import CaseSettings, Progress
 
 
@@ -111,7 +111,7 @@ def compare(
 
 def is_current(first: Path, second: Path) -> bool:
     """Whether the comparison of two result folders is there, of these very results."""
-    record = read_json(place_of(second) / RECORD) or {}
+    record = read_json(place_of(second) / FOLLOW_UP) or {}
     keys = [(read_manifest(folder) or {}).get("key") for folder in (first, second)]
     told = [record.get("times", {}).get(when, {}).get("key") for when in ("first", "second")]
     return None not in keys and keys == told and record.get("medfuse") == medfuse.__version__

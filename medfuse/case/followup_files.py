@@ -21,9 +21,10 @@ from medfuse.record.provenance import software
 from medfuse.report.followup import FollowUp, write_page
 from medfuse.results.export import write_nifti
 from medfuse.results.folder import inventory
+from medfuse.results.ledger_files import FOLLOW_UP
 from medfuse.results.new_folder import new_folder
 
-RECORD, SCHEMA = "followup.json", "medfuse-followup/2"
+SCHEMA = "medfuse-followup/2"
 FIRST, SECOND, CHANGES, PAGE = "first.tsv", "second.tsv", "changes.tsv", "followup.html"
 _SETTINGS = ("preset", "accept_suspect")
 
@@ -47,11 +48,11 @@ def write_follow_up(
     OutputError
         ``E_WRITE``: the disk is full, or something lies at `out`.
     """
-    earlier = replace_earlier and (out / RECORD).is_file()
+    earlier = replace_earlier and (out / FOLLOW_UP).is_file()
     with new_folder(out, WHAT, replace_old=earlier) as scratch:
         write_files(scratch, found)
         outputs = {name: facts["sha256"] for name, facts in inventory(scratch).items()}
-        _to_json(scratch / RECORD, {**about, "outputs": outputs})
+        _to_json(scratch / FOLLOW_UP, {**about, "outputs": outputs})
 
 
 def write_files(folder: Path, found: FollowUp) -> None:

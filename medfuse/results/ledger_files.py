@@ -24,6 +24,8 @@ TABLES = (
 )
 #: A case compared with an earlier one of the same person lies in a folder of its name and this.
 SUFFIX = "-followup"
+#: What makes a folder a comparison of two times.
+FOLLOW_UP = "followup.json"
 _MAX_LINE = 1 << 24  # bytes of an event; names of all cases of a large study
 
 
@@ -31,6 +33,13 @@ def result_folders(out: Path) -> Iterator[Path]:
     """Whole result folders of an output folder, by name."""
     for name in sorted(os.listdir(out)):
         if not name.startswith(".") and read_manifest(out / name) is not None:
+            yield out / name
+
+
+def follow_up_folders(out: Path) -> Iterator[Path]:
+    """Comparisons of two times in an output folder, by name."""
+    for name in sorted(os.listdir(out)):
+        if not name.startswith(".") and (out / name / FOLLOW_UP).is_file():
             yield out / name
 
 

@@ -12,7 +12,6 @@ from medfuse.case.followup import TimePoint, follow_up
 from medfuse.case.followup_files import (
     CHANGES,
     FIRST,
-    RECORD,
     SCHEMA,
     SECOND,
     asked_again,
@@ -27,6 +26,7 @@ from medfuse.measurement.gather import found_by_content
 from medfuse.measurement.table import MISSING, RegionTable, Row
 from medfuse.record.provenance import software
 from medfuse.results.folder import MAX_JSON_BYTES, file_sha256, inventory, is_plain
+from medfuse.results.ledger_files import FOLLOW_UP
 from medfuse.settings import Progress
 from medfuse.verification.compare import differences
 from medfuse.verification.files import entries
@@ -66,14 +66,7 @@ def time_point(folder: Path, inputs: Inputs) -> TimePoint:
 
 def is_follow_up(folder: Path) -> bool:
     """Whether a folder holds a comparison of two times, or says so."""
-    return (folder / RECORD).is_file()
-
-
-def follow_up_folders(study: Path) -> list[Path]:
-    """Comparisons in a folder of results, by name."""
-    if not study.is_dir():
-        return []
-    return sorted(path for path in study.iterdir() if path.is_dir() and is_follow_up(path))
+    return (folder / FOLLOW_UP).is_file()
 
 
 def verify_follow_up(
@@ -94,9 +87,9 @@ def verify_follow_up(
     InputError
         ``E_NOT_A_RESULT``.
     """
-    record = read_json(folder, RECORD)
+    record = read_json(folder, FOLLOW_UP)
     if record.get("schema") != SCHEMA:
-        raise not_a_result(folder, f"{RECORD} is not of this version, which keeps no digests")
+        raise not_a_result(folder, f"{FOLLOW_UP} is not of this version, which keeps no digests")
     yield from _files(folder, record)
     yield _restated(folder)
     for when, told in record["times"].items():
@@ -111,7 +104,7 @@ def verify_follow_up(
 
 def _files(folder: Path, record: dict[str, Any]) -> Iterator[Finding]:
     plain, odd = entries(folder)
-    expected, found = record["outputs"], set(plain) - {RECORD}
+    expected, found = record["outputs"], set(plain) - {FOLLOW_UP}
     left, altered = _MOST_BYTES, []
     for name in found.intersection(expected):
         left -= plain[name]

@@ -13,6 +13,7 @@ from typing import Any
 from medfuse.errors import MedfuseError
 from medfuse.record.privacy import salt_beside, study_salt
 from medfuse.results.folder import MANIFEST, STUDY_LIST, read_manifest
+from medfuse.results.ledger_files import follow_up_folders
 from medfuse.settings import Progress
 from medfuse.verification.deformation import check_deformation
 from medfuse.verification.files import check_beside, check_files, check_name, result_folders
@@ -23,7 +24,7 @@ from medfuse.verification.finding import (
     not_checked,
     read_json,
 )
-from medfuse.verification.followup import follow_up_folders, is_follow_up, verify_follow_up
+from medfuse.verification.followup import is_follow_up, verify_follow_up
 from medfuse.verification.inputs import Inputs
 from medfuse.verification.records import check_records, stated_alone
 from medfuse.verification.replay import replay_inputs, replay_stored
@@ -165,7 +166,8 @@ def verify_study(
         The entry of the empty name is about what lies beside the results and, with a public key,
         about the signature over the study.
     """
-    folders = [*result_folders(study), *follow_up_folders(study)]
+    folders = result_folders(study)
+    folders += follow_up_folders(study) if study.is_dir() else ()
     if not folders:
         raise not_a_result(study, f"no {MANIFEST} is in it or in its folders")
     notify = progress or (lambda fraction, text: None)
