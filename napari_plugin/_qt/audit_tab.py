@@ -180,4 +180,5 @@ class AuditTab(QWidget):
         from napari.utils.theme import get_theme
 
         theme: Any = get_theme(self.model.viewer.theme)
-        return theme.background.as_hex("long"), theme.text.as_hex("long")
+        back, ink = (QColor(color.as_hex()).name() for color in (theme.background, theme.text))
+        return back, ink
