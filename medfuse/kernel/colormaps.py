@@ -182,7 +182,7 @@ def _of_matplotlib(name: str) -> Tensor:
 
 def _table(name: str, like: Tensor) -> Tensor:
     if name not in COLORMAPS:
-        raise ValueError(f"unknown colour map {name!r}; choose one of {', '.join(COLORMAPS)}")
+        raise ValueError(f"unknown color map {name!r}; choose one of {', '.join(COLORMAPS)}")
     return COLORMAPS[name].to(like)
 
 

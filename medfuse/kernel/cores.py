@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 def wait_asleep() -> None:
@@ -33,8 +34,12 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
+@cache
 def keep_imported() -> None:
-    """Take everything that is there out of the collector's rounds, also of the one at the end."""
+    """Take everything that is there out of the collector's rounds, also of the one at the end.
+
+    Once in a process: what comes later, such as images, is collected as always.
+    """
     gc.collect()
     gc.freeze()
 
