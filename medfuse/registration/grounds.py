@@ -13,6 +13,8 @@ from typing import Any
 
 from medfuse.registration.expected import LEAST_MM
 
+#: The information gained has to exceed the elastic energy that it costs by this factor.
+WORTH = 1.25
 #: What of a gap of the skin may be left.
 RESOLVED = 0.75
 #: Less than this is not known of a rigid registration either.
@@ -53,7 +55,11 @@ class Grounds:
     @property
     def used(self) -> bool:
         """Whether the deformation is used."""
-        return self.gain_nats > self.energy_nats and (self._skin or self._parts)
+        return self._is_worth_it and (self._skin or self._parts)
+
+    @property
+    def _is_worth_it(self) -> bool:
+        return self.gain_nats > WORTH * self.energy_nats
 
     @property
     def _skin(self) -> bool:
@@ -81,7 +87,7 @@ class Grounds:
                 "the deformation was not used, because nothing that a rigid motion leaves open was "
                 f"found: {self._found}"
             )
-        if self.gain_nats <= self.energy_nats:
+        if not self._is_worth_it:
             return (
                 "the deformation was not used, because it makes the images too little alike for "
                 f"how much it bends the body ({self._found})"
