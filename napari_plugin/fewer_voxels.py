@@ -16,8 +16,9 @@ from torch.nn.functional import avg_pool3d, max_pool3d
 from medfuse.fusion import FusionResult
 from napari_plugin import outputs
 from napari_plugin.colors import napari_colormap
-from napari_plugin.layers import Source, shown
+from napari_plugin.layers import shown
 from napari_plugin.outputs import Output
+from napari_plugin.source import Source
 
 SMALL = (outputs.SOLID_UPTAKE, outputs.SOLID_ANATOMY)
 MOST = 10_000_000  # voxels that 3-D shows as they are; 40 MB for the graphics card

@@ -7,8 +7,8 @@ import pytest
 
 from napari_plugin import fewer_voxels, outputs, views
 from napari_plugin.jobs import Done
-from napari_plugin.layers import linear_map
 from napari_plugin.model import FusionModel
+from napari_plugin.placing import linear_map
 from napari_plugin.solid import uptake_layer
 
 
