@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TypeVar
 
-from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 LOOK_MS = 10
@@ -30,10 +30,10 @@ def warm_up(*modules: str) -> None:
 
 
 def beside(work: Callable[[], T]) -> T:
-    """Do work in a thread and wait for it; the window is painted, clicks and keys wait.
+    """Do work in a thread and wait for it; the window is painted, the cursor says that it is busy.
 
     napari calls readers, samples and imports in the thread of its window and wants the answer at
-    once. Elsewhere, and without a window, the work is simply done.
+    once; clicks and keys wait. Elsewhere, and without a window, the work is simply done.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if QApplication.instance() is None or not is_main:
@@ -43,6 +43,10 @@ def beside(work: Callable[[], T]) -> T:
         loop, timer = QEventLoop(), QTimer()
         timer.timeout.connect(lambda: loop.quit() if future.done() else None)
         timer.start(LOOK_MS)
-        loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
-        timer.stop()
+        QApplication.setOverrideCursor(Qt.CursorShape.BusyCursor)
+        try:
+            loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        finally:
+            QApplication.restoreOverrideCursor()
+            timer.stop()
         return future.result()
