@@ -42,14 +42,15 @@ def everywhere(work: Work) -> list[Refined]:
     home = upright[-1] if work.at_home else None
     hopeful = _best_distinct(pair, upright, home=home, most=HOPEFUL)
     meter.found(best(work, [*hopeful[:1], *upright]).matrix)
-    hopeful += _still_in_the_race(_tried(work, _turned(work)), hopeful)
+    turned = _still_in_the_race(_tried(work, _turned(work)), hopeful)
+    kept, hopeful = len(hopeful), hopeful + turned
     meter.stage(0.5, 0.65, total=len(hopeful) * plan.coarse.iterations, text="coarse refinement")
     rough = in_parallel(lambda r: r.then(coarse.refine(r.matrix, meter)), hopeful, meter)
-    upright, turned_tried = rough[:HOPEFUL], rough[HOPEFUL:]
+    upright, turned = rough[:kept], rough[kept:]
     finalists = _best_distinct(
         pair, upright, home=rough[0] if work.at_home else None, most=FINALISTS
     )
-    finalists += _still_in_the_race(turned_tried, finalists)
+    finalists += _still_in_the_race(turned, finalists)
     meter.found(best(work, finalists).matrix)
     meter.stage(0.65, 0.8, total=len(finalists) * plan.fine.iterations, text="fine refinement")
     return in_parallel(lambda r: r.then(work.fine.refine(r.matrix, meter)), finalists, meter)
