@@ -16,11 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from medfuse.imaging.grid import Grid, Matrix, transform_points
 
 CONFIDENCE = 0.9
-#: Set on persons by cross-validation: workflows/benchmarks/persons.py, docs/lab/registration.md.
-LEAST_MM = 3.0
-#: CT with PET or SPECT mostly come from one session on one scanner. All else is two sessions,
-#: between which limbs bend and organs move. No rigid witness sees that, so its spread counts more.
-FACTOR_ONE_SESSION, FACTOR_TWO_SESSIONS = 2.7, 3.4
+Kind = Literal["head", "one session", "two sessions"]
+#: `least_mm` and `factor` by kind of pair, set on persons by cross-validation:
+#: workflows/benchmarks/persons.py, docs/lab/registration.md. A head is one rigid body. Between two
+#: sessions limbs bend and organs move: no rigid witness sees that, so its spread counts more.
+LEAST_AND_FACTOR: dict[Kind, tuple[float, float]] = {
+    "head": (2.0, 2.3),
+    "one session": (3.0, 2.7),
+    "two sessions": (3.0, 3.4),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +121,6 @@ class ExpectedError:
         return cls(matrix, witnesses, values["least_mm"], values["factor"], spread)
 
 
-def expected_error(
-    matrix: Matrix, witnesses: tuple[Witness, ...], *, one_session: bool
-) -> ExpectedError:
-    """The bound with the factors that were set on persons.
-
-    Parameters
-    ----------
-    one_session : bool
-        Both images probably come from one session, as CT and PET of a hybrid scanner do.
-    """
-    factor = FACTOR_ONE_SESSION if one_session else FACTOR_TWO_SESSIONS
-    return ExpectedError(matrix, witnesses, LEAST_MM, factor)
+def expected_error(matrix: Matrix, witnesses: tuple[Witness, ...], kind: Kind) -> ExpectedError:
+    """The bound with the figures that were set on persons, for a kind of pair."""
+    return ExpectedError(matrix, witnesses, *LEAST_AND_FACTOR[kind])

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medfuse.registration.evidence import Sign, Verdict
+from medfuse.registration.expected import Kind
 from medfuse.registration.signs import (
+    GOOD_WITHIN_MM,
     MIN_SHARPNESS,
     about_error,
     about_information,
@@ -41,6 +43,7 @@ def judge(
     outcome: Outcome,
     within_mm: float | None = None,
     *,
+    kind: Kind = "two sessions",
     over: str = "the body",
     further: Sequence[Sign] = (),
     remarks: Sequence[str] = (),
@@ -52,6 +55,8 @@ def judge(
     outcome : Outcome
     within_mm : float, optional
         Mean bound of its error, mm; None where it was not measured.
+    kind : {"head", "one session", "two sessions"}
+        Of the pair.
     over : str
         Over what that mean is.
     further : sequence of Sign
@@ -65,7 +70,7 @@ def judge(
         *about_sharpness(outcome),
         *about_what_was_kept(outcome),
         *about_motion(outcome),
-        *about_error(outcome, within_mm, over),
+        *about_error(outcome, within_mm, GOOD_WITHIN_MM[kind], over),
         *about_sides(outcome),
         *about_shape(outcome),
         *further,

@@ -23,6 +23,7 @@ from medfuse.registration.expected import expected_error
 from medfuse.registration.fields import no_overlap
 from medfuse.registration.geometry import rotation_angle
 from medfuse.registration.inputs import check_volume, prepare
+from medfuse.registration.kinds import kind_of
 from medfuse.registration.model import Registration
 from medfuse.registration.outcome import Outcome, Volumes
 from medfuse.registration.places import named_places, worst_place
@@ -202,12 +203,12 @@ def _registration(
     region: Region | None,
 ) -> Registration:
     uptake = moving.get("modality") in ("PET", "SPECT")
-    one_session = uptake and fixed.get("modality") == "CT"
+    kind = kind_of(pair.fixed, fixed, moving)
     points = pair.landmarks()
     expected, typical = None, None
     places: tuple[Place, ...] = ()
     if outcome.witnesses:
-        expected = expected_error(outcome.matrix, outcome.witnesses, one_session=one_session)
+        expected = expected_error(outcome.matrix, outcome.witnesses, kind)
         asked = region.points(outcome.matrix) if region else points
         typical = float(expected.within_mm(asked).mean())
         places = named_places(expected, pair, points, uptake=uptake)
@@ -220,7 +221,7 @@ def _registration(
     if region:
         further += about_region(outcome.matrix, pair, region)
     over = "the region" if region else "the body"
-    judged = judge(outcome, typical, over=over, further=further, remarks=remarks)
+    judged = judge(outcome, typical, kind=kind, over=over, further=further, remarks=remarks)
     change = outcome.matrix @ np.linalg.inv(start)
     middle = np.append(pair.fixed.grid.centre, 1.0)
     shift = np.linalg.norm((outcome.matrix @ middle - start @ middle)[:3])

@@ -97,8 +97,7 @@ def _free(work: Work, method: str) -> Outcome:
     if is_rigid(work.start):
         all_found = everywhere(work)
         winner = best(work, all_found)
-        centre = work.pair.fixed.grid.centre
-        again = climb_again(work.fine, winner.matrix, centre, work.meter)
+        again = climb_again(work.fine, work.pair.fixed, winner.matrix, work.meter)
         winner = max([winner, *again], key=lambda r: r.score)
         if work.region:
             whole = (Witness("the whole body", winner.matrix),)

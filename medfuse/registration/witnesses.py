@@ -27,6 +27,7 @@ BLUR = 1.8
 #: Fewer than of the result itself: what counts is where a witness goes, not the last tenth of a mm.
 SAMPLES, ITERATIONS = 15_000, 25
 EXCHANGED = "roles exchanged"
+NO_AIR_MM = (np.inf, np.inf)
 #: The winner is climbed once more from so many starts around it.
 AGAIN = 2
 _Job = tuple[str, Callable[[], Stage]]
@@ -50,12 +51,23 @@ def nudged(matrix: Matrix, middle: NDArray[np.float64], number: int) -> Matrix:
     return matrix @ move
 
 
-def climb_again(
-    stage: Stage, here: Matrix, middle: NDArray[np.float64], meter: Meter
-) -> list[Refined]:
-    """Refine once more from starts around a place."""
-    starts = [nudged(here, middle, number) for number in range(AGAIN)]
-    return in_parallel(lambda start: stage.refine(start, meter), starts, meter)
+def climb_again(stage: Stage, fixed: Prepared, here: Matrix, meter: Meter) -> list[Refined]:
+    """Refine once more from starts around a place, and from the best one for the inside alone.
+
+    The air around a brain whose skull was removed lies on the skull of the other image: such a
+    place may hold a climb back that the inside alone leads on.
+    """
+    level = replace(stage.level, air_mm=NO_AIR_MM)
+    inside = stage.looking_at(on_grid_of(stage.fixed, level.region(fixed.depth)))
+    starts = [nudged(here, fixed.grid.centre, number) for number in range(AGAIN)]
+
+    def climb(start: Matrix | None) -> Refined:
+        if start is None:
+            led = inside.refine(here, meter)
+            return led.then(stage.refine(led.matrix, meter))
+        return stage.refine(start, meter)
+
+    return in_parallel(climb, [None, *starts], meter)
 
 
 def call_witnesses(
