@@ -157,6 +157,7 @@ def main() -> None:
                 print(json.dumps(row), flush=True)
                 continue
             print(kind, name, seed, f"{errors(row).mean():.1f} mm", verdict(row), flush=True)
+    table([judged_anew(row) for row in read([options.out])], options.data)
 
 
 if __name__ == "__main__":
