@@ -16,14 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 from medfuse.imaging.grid import Grid, Matrix, transform_points
 
 CONFIDENCE = 0.9
+#: Least bound of a body that may bend.
+LEAST_MM = 3.0
 Kind = Literal["head", "one session", "two sessions"]
 #: `least_mm` and `factor` by kind of pair, set on persons by cross-validation:
 #: workflows/benchmarks/persons.py, docs/lab/registration.md. A head is one rigid body. Between two
 #: sessions limbs bend and organs move: no rigid witness sees that, so its spread counts more.
 LEAST_AND_FACTOR: dict[Kind, tuple[float, float]] = {
     "head": (2.0, 2.3),
-    "one session": (3.0, 2.7),
-    "two sessions": (3.0, 3.4),
+    "one session": (LEAST_MM, 2.7),
+    "two sessions": (LEAST_MM, 3.4),
 }
 
 

@@ -12,7 +12,7 @@ from medfuse.registration.expected import Kind
 from medfuse.registration.inputs import Prepared
 
 #: Width, depth and height of the foreground, mm; heads of children and brains without skull too.
-LEAST_MM, MOST_MM = (100.0, 120.0, 80.0), (200.0, 250.0, 270.0)
+LEAST_SIZE_MM, MOST_SIZE_MM = (100.0, 120.0, 80.0), (200.0, 250.0, 270.0)
 #: So much of its largest section may touch a side, or the upper end, of the field of view.
 MOST_AT_SIDES, MOST_ABOVE = 0.25, 0.4
 
@@ -43,7 +43,7 @@ def shows_head(volume: Prepared) -> bool:
         return False
     points = transform_points(affine, index[:: max(1, len(index) // 5000)])
     size = np.ptp(np.quantile(points, (0.01, 0.99), axis=0), axis=0)
-    if (size < LEAST_MM).any() or (size > MOST_MM).any():
+    if (size < LEAST_SIZE_MM).any() or (size > MOST_SIZE_MM).any():
         return False
     ends = [_touching(mask > 0, axis) for axis in axes]
     above = ends[2][1 if turn[2, axes[2]] > 0 else 0]

@@ -15,7 +15,7 @@ are split: limits and factors are set on DEV, and CHECK is only looked at.
 * hybrid: CT <- PET of one scanner; the truth is gold, breathing and bed motion aside.
 * mr-pet, ct-mr: a clinical fusion is the truth, silver: it is itself up to 12 mm off in some.
 * loop: CT <- MR and MR <- PET, each found on its own, composed and compared with the scanner at
-  the tumour. Where both were called good and the loop is 10 mm off, one of them is wrong.
+  the tumor. Where both were called good and the loop is 10 mm off, one of them is wrong.
 * contour: area under the ROC curve of the PET inside the contour that an expert drew on the MR,
   against a ring of 15 mm around it, where the result puts it and where the headers put it.
 * region (--region): the contour on the fixed image is what must fit; errors at the tumor, with and
@@ -109,6 +109,15 @@ def table_of_peers(rows: list[dict[str, Any]]) -> None:
                 line(f"**{kind} {people}, median of {len(chosen)}**", chosen)
 
 
+def tables(files: list[Path], *, peers: bool, data: Path) -> None:
+    """Print what is stored, judged by the limits of this version."""
+    rows = read(files)
+    if peers:
+        table_of_peers(rows)
+    else:
+        table([judged_anew(row) for row in rows], data)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -125,11 +134,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", type=Path, help="only print tables of these files")
     options = parser.parse_args()
     if options.tables:
-        rows = read(options.tables)
-        if options.peers:
-            table_of_peers(rows)
-        else:
-            table([judged_anew(row) for row in rows], options.data)
+        tables(options.tables, peers=options.peers, data=options.data)
         return
     ours_too = {f"medfuse {preset}": ("medfuse", ours(preset)) for preset in ("fast", "default")}
     methods = installed(ours_too | RIGID) if options.peers else {}
@@ -157,7 +162,7 @@ def main() -> None:
                 print(json.dumps(row), flush=True)
                 continue
             print(kind, name, seed, f"{errors(row).mean():.1f} mm", verdict(row), flush=True)
-    table([judged_anew(row) for row in read([options.out])], options.data)
+    tables([options.out], peers=options.peers, data=options.data)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def at_the_tumor(rows: list[dict[str, Any]], data: Path) -> None:
 
 
 def loops(rows: list[dict[str, Any]], data: Path) -> None:
-    """CT <- MR <- PET at the tumour, and the contour, by person and seed."""
+    """CT <- MR <- PET at the tumor, and the contour, by person and seed."""
     by = {(r["kind"], r["name"], r["seed"]): r for r in rows}
     print("\n| person | seed | loop mm | bound mm | CT-MR | MR-PET | area headers | area result |")
     print("|---|---|---|---|---|---|---|---|")
