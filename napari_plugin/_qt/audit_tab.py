@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QHeaderView,
     QTableWidget,
     QTableWidgetItem,
@@ -65,6 +66,9 @@ class AuditTab(QWidget):
         self._fit_timer.setSingleShot(True)
         self._fit_timer.timeout.connect(self._fit_table)
         header.sectionResized.connect(lambda *_: self._fit_timer.start(0))
+        self._again_timer = QTimer(self)
+        self._again_timer.setSingleShot(True)
+        self._again_timer.timeout.connect(self._lay_out_again)
         self.table.itemSelectionChanged.connect(self._explain)
         self.table.cellClicked.connect(self._go)
         self.table.cellActivated.connect(self._go)
@@ -136,6 +140,15 @@ class AuditTab(QWidget):
         rows = sum(self.table.rowHeight(row) for row in range(self.table.rowCount()))
         frame = 2 * self.table.frameWidth()
         self.table.setFixedHeight(rows + self.table.horizontalHeader().height() + frame)
+        self._again_timer.start(0)
+
+    def _lay_out_again(self) -> None:
+        """Place what is below: Qt loses a new height that comes while it is laying out."""
+        self.layout().invalidate()
+        needed = self.minimumSizeHint().height()
+        if self.height() < needed:  # too little room, and texts lie over each other
+            self.resize(self.width(), needed)
+        QApplication.postEvent(self, QEvent(QEvent.Type.LayoutRequest))
 
     def _explain(self) -> None:
         number = self.table.currentRow()
@@ -143,6 +156,7 @@ class AuditTab(QWidget):
             row = self.rows[number]
             there = " Click on the line to go there." if self.model.has_place(row.check) else ""
             self.text.setText(f"{row.title}: {row.sentence}. {row.check.text}{there}")
+            self._again_timer.start(0)
 
     def _go(self, row: int, _: int) -> None:
         """Only where the user asks for it: a run must not turn the view away."""
