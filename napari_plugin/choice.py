@@ -143,7 +143,7 @@ class LayerChoice:
                 "E_RGB_ANATOMICAL",
                 what="Cannot start",
                 where=sources[0].name,
-                cause="the anatomical layer is a colour picture, which has no single value a voxel",
+                cause="the anatomical layer is an image in color, which has no single value for a voxel",
                 remedy="Choose a grey image as the anatomical layer",
             )
         return Pair(*sources, self.pair_key())

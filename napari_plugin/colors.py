@@ -47,7 +47,7 @@ def read_colour(rgb: ArrayLike, name: str, bias: float | None = None) -> tuple[f
 def explain(name: str) -> str:
     """Say whether values can be read back from colours of this map after fusion."""
     if name == "gray":
-        return "gray: has no colour of its own; no value can be read back after fusion."
+        return "gray: has no color of its own; no value can be read back after fusion."
     if name in MAPS:
         return f"{name}: two-way; both images can be read back from the fused colors."
     found = measure_readability(name)

@@ -101,7 +101,7 @@ def fusion_outputs(
         Output(SHARE, f"Fusion: share of {anatomical}", view(result.share), ratio, unit_range),
         picture(np.ascontiguousarray(view(to_bytes(result.rgb))), words),
         Output(OUT_OF_RANGE, "Fusion: out of range", view(out_of_range(result)), hidden, MASK),
-        Output(CLIPPED, "Fusion: clipped colour", view(clipped(result)), hidden, MASK),
+        Output(CLIPPED, "Fusion: clipped color", view(clipped(result)), hidden, MASK),
     ]  # fmt: skip
     if result.painted is not None:
         outputs.append(Output(PAINTED, "Fusion: painted by the network", view(result.painted),

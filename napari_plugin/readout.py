@@ -57,7 +57,7 @@ def describe_point(shown: Readable, index: Sequence[float]) -> str:
     parts.append(f"weight {float(shown.weights[where]):.2f}")
     parts.append(f"{anatomical_name} share {float(shown.share[where]):.2f}")
     if value.ndim == 0:
-        parts.append(f"colour reads {_colour_value(shown, where)}")
+        parts.append(f"color reads {_colour_value(shown, where)}")
     return "  |  ".join(parts)
 
 

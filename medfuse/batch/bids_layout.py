@@ -60,7 +60,7 @@ _NAME = re.compile(
     r"(?P<entities>sub-[a-zA-Z0-9]+(?:_[a-z]+-[a-zA-Z0-9+]+)*)_(?P<suffix>[a-zA-Z0-9]+)\.nii(\.gz)?"
 )
 _IN_DATATYPE = {
-    "fused_rgb": ("fused", "Functional colour, luminance blended from both sources"),
+    "fused_rgb": ("fused", "Functional color, luminance blended from both sources"),
     "functional_on_anatomical": (
         "registered",
         "Functional image, resampled linearly to the anatomical grid",

@@ -62,7 +62,7 @@ def test_the_first_point_under_the_cursor_waits_for_no_table(viewer, colormap):
     two_way_reading.cache_clear()
     fused(model, colormap=colormap, bias=0.4)
     made = two_way_reading.cache_info().misses
-    assert "colour reads" in model.read_out(outputs.find(viewer, outputs.PICTURE).translate)
+    assert "color reads" in model.read_out(outputs.find(viewer, outputs.PICTURE).translate)
     assert two_way_reading.cache_info().misses == made
 
 
@@ -165,10 +165,10 @@ def test_the_read_out_says_all_values_and_reads_the_uptake_from_the_colour(viewe
     fused(model)
     inside = model.read_out((-4.0, -14.0, 12.0))  # S 4, A 14, R -12: the lesion
     assert inside.startswith("MRI 900 a.u.  |  PET 7.00 SUVbw  |  weight 0.50")
-    reading = float(inside.split("colour reads ")[1].split(" ")[0])
+    reading = float(inside.split("color reads ")[1].split(" ")[0])
     assert reading == pytest.approx(6.0, abs=0.03)  # the window ends there
     brain = model.read_out((-4.0, 10.0, 10.0))
-    reading = float(brain.split("colour reads ")[1].split(" ")[0])
+    reading = float(brain.split("color reads ")[1].split(" ")[0])
     assert reading == pytest.approx(3.0, abs=0.06)
     assert model.read_out((900.0, 0.0, 0.0)) == "outside the fused volume"
 
@@ -406,7 +406,7 @@ def test_a_coloured_functional_layer_keeps_its_colours(viewer, make):
     result = fused(model)
     assert result.result.colormap is None
     assert outputs.find(viewer, outputs.ON_GRID).rgb
-    assert "colour reads" not in model.read_out((-4.0, -14.0, 12.0))
+    assert "color reads" not in model.read_out((-4.0, -14.0, 12.0))
 
 
 def test_oblique_anisotropic_volumes_are_fused_on_their_true_grid(viewer, make):

@@ -222,7 +222,7 @@ def _require_grey(file: DicomFile, place: Place) -> None:
         raise place.error(
             UnitError,
             "E_NOT_QUANTITATIVE",
-            "the images are colour pictures, not measured values",
+            "the images are in color, and hold no measured values",
             "Export the original grey-scale series",
             where=file.name,
         )
