@@ -143,8 +143,8 @@ class LayerChoice:
                 "E_RGB_ANATOMICAL",
                 what="Cannot start",
                 where=sources[0].name,
-                cause="the anatomical layer is an image in color, which has no single value for a voxel",
-                remedy="Choose a grey image as the anatomical layer",
+                cause="the anatomical layer is in color: its voxels have no single value",
+                remedy="Choose a grayscale image as the anatomical layer",
             )
         return Pair(*sources, self.pair_key())
 

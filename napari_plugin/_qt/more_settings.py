@@ -58,31 +58,29 @@ class MoreSettings(QWidget):
     def __init__(self, model: FusionModel) -> None:
         super().__init__()
         self.model = model
-        self.widgets: dict[str, Any] = {}
+        self._widgets: dict[str, Any] = {}
         self.toggle = QToolButton()
         self.toggle.setText(CLOSED)
         self.toggle.setCheckable(True)
         self.toggle.setToolTip("Everything else that can be set of reading, registration, fusion "
                                "and export.")  # fmt: skip
         self.page = QWidget()
-        form = spaced(QFormLayout(self.page))
-        form.setContentsMargins(0, 4, 0, 0)
-        for group in GROUPS:
-            form.addRow(_heading(WHEN[group]))
-            for name in names_in((group,)):
-                if name in MORE:
-                    self._add(form, name)
         box = QVBoxLayout(self)
         box.setContentsMargins(6, 0, 6, 0)
         box.addWidget(self.toggle)
         box.addWidget(self.page)
         self.page.setVisible(False)
         self.toggle.toggled.connect(self._on_toggled)
-        self.follow()
+
+    @property
+    def widgets(self) -> dict[str, Any]:
+        """The widget of each setting by its name."""
+        self._fill()
+        return self._widgets
 
     def follow(self) -> None:
         """Show what is set."""
-        for name, widget in self.widgets.items():
+        for name, widget in self._widgets.items():
             value = getattr(self.model.settings, name)
             if isinstance(widget, QComboBox):
                 show_text(widget, NOTHING.get(name, "") if value is None else value)
@@ -94,6 +92,19 @@ class MoreSettings(QWidget):
                 widget.blockSignals(False)
             else:
                 show_tick(widget, value)
+
+    def _fill(self) -> None:
+        """Make the form when it is first wanted: the panel opens sooner."""
+        if self._widgets:
+            return
+        form = spaced(QFormLayout(self.page))
+        form.setContentsMargins(0, 4, 0, 0)
+        for group in GROUPS:
+            form.addRow(_heading(WHEN[group]))
+            for name in names_in((group,)):
+                if name in MORE:
+                    self._add(form, name)
+        self.follow()
 
     def _add(self, form: QFormLayout, name: str) -> None:
         widget: Any
@@ -117,7 +128,7 @@ class MoreSettings(QWidget):
             widget = _number(name)
             widget.valueChanged.connect(lambda value: self._set(name, value))
             form.addRow(label(name, widget), widget)
-        self.widgets[name] = widget
+        self._widgets[name] = widget
 
     def _set(self, name: str, value: Any) -> None:
         self.model.choose(**{name: value})
@@ -126,6 +137,8 @@ class MoreSettings(QWidget):
 
     def _on_toggled(self, is_open: bool) -> None:
         self.toggle.setText(OPENED if is_open else CLOSED)
+        if is_open:
+            self._fill()
         self.page.setVisible(is_open)
 
 
