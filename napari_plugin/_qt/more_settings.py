@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -104,6 +104,12 @@ class MoreSettings(QWidget):
             for name in names_in((group,)):
                 if name in MORE:
                     self._add(form, name)
+        before: QWidget = self.toggle
+        for widget in self.page.findChildren(QWidget):  # else the Tab key reaches them last
+            by_tab = widget.focusPolicy() & Qt.FocusPolicy.TabFocus and not widget.focusProxy()
+            if by_tab and widget.window() is self.window():  # no list of a combo box
+                QWidget.setTabOrder(before, widget)
+                before = widget
         self.follow()
 
     def _add(self, form: QFormLayout, name: str) -> None:
