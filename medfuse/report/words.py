@@ -30,7 +30,7 @@ _WORDS = {
     "weights": _Words("largest weight", ""),
     "finite": _Words("voxels without a number", "count"),
     "invented": _Words("fine structure that neither source explains"),
-    "detail": _Words("fine detail lost from the weaker source", turned=True),
+    "detail": _Words("fine detail of the weaker source missing in brightness", turned=True),
     "contradiction": _Words("pixels in the worst slice", "count"),
     "share": _Words("functional brightness lost there", turned=True),
     "hot_spots": _Words("contrast lost in the weakest", turned=True),
@@ -67,7 +67,7 @@ def limit_in_words(check: Mapping[str, Any]) -> str:
     if check["threshold"] is None or check["id"] == "unit":
         return ""
     if check["verdict"] == "pass" and (check.get("details") or {}).get("by_colour"):
-        return "no limit, because it is read from the color"
+        return "no limit, because the color shows it"
     return f"limit {_number(check['threshold'], _words(check))}"
 
 

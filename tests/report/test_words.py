@@ -21,7 +21,7 @@ def check(name: str, value: float | None, unit: str, limit: float | None, **more
         (check("share", 0.992, "fraction of the luminance", 0.8),
          "functional brightness lost there: 0.8 %", "limit 20 %"),
         (check("detail", 1.0, "fraction of the detail", 0.25),
-         "fine detail lost from the weaker source: 0 %", "limit 75 %"),
+         "fine detail of the weaker source missing in brightness: 0 %", "limit 75 %"),
         (check("laterality", 0.37, "", 0.0), "better explained when mirrored: -37 %", "limit 0 %"),
         (check("linearity", 2.4e-7, "luminance", 1e-5),
          "brightness from neither source: 2.4e-07", "limit 1e-05"),
@@ -39,5 +39,5 @@ def test_less_is_better_in_value_and_limit(told: Any, found: str, limit: str) ->
 
 def test_a_limit_that_was_not_applied_says_why() -> None:
     told = check("share", 0.008, "fraction", 0.1, details={"by_colour": True})
-    assert limit_in_words(told) == "no limit, because it is read from the color"
+    assert limit_in_words(told) == "no limit, because the color shows it"
     assert limit_in_words(told | {"verdict": "look"}) == "limit 90 %"
