@@ -178,6 +178,8 @@ class PanelState(LayerChoice):
         self.settings = self.settings.model_copy(update={"region": None})
         if self.must_fit.key(self.settings) != (self._aligned and self._aligned.asked):
             self._begin_again(was)
+        else:
+            self.judge()
 
     def _begin_again(self, was: Registration | None) -> None:
         """Make a registration void that was asked for in another way."""

@@ -49,6 +49,8 @@ STAGES = {
     "writing": "writing the volumes",
     "figures": "drawing the figures of the report",
     "report": "writing the report",
+    "registering": "follow-up: registering both times",
+    "measuring": "follow-up: measuring the regions at both times",
     "done": "finished",
 }
 

@@ -383,7 +383,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(32, "rubbish in high bits", edited(_rubbish_bits)),
     Fault(33, "no slope", tags(2, RescaleSlope=None), "E_RESCALE", ("missing",)),
     Fault(33, "zero slope", tags(2, RescaleSlope=0), "E_RESCALE", (THIRD,)),
-    Fault(34, "screenshot", edited(_screenshot), "E_NOT_QUANTITATIVE", ("colour",)),
+    Fault(34, "screenshot", edited(_screenshot), "E_NOT_QUANTITATIVE", ("in color",)),
     Fault(34, "secondary capture", edited(_secondary), "E_NOT_QUANTITATIVE", ("pictures",)),
     # NIfTI
     Fault(35, "two forms", nifti(qform_code=1, qoffset_x=40), image="pet.nii.gz",

@@ -81,6 +81,14 @@ def test_a_hand_moves_and_the_region_stays(model):
     assert model.judge().is_current
 
 
+def test_a_region_that_is_taken_back_is_said_at_once(model):
+    run(model, model.fusion_job)
+    model.choose_region(model.viewer.layers["lesion"])
+    assert model.result.why == "made before the region of the registration changed"
+    model.choose_region(None)
+    assert model.result.why == "made before the alignment changed", "it has to be found again"
+
+
 def test_labels_on_the_grid_of_the_functional_image_lie_in_its_world(viewer):
     viewer.add_layer(painted_on(viewer.layers["PET"], (slice(8, 12), slice(12, 16), slice(10, 14))))
     model = FusionModel(viewer)
