@@ -98,7 +98,7 @@ def table_of_peers(rows: list[dict[str, Any]]) -> None:
             for m in methods
             for key in ("mm", "cpu")
         ]
-        print(f"| {name} | {' | '.join(cells)} |")
+        print(f"| {name.replace('|', ' and ')} | {' | '.join(cells)} |")
 
     for row in rows:
         line(f"{row['kind']} {row['name']}", [row])
