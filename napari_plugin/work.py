@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +15,8 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from medfuse import settings as settings_module
-from medfuse.case.start import start_of
-from medfuse.errors import MedfuseError, RegistrationError, option
+from medfuse.case.start import registered, start_of
+from medfuse.errors import RegistrationError, option
 from medfuse.fusion.choice import AUTO
 from medfuse.fusion.pair import FusionResult, fuse
 from medfuse.fusion.slices import plain
@@ -27,8 +26,7 @@ from medfuse.kernel.color import luma
 from medfuse.methods.base import Method, Painter
 from medfuse.methods.registry import get_method
 from medfuse.registration.region import Region
-from medfuse.registration.result import Registration, register
-from medfuse.registration.start import landmark_note
+from medfuse.registration.result import Registration
 from medfuse.settings import CaseSettings, pair_keywords
 from napari_plugin import check_layers, outputs
 from napari_plugin.case import case_checks, contradiction, record_text
@@ -85,28 +83,17 @@ def align(
     if still:
         settings = settings.model_copy(update={**STILL, "registration": "identity"})
     region = None if still or must_fit is None else must_fit.read(settings, (fixed, moving))
-    initial, deformation = start_of(settings, fixed, moving)
-    try:
-        registration = register(
-            fixed=fixed,
-            moving=_grey(moving),
-            method=settings.registration,
-            preset=settings.preset,
-            initial=initial,
-            deformation=deformation,
-            seed=settings.seed,
-            choose=settings.choose,
-            region=region,
-            progress=progress,
-            found=found,
-            accept_pair="same-image",  # the pair was judged before
-            allow_patient_mismatch=True,
-        )
-    except MedfuseError as error:
-        raise error.renamed({"method": "registration"}) from error
-    if settings.initial and settings.initial_kind == "landmarks":
-        reasons = (*registration.reasons, landmark_note(Path(settings.initial)))
-        registration = replace(registration, reasons=reasons)
+    registration = registered(
+        settings,
+        fixed,
+        _grey(moving),
+        start=start_of(settings, fixed, moving),
+        region=region,
+        progress=progress,
+        found=found,
+        accept_pair="same-image",  # the pair was judged before
+        allow_patient_mismatch=True,
+    )
     asked = None if must_fit is None else must_fit.key
     return bring_to_grid(pair, registration, region, asked)
 

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,9 @@ from medfuse.case.record import (
     write_case,
 )
 from medfuse.case.regions import contour_notes, measure_case, region_files
-from medfuse.case.start import start_of
+from medfuse.case.start import registered, start_of
 from medfuse.errors import (
     InputError,
-    MedfuseError,
     OutputError,
     RegistrationError,
     UsageError,
@@ -50,8 +48,8 @@ from medfuse.record.privacy import case_secret, study_salt
 from medfuse.record.provenance import Role, bids_fields
 from medfuse.registration.deformation import Deformation
 from medfuse.registration.region import Region
-from medfuse.registration.result import Registration, register
-from medfuse.registration.start import landmark_note, read_matrix
+from medfuse.registration.result import Registration
+from medfuse.registration.start import read_matrix
 from medfuse.results.export import ResultFolder, remove_stale
 from medfuse.results.export import is_complete as folder_is_complete
 from medfuse.results.folder import (
@@ -393,25 +391,10 @@ def align(
         initial, deformation = start_of(settings, anat, func)
     if region is None:
         region = case_region(settings, anat, func)
-    try:
-        registration = register(
-            fixed=anat,
-            moving=func,
-            method=settings.registration,
-            preset=settings.preset,
-            initial=initial,
-            deformation=deformation,
-            seed=settings.seed,
-            choose=settings.choose,
-            region=region,
-            **pair_keywords(settings),
-            progress=progress,
-        )
-    except MedfuseError as error:
-        raise error.renamed({"method": "registration"}) from error
-    if settings.initial and settings.initial_kind == "landmarks":
-        reasons = (*registration.reasons, landmark_note(Path(settings.initial)))
-        registration = replace(registration, reasons=reasons)
+    registration = registered(
+        settings, anat, func,
+        start=(initial, deformation), region=region, progress=progress, **pair_keywords(settings),
+    )  # fmt: skip
     if registration.verdict == "suspect" and not settings.accept_suspect:
         go_on = option("accept_suspect", "True")
         raise RegistrationError(

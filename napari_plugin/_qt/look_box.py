@@ -44,7 +44,7 @@ class LookBox(QGroupBox):
         self.anatomical_window = WindowField("anatomical")
         self.colormap = choice(
             "colormap",
-            {AUTO_COLORMAP: "gray for CT, else ember"}
+            {AUTO_COLORMAP: "glow for PET and SPECT; for CT bone over an MRI, else gray"}
             | {name: explain(name) for name in COLORMAPS},
         )
         self.text = small()
